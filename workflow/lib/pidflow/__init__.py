@@ -1,0 +1,1 @@
+"""pidflow: partial information decomposition of vision-language models, layer by layer."""
