@@ -1,0 +1,53 @@
+"""easy-VQA: 5,000 real PNGs and 48,248 questions from the PyPI package of that name, nothing to download."""
+
+import json
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from pidflow.errors import ConfigError, DataError
+
+SHAPES = ("circle", "rectangle", "triangle")
+TASKS = {"shape": "easy-shape", "colour": "easy-colour", "yesno": "easy-yesno"}
+
+
+@dataclass(frozen=True)
+class EasyQuestion:
+    """One question of the package: its task id, text (with a space before the question mark), answer and image."""
+
+    task: str
+    text: str
+    answer: str
+    image_index: int
+
+
+def root() -> Path:
+    """The folder of the installed package's data."""
+    spec = find_spec("easy_vqa")
+    if spec is None or spec.origin is None:
+        raise ConfigError("dataset 'easy-vqa' needs the PyPI package easy-vqa, which is not installed: pip install easy-vqa")
+    return Path(spec.origin).parent / "data"
+
+
+def image_path(split: str, image_index: int) -> Path:
+    """Where the PNG of one image lies; image indices restart in each split."""
+    return root() / split / "images" / f"{image_index}.png"
+
+
+def questions(split: str) -> list[EasyQuestion]:
+    """All questions of the ``train`` or ``test`` split, in the package's order."""
+    if split not in ("train", "test"):
+        raise ConfigError(f"easy-vqa has the splits train and test, not '{split}'")
+    path = root() / split / "questions.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: reinstall the package easy-vqa")
+    return [
+        EasyQuestion(_task_of(answer), text.replace("?", " ?"), answer, index)
+        for text, answer, index in json.loads(path.read_text())
+    ]
+
+
+def _task_of(answer: str) -> str:
+    if answer in ("yes", "no"):
+        return TASKS["yesno"]
+    return TASKS["shape"] if answer in SHAPES else TASKS["colour"]

@@ -1,0 +1,258 @@
+"""Stage ``train_standin``: train the stand-in from nothing and write its weights, checkpoints and record."""
+
+import json
+import logging
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+from pidflow import scenes
+from pidflow.models.standin import PATCH_SIZE, build_model, build_processor
+from pidflow.readers import easy_vqa
+from pidflow.standin_training import (
+    Batch,
+    Packer,
+    Picture,
+    Schedule,
+    answers_right,
+    next_token_loss,
+    packed_logits,
+    plain_picture,
+    run_phase,
+    scene_picture,
+)
+
+log = logging.getLogger(__name__)
+
+# Seeds below this bound draw training scenes; evaluation items use seeds from it upwards (see pidflow.items).
+TRAINING_SEEDS = 10**9
+
+PHASES = {
+    "vision": Schedule(steps=700, batch=64, learning_rate=2e-3),
+    "language": Schedule(steps=1500, batch=24, learning_rate=2e-3),
+    "align": Schedule(steps=600, batch=32, learning_rate=2e-3),
+    "tune": Schedule(steps=9000, batch=16, learning_rate=1.5e-3),
+}
+# Share of the phase done at each shipped checkpoint.
+CHECKPOINTS = {"align": (0.0, 1.0), "tune": (0.1, 0.25, 0.5, 1.0)}
+
+
+class PictureSource:
+    """An endless supply of training pictures: new scenes by seed, easy-VQA pictures of the train split."""
+
+    def __init__(self, *, seed: int, language_prior: float, easy_share: float, questions_per_task: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.language_prior = language_prior
+        self.easy_share = easy_share
+        self.questions_per_task = questions_per_task
+        self.easy = _easy_pictures("train")
+
+    def draw(self, count: int) -> list[Picture]:
+        """``count`` pictures, a share ``easy_share`` of them easy-VQA."""
+        return [self._easy() if self.rng.random() < self.easy_share else self._scene() for _ in range(count)]
+
+    def _easy(self) -> Picture:
+        return self.easy[int(self.rng.integers(len(self.easy)))]
+
+    def _scene(self) -> Picture:
+        rng = np.random.default_rng(int(self.rng.integers(TRAINING_SEEDS)))
+        return scene_picture(rng, language_prior=self.language_prior, questions_per_task=self.questions_per_task)
+
+
+def _easy_pictures(split: str) -> list[Picture]:
+    asked = defaultdict(list)
+    for question in easy_vqa.questions(split):
+        asked[question.image_index].append((question.task, question.text, question.answer))
+    truths: dict[int, dict[str, str]] = defaultdict(dict)
+    for index, entries in asked.items():
+        for task, _, answer in entries:
+            truths[index][task] = answer
+    pictures = []
+    for index, entries in asked.items():
+        truth = truths[index]
+        if easy_vqa.TASKS["shape"] in truth and easy_vqa.TASKS["colour"] in truth:
+            pictures.append(
+                plain_picture(
+                    _load(split, index),
+                    shape=truth[easy_vqa.TASKS["shape"]],
+                    color=truth[easy_vqa.TASKS["colour"]],
+                    questions=entries,
+                )
+            )
+    return pictures
+
+
+def _easy_test_pictures() -> list[Picture]:
+    asked = defaultdict(list)
+    for question in easy_vqa.questions("test"):
+        asked[question.image_index].append((question.task, question.text, question.answer))
+    unseen = (("nothing",),) * (scenes.IMAGE_SIZE // PATCH_SIZE) ** 2
+    return [Picture(_load("test", index), unseen, "", tuple(entries)) for index, entries in asked.items()]
+
+
+def _load(split: str, index: int) -> Image.Image:
+    with Image.open(easy_vqa.image_path(split, index)) as image:
+        return image.convert("RGB")
+
+
+def evaluate(model, packer: Packer, *, per_task: int, seed: int = TRAINING_SEEDS) -> dict[str, float]:
+    """Held-out accuracy per task: scenes by seeds no training scene uses, easy-VQA by its test split."""
+    pictures = []
+    for index in range(per_task):
+        rng = np.random.default_rng(seed + index)
+        pictures.append(scene_picture(rng, language_prior=0.0, questions_per_task=1))
+    pictures += _easy_test_pictures()[:per_task]
+    right: dict[str, list[bool]] = defaultdict(list)
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(pictures), 50):
+            chunk = pictures[start : start + 50]
+            batch = packer.pack(chunk, questions=True, captions=[False] * len(chunk))
+            hits = answers_right(packed_logits(model, batch), batch)
+            for task, hit in zip(batch.tasks, hits.tolist(), strict=True):
+                right[task].append(hit)
+    model.train()
+    return {task: float(np.mean(values)) for task, values in sorted(right.items())}
+
+
+class _Record:
+    """What happened, step by step, and the checkpoints on disk."""
+
+    def __init__(self, folder: Path, model, packer: Packer) -> None:
+        self.folder, self.model, self.packer = folder, model, packer
+        self.checkpoints: list[dict] = []
+        self.started = time.monotonic()
+
+    def save(self, phase: str, step: int, *, per_task: int = 300) -> None:
+        accuracy = evaluate(self.model, self.packer, per_task=per_task)
+        name = f"{phase}-{step:05d}"
+        folder = self.folder / "checkpoints" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {key: value.detach().half().contiguous() for key, value in self.model.state_dict().items()}
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        minutes = (time.monotonic() - self.started) / 60
+        self.checkpoints.append(
+            {"name": name, "phase": phase, "step": step, "minutes": round(minutes, 1), "accuracy": accuracy}
+        )
+        log.info("checkpoint %s after %.1f min: %s", name, minutes, _short(accuracy))
+
+
+def _short(accuracy: dict[str, float]) -> str:
+    return " ".join(f"{task} {value:.3f}" for task, value in accuracy.items())
+
+
+def _batches(
+    source: PictureSource, packer: Packer, size: int, *, questions: bool, caption_share: float
+) -> Iterator[Batch]:
+    while True:
+        pictures = source.draw(size)
+        captions = [bool(source.rng.random() < caption_share) for _ in pictures]
+        if not questions and not any(captions):
+            captions[0] = True
+        yield packer.pack(pictures, questions=questions, captions=captions)
+
+
+def run(
+    *,
+    output: str,
+    seed: int = 0,
+    language_prior: float = 0.25,
+    easy_share: float = 0.2,
+    questions_per_task: int = 2,
+    phases: dict[str, Schedule] | None = None,
+) -> None:
+    """Train the stand-in and write ``output``: config, processor, weights (float16), checkpoints, ``training.json``."""
+    phases = {**PHASES, **(phases or {})}
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    model, processor = build_model(seed=seed), build_processor()
+    model.train()
+    packer = Packer(processor)
+    source = PictureSource(
+        seed=seed, language_prior=language_prior, easy_share=easy_share, questions_per_task=questions_per_task
+    )
+    record = _Record(folder, model, packer)
+    head = nn.Linear(model.config.vision_config.hidden_size, len(packer.vocabulary))
+    hits: dict[str, list[bool]] = defaultdict(list)
+
+    def vision_loss(batch: Batch) -> torch.Tensor:
+        hidden = model.model.vision_tower(batch.pixel_values, output_hidden_states=True).hidden_states
+        logits = head(hidden[model.config.vision_feature_layer][:, 1:])
+        hits["patch"].extend(((logits > 0) == (batch.patch_targets > 0)).all(-1).flatten().tolist())
+        return nn.functional.binary_cross_entropy_with_logits(logits, batch.patch_targets) * len(packer.vocabulary)
+
+    def soup_loss(batch: Batch) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = packed_logits(model, batch, soup=True)
+        return next_token_loss(logits.float(), batch.labels)
+
+    def picture_loss(batch: Batch) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = packed_logits(model, batch)
+        for task, hit in zip(batch.tasks, answers_right(logits.detach(), batch).tolist(), strict=True):
+            hits[task].append(hit)
+        return next_token_loss(logits.float(), batch.labels)
+
+    def reporter(phase: str):
+        losses: list[float] = []
+        at = {round(share * phases[phase].steps) for share in CHECKPOINTS.get(phase, ())}
+        if 0 in at:
+            record.save(phase, 0)
+
+        def each_step(step: int, loss: float) -> None:
+            losses.append(loss)
+            if (step + 1) % 100 == 0:
+                right = " ".join(f"{task} {np.mean(values):.3f}" for task, values in sorted(hits.items()))
+                minutes = (time.monotonic() - record.started) / 60
+                log.info("%s step %d %.1f min loss %.4f %s", phase, step + 1, minutes, np.mean(losses), right)
+                losses.clear()
+                hits.clear()
+            if step + 1 in at:
+                record.save(phase, step + 1)
+
+        return each_step
+
+    def captions_only(phase: str) -> Iterator[Batch]:
+        return _batches(source, packer, phases[phase].batch, questions=False, caption_share=1.0)
+
+    tower = list(model.model.vision_tower.parameters())
+    projector = list(model.model.multi_modal_projector.parameters())
+    language = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
+    run_phase(
+        [*tower, *head.parameters()], phases["vision"], captions_only("vision"), vision_loss, each_step=reporter("vision")
+    )
+    for parameter in tower:  # LLaVA keeps the tower frozen from here on
+        parameter.requires_grad_(False)
+    run_phase(language, phases["language"], captions_only("language"), soup_loss, each_step=reporter("language"))
+    for parameter in language:
+        parameter.requires_grad_(False)
+    run_phase(projector, phases["align"], captions_only("align"), picture_loss, each_step=reporter("align"))
+    for parameter in language:
+        parameter.requires_grad_(True)
+    questions = _batches(source, packer, phases["tune"].batch, questions=True, caption_share=0.15)
+    run_phase([*projector, *language], phases["tune"], questions, picture_loss, each_step=reporter("tune"))
+
+    model.eval().half().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    recipe = {
+        "seed": seed,
+        "language_prior": language_prior,
+        "easy_share": easy_share,
+        "questions_per_task": questions_per_task,
+        "phases": {name: vars(schedule) for name, schedule in phases.items()},
+        "checkpoints": record.checkpoints,
+        "accuracy": evaluate(model.float(), packer, per_task=1000),
+        "torch": torch.__version__,
+        "platform": platform.machine(),
+    }
+    (folder / "training.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    log.info("final accuracy on 1000 held-out images a data set: %s", _short(recipe["accuracy"]))
