@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _MIN_ROWS_PER_KNOT = 20
-_KNOT_SPACING = 0.5
+_KNOT_SPACING = 0.25
 _SMALLEST_LOG_SLOPE = -math.log(1e-3)
 
 

@@ -1,0 +1,224 @@
+"""Product flows: laws of the maps, honesty of the cross-fitting, known information recovered."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.flow import FlowConfig, apply, gaussianize, gaussianize_layers, invert
+from pidflow.flow import _split as split
+from pidflow.product_flow import Layout, ProductFlows, initial_parameters
+
+QUICK = FlowConfig(max_steps=20, evaluate_every=10, hidden=4, precision="float64")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def gaussian_information(x, y):
+    """Plug-in I(X;Y) of jointly Gaussian columns, bits."""
+    both = np.cov(np.hstack([x, y]).T)
+    p = x.shape[1]
+    return (np.linalg.slogdet(both[:p, :p])[1] + np.linalg.slogdet(both[p:, p:])[1] - np.linalg.slogdet(both)[1]) / (
+        2 * np.log(2)
+    )
+
+
+def system(n, dims=(2, 2, 2), seed=0, rho=0.6):
+    """Gaussian sources and a target that sees the leading columns of both."""
+    rng = np.random.default_rng(seed)
+    x1, x2, y = (rng.standard_normal((n, d)) for d in dims)
+    y[:, 0] = rho * x1[:, 0] + rho * x2[:, 0] + np.sqrt(1 - 2 * rho**2) * y[:, 0]
+    return x1, x2, y
+
+
+def bent_system(n):
+    """The same, with the first source bent along a parabola: a bend that maps of single columns cannot undo."""
+    x1, x2, y = system(n, rho=0.65)
+    return np.column_stack([x1[:, 0], x1[:, 1] + 2 * x1[:, 0] ** 2]), x2, y
+
+
+def random_flows(dims, config, seed=0):
+    """A stack far from its starting point, with its parameters."""
+    layout = Layout.of(dims)
+    generator = torch.Generator().manual_seed(seed)
+    start = initial_parameters(layout, config, seed=seed, dtype=torch.float64)
+    parameters = {
+        name: value + 0.4 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        for name, value in start.items()
+    }
+    return ProductFlows(layout, config), parameters
+
+
+@pytest.mark.parametrize("hidden", [0, 6])
+@pytest.mark.parametrize("dims", [(1, 1, 1), (3, 2, 1)])
+def test_log_determinant_is_that_of_the_jacobian(dims, hidden):
+    flows, parameters = random_flows([dims], FlowConfig(hidden=hidden))
+    x = torch.randn(1, sum(dims), 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    log_det = flows.forward(parameters, x)[1][0]
+    for row in range(5):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v: flows.forward(parameters, v[None, :, None])[0][0, :, 0], x[0, :, row]
+        )
+        torch.testing.assert_close(torch.linalg.slogdet(jacobian).logabsdet, log_det[row])
+        own = torch.block_diag(*(torch.ones(d, d) for d in dims))
+        assert (jacobian[own == 0] == 0).all(), "a block saw the columns of another"
+
+
+@pytest.mark.parametrize("hidden", [0, 6])
+def test_inverse_undoes_the_maps_of_every_flow_in_a_stack(hidden):
+    dims = [(3, 2, 1), (1, 4, 2)]
+    flows, parameters = random_flows(dims, FlowConfig(hidden=hidden))
+    x = torch.randn(2, 9, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.where(flows.layout.valid[:, :, None], x, 0)
+    torch.testing.assert_close(flows.inverse(parameters, flows.forward(parameters, x)[0]), x)
+
+
+def test_the_start_is_a_rotation_within_each_block():
+    layout = Layout.of([(3, 2, 2)])
+    start = initial_parameters(layout, FlowConfig(), seed=3, dtype=torch.float64)
+    x = torch.randn(1, 7, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    z, log_det = ProductFlows(layout, FlowConfig()).forward(start, x)
+    torch.testing.assert_close(log_det, torch.zeros_like(log_det))
+    for block in ([0, 1, 2], [3, 4], [5, 6]):
+        torch.testing.assert_close(z[0, block].norm(dim=0), x[0, block].norm(dim=0))
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_a_layer_does_not_depend_on_its_neighbours_or_its_padding(others):
+    x1, x2, y = system(150, (2, 3, 2))
+    folds = np.arange(150) % 2
+    rng = np.random.default_rng(1)
+    wide1, wide2 = ([rng.standard_normal((150, 4 + extra)) for extra in range(others)] for _ in range(2))
+    alone = gaussianize(x1, x2, y, folds=folds, config=QUICK)
+    stacked = gaussianize_layers([x1, *wide1], [x2, *wide2], y, folds=folds, config=QUICK)[0]
+    for name in ("z1", "z2", "y"):
+        np.testing.assert_allclose(getattr(stacked, name), getattr(alone, name), atol=1e-8)
+    assert {k: v.shape for k, v in stacked.weights.items()} == {k: v.shape for k, v in alone.weights.items()}
+
+
+def test_splitting_a_stack_to_save_memory_changes_nothing():
+    x1, x2, y = system(150)
+    folds = np.arange(150) % 2
+    small = dataclasses.replace(QUICK, values_at_once=1)
+    whole, parts = (gaussianize_layers([x1, x2], [x2, x1], y, folds=folds, config=c) for c in (QUICK, small))
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a.z1, b.z1, atol=1e-8)
+
+
+def test_same_seed_same_bits_other_seed_other_flow():
+    x1, x2, y = system(200)
+    folds = np.arange(200) % 2
+    first, again, other = (gaussianize(x1**3, x2, y, folds=folds, seed=s, config=QUICK) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first.z1, again.z1)
+    assert not np.array_equal(first.z1, other.z1)
+
+
+def test_a_flow_never_sees_the_pairing_of_its_own_fold():
+    """Shuffling y within fold 0 leaves every column's marginal and every other pairing alone: flow 0 must not move."""
+    x1, x2, y = bent_system(900)
+    folds = np.arange(900) % 3
+    shuffled = y.copy()
+    own = np.flatnonzero(folds == 0)
+    shuffled[own] = y[np.random.default_rng(0).permutation(own)]
+    before, after = (gaussianize(x1, x2, t, folds=folds, config=QUICK) for t in (y, shuffled))
+    assert before.info.best_step.min() > 0, "nothing was learnt, the test shows nothing"
+    for name, value in before.weights.items():
+        if name.startswith(("flow.", "frame.")):
+            torch.testing.assert_close(after.weights[name][0], value[0], rtol=0, atol=1e-12)
+            assert "mix" not in name or not torch.equal(after.weights[name][1], value[1])
+
+
+def test_rows_of_a_group_stay_on_one_side_of_the_early_stopping_split():
+    groups = np.repeat(np.arange(40), 5)
+    outside = np.arange(200) % 4 != 0
+    train, aside = split(outside, groups, fraction=0.2, seed=0)
+    assert not set(groups[train]) & set(groups[aside])
+    np.testing.assert_array_equal(train | aside, outside)
+    assert 0.15 < aside.sum() / outside.sum() < 0.3
+
+
+def test_stored_weights_reproduce_the_latents_and_invert_to_the_input():
+    x1, x2, y = system(200, (3, 2, 1))
+    folds = np.arange(200) % 2 + 5
+    found = gaussianize(np.exp(x1), x2, y, folds=folds, config=QUICK)
+    weights = load(save(found.weights))
+    z = apply(weights, np.exp(x1), x2, y, folds=folds)
+    np.testing.assert_array_equal(z.x1, found.z1)
+    np.testing.assert_array_equal(z.y, found.y)
+    back = invert(weights, z.x1, z.x2, z.y, folds=folds)
+    np.testing.assert_allclose(back.x1, np.exp(x1), rtol=1e-7)
+    np.testing.assert_allclose(back.y, y, atol=1e-7)
+
+
+def test_weights_are_those_of_the_best_evaluation():
+    x1, x2, y = system(200)
+    info = gaussianize(x1**3, x2, y, folds=np.arange(200) % 2, config=FlowConfig(max_steps=150)).info
+    for k in range(2):
+        assert info.steps[np.nanargmin(info.held_out_loss[k])] == info.best_step[k]
+        assert info.best_step[k] <= info.steps_run[k] <= 150
+    assert info.stopped_early.any(), "150 steps on 100 rows must overfit"
+    assert np.isfinite(info.training_loss[:, 1]).all()
+
+
+@pytest.mark.parametrize("marginals", ["quantile", "standardise"])
+def test_recovers_information_hidden_by_a_bend(marginals):
+    x1, x2, y = system(1200, rho=0.65)
+    truth = gaussian_information(np.hstack([x1, x2]), y)
+    bent = np.column_stack([x1[:, 0] + x1[:, 1] ** 2, x1[:, 1]])
+    linear = gaussian_information(np.hstack([bent, x2]), y)
+    assert linear < 0.8 * truth
+    found = gaussianize(bent, x2, y, folds=np.arange(1200) % 3, config=FlowConfig(marginals=marginals))
+    reached = gaussian_information(np.hstack([found.z1, found.z2]), found.y)
+    assert abs(reached - truth) < 0.5 * (truth - linear)
+    assert found.info.latent_gaussianity.skewness < 0.5 * found.info.input_gaussianity.skewness
+
+
+def test_finds_nothing_in_noise():
+    rng = np.random.default_rng(0)
+    x1, x2, y = rng.standard_normal((3, 600, 6))
+    found = gaussianize(x1, x2, y, folds=np.arange(600) % 3)
+    bias = gaussian_information(np.hstack([x1, x2]), y)
+    assert abs(gaussian_information(np.hstack([found.z1, found.z2]), found.y) - bias) < 0.05
+
+
+X = np.random.default_rng(0).standard_normal((60, 2))
+FOLDS = np.arange(60) % 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x1": X[:50]}, DataError, r"x1 has shape \(50, 2\)"),
+        ({"x2": np.where(X > 2, np.nan, X)}, DataError, "x2 has NaN"),
+        ({"y": X * [1, 0]}, NumericsError, r"columns \[1\] of y are constant"),
+        ({"folds": np.zeros(60, dtype=int)}, DataError, "two folds"),
+        ({"folds": FOLDS[:50]}, DataError, "folds has shape"),
+        ({"folds": FOLDS + 0.5}, DataError, "whole numbers"),
+        ({"groups": FOLDS}, DataError, "groups"),
+        ({"x1": np.random.default_rng(1).standard_normal((60, 30))}, NumericsError, "keep fewer components"),
+        ({"config": FlowConfig(marginals="rank")}, ConfigError, "'rank'"),
+        ({"config": FlowConfig(precision="float16")}, ConfigError, "'float16'"),
+        ({"config": FlowConfig(held_out_fraction=1.0)}, ConfigError, "held_out_fraction"),
+    ],
+)
+def test_refuses_with_a_reason(change, error, message):
+    arguments = {"x1": X, "x2": X[::-1], "y": X + X[::-1] ** 2, "folds": FOLDS} | change
+    with pytest.raises(error, match=message):
+        gaussianize(arguments.pop("x1"), arguments.pop("x2"), arguments.pop("y"), **arguments)
+
+
+def test_stored_flows_refuse_other_columns_and_unknown_folds():
+    weights = gaussianize(X, X[::-1], X + X[::-1] ** 2, folds=FOLDS, config=QUICK).weights
+    with pytest.raises(DataError, match=r"2 \+ 2 \+ 2 columns, found 7"):
+        apply(weights, np.ones((60, 3)), X, X, folds=FOLDS)
+    with pytest.raises(DataError, match=r"no flow for folds \[6, 7\]"):
+        apply(weights, X, X, X, folds=FOLDS + 6)
