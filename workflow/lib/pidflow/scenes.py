@@ -36,6 +36,7 @@ TYPICAL = {
     shape: {name: values[index % len(values)] for name, values in ATTRIBUTES.items()}
     for index, shape in enumerate(SHAPES)
 }
+FIRST_EVALUATION_SEED = 10**9  # training scenes are drawn from seeds below, evaluation scenes from this one upwards
 TASKS = ("choose-attr", "choose-cat", "choose-rel", "compare-attr", "logical-obj", "query-attr")
 
 _SHARED_COLOUR = 0.4  # colours coincide by chance in one pair of six, too seldom to ask about
@@ -237,10 +238,7 @@ def _shuffled(rng: np.random.Generator, *options: str) -> tuple[str, ...]:
 
 def _choose_attr(scene: Scene, rng: np.random.Generator, answer: str | None) -> Question | None:
     found = [
-        (item, name)
-        for item in scene.objects
-        for name in ATTRIBUTES
-        if answer is None or getattr(item, name) == answer
+        (item, name) for item in scene.objects for name in ATTRIBUTES if answer is None or getattr(item, name) == answer
     ]
     if not found:
         return None
@@ -317,9 +315,7 @@ def _logical_obj(scene: Scene, rng: np.random.Generator, answer: str | None) -> 
 
 
 def _query_attr(scene: Scene, rng: np.random.Generator, answer: str | None) -> Question | None:
-    found = [
-        item for item in scene.objects if item.column != 1 and (answer is None or COLUMNS[item.column] == answer)
-    ]
+    found = [item for item in scene.objects if item.column != 1 and (answer is None or COLUMNS[item.column] == answer)]
     if not found:
         return None
     item = found[int(rng.integers(len(found)))]

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pidflow.errors import ConfigError, DataError
+from pidflow.items import Item, sample
 
 SHAPES = ("circle", "rectangle", "triangle")
 TASKS = {"shape": "easy-shape", "colour": "easy-colour", "yesno": "easy-yesno"}
@@ -25,7 +26,9 @@ def root() -> Path:
     """The folder of the installed package's data."""
     spec = find_spec("easy_vqa")
     if spec is None or spec.origin is None:
-        raise ConfigError("dataset 'easy-vqa' needs the PyPI package easy-vqa, which is not installed: pip install easy-vqa")
+        raise ConfigError(
+            "dataset 'easy-vqa' needs the PyPI package easy-vqa, which is not installed: pip install easy-vqa"
+        )
     return Path(spec.origin).parent / "data"
 
 
@@ -51,3 +54,28 @@ def _task_of(answer: str) -> str:
     if answer in ("yes", "no"):
         return TASKS["yesno"]
     return TASKS["shape"] if answer in SHAPES else TASKS["colour"]
+
+
+def items(split: str, select: str | None, *, count: int, seed: int) -> list[Item]:
+    """At most ``count`` questions of one task of a split, drawn without replacement.
+
+    Raises
+    ------
+    ConfigError
+        If ``select`` is not one of the tasks, or the split does not exist.
+    """
+    if select not in TASKS.values():
+        raise ConfigError(f"unknown easy-vqa task '{select}' in select, expected one of: {', '.join(TASKS.values())}")
+    found = [
+        Item(
+            item_id=f"{split}-{index:05d}",
+            image_id=f"{split}-{question.image_index}",
+            image_path=f"{question.image_index}.png",
+            question=question.text,
+            answer=question.answer,
+            options=("yes", "no") if question.task == TASKS["yesno"] else (),
+        )
+        for index, question in enumerate(questions(split))
+        if question.task == select
+    ]
+    return sample(found, count, seed=seed)

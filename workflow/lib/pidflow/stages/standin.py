@@ -32,9 +32,6 @@ from pidflow.standin_training import (
 
 log = logging.getLogger(__name__)
 
-# Seeds below this bound draw training scenes; evaluation items use seeds from it upwards (see pidflow.items).
-TRAINING_SEEDS = 10**9
-
 PHASES = {
     "vision": Schedule(steps=700, batch=64, learning_rate=2e-3),
     "language": Schedule(steps=1500, batch=24, learning_rate=2e-3),
@@ -63,7 +60,7 @@ class PictureSource:
         return self.easy[int(self.rng.integers(len(self.easy)))]
 
     def _scene(self) -> Picture:
-        rng = np.random.default_rng(int(self.rng.integers(TRAINING_SEEDS)))
+        rng = np.random.default_rng(int(self.rng.integers(scenes.FIRST_EVALUATION_SEED)))
         return scene_picture(rng, language_prior=self.language_prior, questions_per_task=self.questions_per_task)
 
 
@@ -103,7 +100,7 @@ def _load(split: str, index: int) -> Image.Image:
         return image.convert("RGB")
 
 
-def evaluate(model, packer: Packer, *, per_task: int, seed: int = TRAINING_SEEDS) -> dict[str, float]:
+def evaluate(model, packer: Packer, *, per_task: int, seed: int = scenes.FIRST_EVALUATION_SEED) -> dict[str, float]:
     """Held-out accuracy per task: scenes by seeds no training scene uses, easy-VQA by its test split."""
     pictures = []
     for index in range(per_task):
@@ -228,7 +225,11 @@ def run(
     projector = list(model.model.multi_modal_projector.parameters())
     language = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     run_phase(
-        [*tower, *head.parameters()], phases["vision"], captions_only("vision"), vision_loss, each_step=reporter("vision")
+        [*tower, *head.parameters()],
+        phases["vision"],
+        captions_only("vision"),
+        vision_loss,
+        each_step=reporter("vision"),
     )
     for parameter in tower:  # LLaVA keeps the tower frozen from here on
         parameter.requires_grad_(False)

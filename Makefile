@@ -1,0 +1,39 @@
+# The commands people type. `make demo` and `make test` create what they need.
+PYTHON ?= python3.11
+CORES ?= 2
+BIN := .venv/bin
+
+.PHONY: demo test lint format report train-standin clean
+
+demo: .venv/installed ## install, then run the whole pipeline on the shipped model
+	$(BIN)/snakemake --cores $(CORES)
+	@echo "Figures: results/figures    tables: results/tables"
+
+test: .venv/installed lint ## install, then linters and tests
+	$(BIN)/pytest -q
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+report: demo ## one HTML page with every figure and its caption
+	$(BIN)/snakemake --cores $(CORES) --report results/report.html
+
+train-standin: .venv/installed ## about two hours on one core
+	$(BIN)/snakemake --cores 1 train_standin
+
+clean: ## removes results, keeps the installation
+	rm -rf results/* .snakemake
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@

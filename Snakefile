@@ -1,0 +1,34 @@
+"""pidflow: what drives a vision-language model's answer, layer by layer.
+
+    snakemake                    tables and figures of the run in the configuration
+    snakemake activations        hidden states and answers only
+    snakemake pid                up to the decomposition, no tables or figures
+    snakemake figures            tables and figures
+    snakemake train_standin      train the shipped model again (about two hours on one core)
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.8")
+
+
+configfile: workflow.source_path("config/config.yaml")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/standin.smk"
+include: "workflow/rules/items.smk"
+include: "workflow/rules/extract.smk"
+include: "workflow/rules/pca.smk"
+include: "workflow/rules/flow.smk"
+include: "workflow/rules/pid.smk"
+include: "workflow/rules/figures.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.figures.input,

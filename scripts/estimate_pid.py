@@ -1,0 +1,18 @@
+"""Rule ``estimate_pid``: the decomposition of one layer of one unit."""
+
+from pidflow.logs import job_log
+from pidflow.stages import pid
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        pid.run(
+            pca=snakemake.input.pca,
+            flow=snakemake.input.flow,
+            output=snakemake.output.pid,
+            layer=snakemake.params.layer,
+            routes=snakemake.params.routes,
+            definitions=snakemake.params.definitions,
+            permutations=snakemake.params.permutations,
+            jackknife_groups=snakemake.params.jackknife_groups,
+            seed=snakemake.params.seed,
+        )

@@ -1,0 +1,22 @@
+"""Rule ``extract_activations``: hidden states and answers of one model on one task under one condition."""
+
+from pidflow.logs import job_log
+from pidflow.stages import activations
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        activations.run(
+            items=snakemake.input.items,
+            activations=snakemake.output.activations,
+            answers=snakemake.output.answers,
+            image_root=snakemake.params.images,
+            model=snakemake.params.model,
+            model_id=snakemake.params.model_id,
+            task=snakemake.params.task,
+            condition=snakemake.params.condition,
+            intervention=snakemake.params.intervention,
+            target=snakemake.params.target,
+            storage=snakemake.params.storage,
+            seed=snakemake.params.seed,
+            threads=snakemake.threads,
+        )

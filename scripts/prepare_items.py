@@ -1,0 +1,15 @@
+"""Rule ``prepare_items``: the questions of one task, with folds split by image."""
+
+from pidflow.logs import job_log
+from pidflow.stages import items
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        items.run(
+            output=snakemake.output.items,
+            images=snakemake.params.images,
+            task=snakemake.params.task,
+            settings=snakemake.params.settings,
+            folds=snakemake.params.folds,
+            seed=snakemake.params.seed,
+        )

@@ -1,0 +1,15 @@
+"""Rule ``train_flow``: cross-fitted Gaussian latents of every layer of one unit."""
+
+from pidflow.logs import job_log
+from pidflow.stages import flow
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        flow.run(
+            pca=snakemake.input.pca,
+            output=snakemake.output.flow,
+            weights=snakemake.output.weights,
+            settings=snakemake.params.settings,
+            seed=snakemake.params.seed,
+            threads=snakemake.threads,
+        )

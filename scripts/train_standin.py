@@ -1,0 +1,11 @@
+"""Rule ``train_standin``: the stand-in model trained from nothing."""
+
+import torch
+
+from pidflow.logs import job_log
+from pidflow.stages import standin
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        torch.set_num_threads(snakemake.threads)
+        standin.run(output=snakemake.output.model, seed=snakemake.params.seed)

@@ -1,0 +1,75 @@
+"""The configuration as shipped is valid, and every way to get it wrong has one clear sentence."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pidflow import design
+from pidflow.errors import ConfigError
+
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load(CONFIG.read_text())
+
+
+def test_the_shipped_configuration_is_valid(config):
+    design.check(config)
+
+
+def test_the_shipped_configuration_uses_every_key_of_the_schema(config):
+    schema = yaml.safe_load((CONFIG.parents[1] / "workflow/schemas/config.schema.yaml").read_text())
+    assert set(config) == set(schema["properties"])
+
+
+def edited(config, path, value):
+    changed = deepcopy(config)
+    *parents, last = path
+    place = changed
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["speed"], 3, "unknown key 'speed', expected one of: seed, run"),
+        (["pca", "varience"], 0.9, "config pca: unknown key 'varience'"),
+        (["pca", "variance"], 1.5, "config pca.variance: 1.5"),
+        (["run", "models"], ["gpt"], "config run.models: 'gpt' is not defined under models, which has: standin"),
+        (["run", "tasks"], ["chess"], "config run.tasks: 'chess' is not defined"),
+        (["run", "conditions"], ["intact", "cut"], "config run.conditions: 'cut' is not defined under interventions"),
+        (["run", "tasks"], ["Bad_Id"], "config run.tasks.0: 'Bad_Id' does not match"),
+        (["tasks", "choose-attr", "dataset"], "gqa", "tasks.choose-attr.dataset: 'gqa' is not defined under datasets"),
+        (["datasets", "scenes", "reader"], "tfds", "config datasets.scenes.reader: found 'tfds', expected one of"),
+        (["datasets", "scenes", "language_prior"], 2, "config datasets.scenes.language_prior: 2"),
+        (["interventions", "image-question", "source"], "picture", "config interventions.image-question.source"),
+        (["interventions", "image-question", "layers"], [0, 8], "not a range of the 8 blocks of model 'standin'"),
+        (
+            ["interventions", "intact"],
+            {"kind": "cut", "source": "image", "target": "last", "layers": "all"},
+            "'intact' means",
+        ),
+        (["pid", "permutations"], 3, "config pid.permutations: 3"),
+    ],
+)
+def test_mistakes_are_named(config, path, value, message):
+    with pytest.raises(ConfigError) as caught:
+        design.check(edited(config, path, value))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_run_from_the_embedding_to_the_last_block(config):
+    assert design.layer_names(config, "standin") == [f"{layer:02d}" for layer in range(9)]
+
+
+def test_conditions(config):
+    assert design.intervention(config, "intact") is None
+    assert design.intervention(config, "image-question")["target"] == "question"

@@ -1,0 +1,66 @@
+"""The digest of a stage changes with what its code does, and with nothing else."""
+
+import ast
+
+import pytest
+
+from pidflow import provenance
+from pidflow.errors import ConfigError
+from pidflow.provenance import PACKAGE, code_digest, modules_behind
+
+STAGES = sorted(path.stem for path in (PACKAGE / "stages").glob("[!_]*.py"))
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A small library in a folder of its own: a stage that imports one helper inside a function."""
+    package = tmp_path / "pidflow"
+    (package / "stages").mkdir(parents=True)
+    (package / "helper.py").write_text('"""Doc."""\n\ndef double(x):\n    """Twice x."""\n    return 2 * x\n')
+    (package / "other.py").write_text("ANSWER = 42\n")
+    (package / "stages" / "one.py").write_text(
+        "def run():\n    from pidflow import helper\n    return helper.double(1)\n"
+    )
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+
+    def digest():
+        for cached in (provenance._tree, provenance._imports, provenance._module_digest):
+            cached.cache_clear()
+        return code_digest("one")
+
+    yield package, digest
+    for cached in (provenance._tree, provenance._imports, provenance._module_digest):
+        cached.cache_clear()
+
+
+def test_comments_docstrings_and_strangers_do_not_matter(library):
+    package, digest = library
+    before = digest()
+    (package / "helper.py").write_text("def double(x):\n    # twice\n    return (2 * x)\n")
+    (package / "other.py").write_text("ANSWER = 43\n")
+    assert digest() == before
+
+
+def test_code_behind_the_stage_matters(library):
+    package, digest = library
+    before = digest()
+    (package / "helper.py").write_text("def double(x):\n    return 3 * x\n")
+    assert digest() != before
+
+
+def test_unknown_stage():
+    with pytest.raises(ConfigError, match="unknown stage 'pda', expected one of"):
+        code_digest("pda")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_walk_finds_every_pidflow_import(stage):
+    """Compare with a walk of another kind: plain text."""
+    found = modules_behind(f"pidflow.stages.{stage}")
+    for module in found:
+        path = provenance._module_file(module)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                pytest.fail(f"{module} uses a relative import, which the walk does not follow")
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pidflow."):
+                assert node.module in found or all(f"{node.module}.{alias.name}" in found for alias in node.names)

@@ -1,0 +1,92 @@
+"""The design of a run: its configuration checked, and what the chosen models, tasks and conditions expand to."""
+
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from pidflow.errors import ConfigError
+
+INTACT = "intact"
+ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
+_SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+
+
+def check(config: dict) -> None:
+    """Refuse a configuration that cannot run, with one sentence that names the key.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown key, a value out of range, an id that is selected but not defined, a name clash.
+    """
+    schema = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda error: error.json_path)
+    if errors:
+        raise ConfigError(_sentence(errors[0]))
+    if INTACT in config["interventions"]:
+        raise ConfigError(f"config interventions.{INTACT}: '{INTACT}' means no intervention; give it another id")
+    _defined(config["run"]["models"], config["models"], "run.models", "models")
+    _defined(config["run"]["tasks"], config["tasks"], "run.tasks", "tasks")
+    conditions = [INTACT, *config["interventions"]]
+    _defined(config["run"]["conditions"], conditions, "run.conditions", "interventions")
+    for task in config["run"]["tasks"]:
+        _defined([config["tasks"][task]["dataset"]], config["datasets"], f"tasks.{task}.dataset", "datasets")
+    for model in config["run"]["models"]:
+        for condition in config["run"]["conditions"]:
+            _layers_fit(config, model, condition)
+
+
+def intervention(config: dict, condition: str) -> dict | None:
+    """The intervention behind a condition, None for ``intact``."""
+    return None if condition == INTACT else config["interventions"][condition]
+
+
+def layer_names(config: dict, model: str) -> list[str]:
+    """Names ``00 … LL`` of a model's layers: 0 is the embedding output, L the state after the last block."""
+    return [f"{layer:02d}" for layer in range(config["models"][model]["layers"] + 1)]
+
+
+def task_settings(config: dict, task: str) -> dict:
+    """A task with its dataset spelled out: all that ``prepare_items`` needs to know of the configuration."""
+    settings = dict(config["tasks"][task])
+    settings["dataset"] = dict(config["datasets"][settings["dataset"]])
+    return settings
+
+
+def _defined(chosen, defined, where: str, section: str) -> None:
+    for name in chosen:
+        if name not in defined:
+            raise ConfigError(
+                f"config {where}: '{name}' is not defined under {section}, which has: {', '.join(defined)}"
+            )
+
+
+def _layers_fit(config: dict, model: str, condition: str) -> None:
+    plan = intervention(config, condition)
+    if plan is None or plan["layers"] == "all":
+        return
+    first, last = plan["layers"]
+    blocks = config["models"][model]["layers"]
+    if not first <= last < blocks:
+        raise ConfigError(
+            f"config interventions.{condition}.layers: [{first}, {last}] is not a range of the {blocks} blocks of model "
+            f"'{model}'; expected 0 <= first <= last <= {blocks - 1}"
+        )
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    where = ".".join(str(part) for part in error.absolute_path) or "top level"
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in known]
+        return f"config {where}: unknown key '{unknown[0]}', expected one of: {', '.join(known)}"
+    if error.validator == "oneOf" and isinstance(error.instance, dict) and "reader" in error.instance:
+        readers = [entry["properties"]["reader"]["const"] for entry in error.schema["oneOf"]]
+        reader = error.instance["reader"]
+        if reader not in readers:
+            return f"config {where}.reader: found '{reader}', expected one of: {', '.join(readers)}"
+        inner = [item for item in error.context if item.schema_path[0] == readers.index(reader)]
+        return _sentence(inner[0]) if inner else f"config {where}: {error.message}"
+    expected = error.schema.get("description", "")
+    return f"config {where}: {error.message}" + (f" ({expected})" if expected else "")

@@ -1,0 +1,53 @@
+"""Logging of one job: everything to its log file and to stderr, errors as one sentence."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pidflow.errors import PidflowError
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@contextmanager
+def job_log(path: str | Path) -> Iterator[None]:
+    """Log to ``path`` and to stderr while the body runs; turn an error into a logged one and a non-zero exit.
+
+    A :class:`~pidflow.errors.PidflowError` is a sentence written for the user: stderr shows that sentence, the file
+    has the traceback too. Any other exception is a defect, and its traceback goes to both.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(target, mode="w", encoding="utf-8")
+    to_stderr = logging.StreamHandler(sys.stderr)
+    root = logging.getLogger()
+    level = root.level
+    for handler in (to_file, to_stderr):
+        handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    log = logging.getLogger("pidflow")
+    try:
+        yield
+    except PidflowError as error:
+        to_stderr.addFilter(_without_traceback)
+        log.error("%s", error, exc_info=True)
+        raise SystemExit(1) from None
+    except Exception:
+        log.exception("a defect in pidflow or in a library it calls")
+        raise SystemExit(1) from None
+    finally:
+        logging.captureWarnings(False)
+        root.setLevel(level)
+        for handler in (to_file, to_stderr):
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:
+    bare = logging.makeLogRecord(vars(record))
+    bare.exc_info, bare.exc_text = None, None
+    return bare

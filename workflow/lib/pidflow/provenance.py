@@ -1,0 +1,97 @@
+"""What a result was made from: digests of the code behind a stage, versions of the libraries it used."""
+
+import ast
+import hashlib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from pidflow.errors import ConfigError
+
+PACKAGE = Path(__file__).resolve().parent
+LIBRARIES = ("numpy", "scikit-learn", "torch", "transformers", "zuko", "h5py")
+
+
+def code_digest(stage: str) -> str:
+    """Digest of every pidflow module that ``stages/<stage>.py`` imports, directly or not, and of that module itself.
+
+    Comments, docstrings and layout do not enter, so only a change of what the code does changes the digest. A rule
+    takes it as a parameter, and Snakemake then reruns exactly the stages whose code changed.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such stage.
+    """
+    start = f"pidflow.stages.{stage}"
+    if _module_file(start) is None:
+        stages = sorted(path.stem for path in (PACKAGE / "stages").glob("[!_]*.py"))
+        raise ConfigError(f"unknown stage '{stage}', expected one of: {', '.join(stages)}")
+    digest = hashlib.sha256()
+    for module in sorted(modules_behind(start)):
+        digest.update(f"{module} {_module_digest(module)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def modules_behind(module: str) -> set[str]:
+    """Names of the pidflow modules that ``module`` imports, directly or not, itself included.
+
+    Imports are read from the source, those inside functions too; nothing is imported.
+    """
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _imports(name)
+    return found
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that can change a number."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def _module_file(module: str) -> Path | None:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _module_file(module)
+    if path is None:
+        raise ConfigError(f"no module '{module}' under {PACKAGE}")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    found = set()
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "pidflow")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pidflow":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if _module_file(inner) else node.module)
+    return tuple(found)
+
+
+@cache
+def _module_digest(module: str) -> str:
+    tree = _tree(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -1,0 +1,53 @@
+"""Shared by all rules: the library on the path, the checked configuration, names of files.
+
+Path grammar, below results/: <stage>/{model}/{task}/{condition}[/layer-{layer}]; wildcards name things, never settings.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "lib"))
+
+from pidflow import design
+from pidflow.provenance import code_digest
+from pidflow.readers import image_folder
+
+design.check(config)
+RUN = config["run"]
+
+
+wildcard_constraints:
+    model=design.ID_PATTERN,
+    task=design.ID_PATTERN,
+    condition=design.ID_PATTERN,
+    layer=r"\d\d+",
+
+
+def image_root(wildcards):
+    """The folder that the image paths of a task are relative to."""
+    settings = design.task_settings(config, wildcards.task)
+    return image_folder(settings["dataset"], drawn=f"results/images/{wildcards.task}")
+
+
+def model_settings(wildcards):
+    """A model's entry, a shipped model's folder made absolute."""
+    settings = dict(config["models"][wildcards.model])
+    shipped = Path(workflow.basedir) / settings["path"]
+    if not Path(settings["path"]).exists() and shipped.exists():
+        settings["path"] = str(shipped)
+    return settings
+
+
+def units(pattern):
+    """One file per (model, task, condition) of the run."""
+    return expand(pattern, model=RUN["models"], task=RUN["tasks"], condition=RUN["conditions"])
+
+
+def decompositions():
+    """One file per layer of every unit of the run."""
+    return [
+        f"{unit}/layer-{layer}.json"
+        for model in RUN["models"]
+        for unit in expand(f"results/pid/{model}/{{task}}/{{condition}}", task=RUN["tasks"], condition=RUN["conditions"])
+        for layer in design.layer_names(config, model)
+    ]

@@ -1,0 +1,39 @@
+"""Hidden states and answers of one model on one task under one condition, in one pass over the questions.
+
+Outputs: results/activations/{model}/{task}/{condition}.h5, results/answers/{model}/{task}/{condition}.parquet
+"""
+
+
+rule extract_activations:
+    input:
+        items="results/items/{task}.parquet",
+    output:
+        activations="results/activations/{model}/{task}/{condition}.h5",
+        answers="results/answers/{model}/{task}/{condition}.parquet",
+    log:
+        "results/logs/extract_activations/{model}/{task}/{condition}.log",
+    benchmark:
+        "results/benchmarks/extract_activations/{model}/{task}/{condition}.tsv"
+    params:
+        images=image_root,
+        model=model_settings,
+        model_id="{model}",
+        task="{task}",
+        condition="{condition}",
+        intervention=lambda wildcards: design.intervention(config, wildcards.condition),
+        target=config["extract"]["target"],
+        storage=config["extract"]["storage"],
+        seed=config["seed"],
+        code=code_digest("activations"),
+    threads: 1
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/extract.yaml"
+    script:
+        "../../scripts/extract_activations.py"
+
+
+rule activations:
+    input:
+        units("results/activations/{model}/{task}/{condition}.h5"),

@@ -1,0 +1,24 @@
+"""Questions: read or drawn, one parquet file per task, folds split by image.
+
+Outputs: results/items/{task}.parquet; scenes are drawn into results/images/{task}/.
+"""
+
+
+rule prepare_items:
+    output:
+        items="results/items/{task}.parquet",
+    log:
+        "results/logs/prepare_items/{task}.log",
+    benchmark:
+        "results/benchmarks/prepare_items/{task}.tsv"
+    params:
+        images=image_root,
+        task="{task}",
+        settings=lambda wildcards: design.task_settings(config, wildcards.task),
+        folds=config["items"]["folds"],
+        seed=config["seed"],
+        code=code_digest("items"),
+    conda:
+        "../../envs/extract.yaml"
+    script:
+        "../../scripts/prepare_items.py"

@@ -1,0 +1,30 @@
+"""Principal components of every layer and block, fitted on the questions that are kept.
+
+Inputs from elsewhere: the intact answers decide which questions are kept, in every condition.
+Outputs: results/pca/{model}/{task}/{condition}.h5
+"""
+
+
+rule fit_pca:
+    input:
+        activations="results/activations/{model}/{task}/{condition}.h5",
+        answers="results/answers/{model}/{task}/intact.parquet",
+    output:
+        pca="results/pca/{model}/{task}/{condition}.h5",
+    log:
+        "results/logs/fit_pca/{model}/{task}/{condition}.log",
+    benchmark:
+        "results/benchmarks/fit_pca/{model}/{task}/{condition}.tsv"
+    params:
+        correct_only=config["pca"]["correct_only"],
+        language=config["pca"]["language"],
+        variance=config["pca"]["variance"],
+        max_components=config["pca"]["max_components"],
+        target_components=config["pca"]["target_components"],
+        seed=config["seed"],
+        code=code_digest("pca"),
+    threads: 1
+    conda:
+        "../../envs/analysis.yaml"
+    script:
+        "../../scripts/fit_pca.py"

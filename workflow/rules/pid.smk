@@ -1,0 +1,35 @@
+"""The decomposition of one layer of one unit, and its calibration on planted truth of the same size.
+
+Inputs from elsewhere: scores of fit_pca (linear and rank routes), latents of train_flow (flow route).
+Outputs: results/pid/{model}/{task}/{condition}/layer-{layer}.json, results/tables/calibration.{parquet,csv}
+"""
+
+
+rule estimate_pid:
+    input:
+        pca="results/pca/{model}/{task}/{condition}.h5",
+        flow="results/flows/{model}/{task}/{condition}.h5",
+    output:
+        pid="results/pid/{model}/{task}/{condition}/layer-{layer}.json",
+    log:
+        "results/logs/estimate_pid/{model}/{task}/{condition}/layer-{layer}.log",
+    benchmark:
+        "results/benchmarks/estimate_pid/{model}/{task}/{condition}/layer-{layer}.tsv"
+    params:
+        layer="{layer}",
+        routes=config["pid"]["routes"],
+        definitions=config["pid"]["definitions"],
+        permutations=config["pid"]["permutations"],
+        jackknife_groups=config["pid"]["jackknife_groups"],
+        seed=config["seed"],
+        code=code_digest("pid"),
+    threads: 1
+    conda:
+        "../../envs/analysis.yaml"
+    script:
+        "../../scripts/estimate_pid.py"
+
+
+rule pid:
+    input:
+        decompositions(),
