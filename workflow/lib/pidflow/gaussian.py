@@ -20,7 +20,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 # A block whose correlation matrix has a smaller eigenvalue ratio than this has lost its rank in float64 arithmetic.
 SINGULAR_BLOCK = 1e-10
-# A direction of the target with a smaller unexplained variance fraction than this (15 bits) is a function of the source.
+# A direction of the target whose unexplained fraction of variance is smaller (15 bits) is a function of the source.
 UNEXPLAINED = 1e-9
 # Directions with a smaller joint variance than this are the same direction seen from both sources.
 SHARED = 1e-12

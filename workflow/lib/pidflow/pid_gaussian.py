@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pidflow.errors import ConfigError, NumericsError
-from pidflow.gaussian import ILL_CONDITIONED, LN2, GaussianSystem, whiten_system
+from pidflow.gaussian import EPS, ILL_CONDITIONED, LN2, GaussianSystem, whiten_system
 
 DEFINITIONS = ("broja", "mmi", "dep")
 ATOMS = ("redundancy", "unique_1", "unique_2", "synergy")
@@ -135,7 +135,7 @@ def gaussian_pid(
     >>> cov = np.array([[1.0, 0.48, 0.8], [0.48, 1.0, 0.6], [0.8, 0.6, 1.0]])
     >>> atoms = gaussian_pid(cov, (1, 1, 1))
     >>> [round(float(v), 3) for v in (atoms.redundancy, atoms.unique_1, atoms.unique_2, atoms.synergy)]
-    [0.322, 0.415, 0.0, 0.123]
+    [0.322, 0.415, 0.0, 0.133]
     """
     return decompose(whiten_system(cov, dims), definition=definition, tol_bits=tol_bits)
 
@@ -229,9 +229,7 @@ def _duality_gap(system: GaussianSystem, ratio: np.ndarray, basis: np.ndarray, r
     excess_1 = np.linalg.norm(gram - np.eye(m), axis=(-2, -1))
     pulled = (system.inverse_2 @ system.factor_1) @ (basis * cap[..., None, :])
     expected = np.minimum(1.0, 1.0 / root) ** 2
-    excess_2 = np.linalg.norm(
-        pulled.swapaxes(-1, -2) @ pulled - expected[..., None] * np.eye(m), axis=(-2, -1)
-    )
+    excess_2 = np.linalg.norm(pulled.swapaxes(-1, -2) @ pulled - expected[..., None] * np.eye(m), axis=(-2, -1))
     shrink = -np.log1p(np.maximum(excess_1, excess_2))
     primal = m * shrink + 2.0 * np.log(cap).sum(axis=-1) + 2.0 * log_det_basis
     # Rounding can put the bound a few eps below zero.
@@ -255,5 +253,7 @@ def _notes(system: GaussianSystem) -> tuple[str, ...]:
         notes.append(f"x1 and x2 are copies of each other in {shared} directions; I(x1, x2; y) was taken without them")
     worst = float(system.condition.max(initial=1.0))
     if worst > ILL_CONDITIONED:
-        notes.append(f"a block has condition number {worst:.2g}: about {worst * 2.2e-16:.1g} of each figure is rounding")
+        notes.append(
+            f"a block has condition number {worst:.2g}: about {worst * EPS:.1g} bit of each figure is rounding"
+        )
     return tuple(notes)

@@ -1,0 +1,254 @@
+"""Estimates from rows: routes, corrections, errors, refusals, paired differences."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pidflow
+from pidflow.bias import mi_bias
+from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.estimate import estimate_mi, estimate_pid, estimate_pid_from_latents
+from pidflow.gaussian import gaussian_mi
+from pidflow.pid_estimate import QUANTITIES, PIDEstimate, paired_difference
+from pidflow.pid_gaussian import ATOMS, DEFINITIONS, gaussian_pid
+from pidflow.samples import covariance, deleted_covariances, jackknife_blocks, normal_scores, permuted_covariances
+
+
+def rows(n=400, *, seed=0, gain_1=1.0, gain_2=0.6):
+    """A target of three columns; source 1 sees the first two, source 2 the last two."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, 3))
+    x1 = gain_1 * y[:, :2] + rng.normal(size=(n, 2))
+    x2 = gain_2 * y[:, 1:] + rng.normal(size=(n, 2))
+    return x1, x2, y
+
+
+class TestCovariances:
+    def test_deleted_blocks_are_covariances_of_what_is_left(self):
+        table = np.random.default_rng(0).normal(size=(101, 4)) + 50
+        blocks = jackknife_blocks(101, 20, groups=None, seed=0)
+        found, sizes = deleted_covariances(table, blocks)
+        assert sizes.sum() == 19 * 101
+        for block in range(20):
+            np.testing.assert_allclose(found[block], np.cov(table[blocks != block].T), rtol=1e-12)
+
+    def test_permuted_covariances_keep_the_blocks_and_cut_the_target_loose(self):
+        x1, x2, y = rows()
+        sources = np.concatenate([x1, x2], axis=1)
+        found = permuted_covariances(sources, y, 30, groups=None, seed=0)
+        np.testing.assert_allclose(found[:, :4, :4], np.broadcast_to(np.cov(sources.T), (30, 4, 4)), rtol=1e-12)
+        np.testing.assert_allclose(found[:, 4:, 4:], np.broadcast_to(np.cov(y.T), (30, 3, 3)), rtol=1e-12)
+        assert np.abs(found[:, :4, 4:].mean(axis=0)).max() < 0.05
+        np.testing.assert_array_equal(found, found.swapaxes(-1, -2))
+
+    def test_normal_scores(self):
+        column = np.array([3.0, -1.0, 3.0, 100.0])
+        expected = [0.0, -0.8416212335729142, 0.0, 0.8416212335729142]
+        # ranks 2.5, 1, 2.5, 4 of 5; a monotone map changes nothing
+        np.testing.assert_allclose(normal_scores(column[:, None])[:, 0], expected, atol=1e-12)
+        x = np.random.default_rng(0).normal(size=(50, 3))
+        np.testing.assert_array_equal(normal_scores(np.exp(x)), normal_scores(x))
+
+
+class TestEstimate:
+    def test_fields_are_consistent(self):
+        x1, x2, y = rows()
+        found = estimate_pid(x1, x2, y, route="linear")
+        assert tuple(found) == DEFINITIONS
+        for name, result in found.items():
+            atoms = gaussian_pid(covariance(np.concatenate([x1, x2, y], axis=1)), (2, 2, 3), definition=name)
+            assert result.definition == name
+            assert sum(getattr(result, atom) for atom in ATOMS) == pytest.approx(result.mi_12, abs=1e-12)
+            assert result.redundancy + result.unique_1 == pytest.approx(result.mi_1, abs=1e-12)
+            assert result.union == pytest.approx(result.mi_2 + result.unique_1, abs=1e-12)
+            assert result.mi_12 == pytest.approx(float(atoms.mi_12) - mi_bias(400, 4, 3), abs=1e-12)
+            assert result.union_raw == pytest.approx(float(atoms.union), abs=1e-12)
+            assert result.union_corrected == pytest.approx(result.union_raw - result.union_bias, abs=1e-12)
+            assert result.clipped is (abs(result.union - result.union_corrected) > 1e-12)
+            assert result.raw["synergy"] == pytest.approx(float(atoms.synergy), abs=1e-12)
+            assert result.converged
+            assert result.gap_bits < 1e-9
+            assert (result.n, result.ratio) == (400, pytest.approx(400 / 7))
+            assert result.p_value == pytest.approx(1 / 21)
+            assert set(result.se) == set(result.replicates) == set(QUANTITIES)
+            assert all(0.001 < result.se[q] < 0.2 for q in ("mi_1", "mi_2", "mi_12"))
+
+    def test_mmi_follows_the_corrected_informations(self):
+        result = estimate_pid(*rows(), route="linear", definitions=("mmi",))["mmi"]
+        assert result.union == pytest.approx(max(result.mi_1, result.mi_2), abs=1e-12)
+        assert not result.clipped
+
+    def test_the_error_of_an_information_is_its_spread(self):
+        """Jackknife errors against the spread over 60 data sets."""
+        results = [estimate_pid(*rows(seed=s), route="linear", definitions=("broja",))["broja"] for s in range(60)]
+        for quantity in ("mi_1", "mi_12", "unique_1"):
+            spread = np.std([getattr(r, quantity) for r in results], ddof=1)
+            assert np.mean([r.se[quantity] for r in results]) == pytest.approx(spread, rel=0.35), quantity
+
+    def test_interval_widens_with_level(self):
+        result = estimate_pid(*rows(), route="linear")["broja"]
+        low, high = result.interval("mi_1")
+        # Student with 19 degrees of freedom
+        assert (high - low) / 2 == pytest.approx(2.093024 * result.se["mi_1"], rel=1e-6)
+        assert result.interval("mi_1", level=0.99)[1] > high
+
+    def test_survives_json(self):
+        result = estimate_pid(*rows(), route="linear")["dep"]
+        assert PIDEstimate.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+    def test_latents_take_the_same_path(self):
+        x1, x2, y = rows()
+        direct = estimate_pid(x1, x2, y, route="rank", seed=4)
+        latents = estimate_pid_from_latents(normal_scores(x1), normal_scores(x2), normal_scores(y), seed=4)
+        assert direct == latents
+
+    def test_rank_route_ignores_monotone_warps(self):
+        x1, x2, y = rows()
+        plain = estimate_pid(x1, x2, y, route="rank")["broja"]
+        assert estimate_pid(np.exp(x1), x2**3, np.tanh(y), route="rank")["broja"] == plain
+        assert estimate_pid(np.exp(2 * x1), x2**3, y, route="linear")["broja"].mi_12 < plain.mi_12 - 0.2
+
+    def test_one_dimensional_arrays_are_one_column(self):
+        x1, x2, y = rows()
+        flat = estimate_pid(x1[:, 0], x2[:, 0], y[:, 0], route="linear")
+        assert flat == estimate_pid(x1[:, :1], x2[:, :1], y[:, :1], route="linear")
+
+    def test_order_of_rows_and_labels_of_groups_do_not_matter_to_the_atoms(self):
+        x1, x2, y = rows()
+        groups = np.repeat(np.arange(100), 4)
+        names = np.array([f"g{i:03d}" for i in groups])
+        plain = estimate_pid(x1, x2, y, route="linear", groups=groups)["broja"]
+        assert estimate_pid(x1, x2, y, route="linear", groups=names)["broja"] == plain
+
+    def test_few_groups_give_few_blocks(self):
+        result = estimate_pid(*rows(), route="linear", groups=np.arange(400) % 8)["broja"]
+        assert len(result.replicates["mi_1"]) == 8
+
+
+class TestWarnings:
+    def test_bias_larger_than_what_is_left(self):
+        x1, x2, _ = rows(60)
+        y = np.random.default_rng(9).normal(size=(60, 3))
+        result = estimate_pid(x1, x2, y, route="linear")["broja"]
+        assert any("exceeds half of what is left" in w for w in result.warnings)
+        assert result.p_value > 1 / 21
+
+    def test_dependent_rows_show(self):
+        x1, x2, y = (np.repeat(block, 5, axis=0) for block in rows(80))
+        x1 = x1 + 1e-3 * np.random.default_rng(0).normal(size=x1.shape)
+        groups = np.repeat(np.arange(80), 5)
+        result = estimate_pid(x1, x2, y, route="linear", groups=groups)["broja"]
+        assert any("rows depend on each other" in w for w in result.warnings)
+        assert not any("depend on each other" in w for w in estimate_pid(*rows(), route="linear")["broja"].warnings)
+
+    def test_shared_columns_are_noted(self):
+        x1, x2, y = rows()
+        result = estimate_pid(x1, np.column_stack([x2, x1[:, 0]]), y, route="linear")["broja"]
+        assert any("copies of each other in 1 directions" in w for w in result.warnings)
+
+    def test_clipping_is_told(self):
+        rng = np.random.default_rng(0)
+        y = rng.normal(size=(400, 3))
+        found = set()
+        for second in (y + 2 * rng.normal(size=y.shape), rng.normal(size=y.shape)):
+            result = estimate_pid(y + rng.normal(size=y.shape), second, y, route="linear")["broja"]
+            told = [w for w in result.warnings if "was clipped to" in w or "contradict each other" in w]
+            assert len(told) == result.clipped == 1
+            found.add("contradict" in told[0])
+        assert found == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x1": np.ones((400, 2))}, NumericsError, "x1 is degenerate: column 0 is constant"),
+        ({"y": np.full((400, 3), np.nan)}, DataError, "y is not finite at row 0, column 0"),
+        ({"x2": np.zeros((399, 2))}, DataError, "x1 400, x2 399, y 400"),
+        ({"x2": np.zeros((400, 2, 2))}, DataError, r"x2 must have shape"),
+        (
+            {"x1": np.random.default_rng(0).normal(size=(400, 395))},
+            NumericsError,
+            "400 rows are too few for 400 columns",
+        ),
+        ({"x1": np.random.default_rng(0).normal(size=(400, 390))}, NumericsError, "jackknife leaves 380"),
+        ({"route": "quantile"}, ConfigError, "flow, rank, linear"),
+        ({"definitions": ("imin",)}, ConfigError, "broja, mmi, dep"),
+        ({"definitions": ()}, ConfigError, "broja, mmi, dep"),
+        ({"permutations": 19}, ConfigError, "at least 20, found 19"),
+        ({"jackknife": 3}, NumericsError, "at least 5 blocks"),
+        ({"groups": np.arange(400) % 4}, NumericsError, "4 groups"),
+        ({"groups": np.arange(10)}, DataError, r"groups must have shape \(400,\)"),
+    ],
+)
+def test_refusals(change, error, message):
+    x1, x2, y = rows()
+    arguments = {"x1": x1, "x2": x2, "y": y, "route": "linear", **change}
+    with pytest.raises(error, match=message):
+        estimate_pid(arguments.pop("x1"), arguments.pop("x2"), arguments.pop("y"), **arguments)
+
+
+class TestMutualInformation:
+    def test_it_is_corrected_and_has_an_error(self):
+        x1, _, y = rows()
+        result = estimate_mi(x1, y, route="linear")
+        assert result.raw == pytest.approx(float(gaussian_mi(covariance(np.concatenate([x1, y], axis=1)), (2, 3))))
+        assert result.bits == pytest.approx(result.raw - mi_bias(400, 2, 3))
+        assert abs(result.bits - 1.0) < 4 * result.se
+
+    def test_it_agrees_with_the_decomposition(self):
+        x1, x2, y = rows()
+        whole = estimate_pid(x1, x2, y, route="rank", seed=2)["broja"]
+        part = estimate_mi(x1, y, route="rank", seed=2)
+        assert part.bits == pytest.approx(whole.mi_1, abs=1e-12)
+        assert part.se == pytest.approx(whole.se["mi_1"], rel=1e-9)
+
+    def test_few_rows_warn(self):
+        rng = np.random.default_rng(0)
+        assert (
+            "exceeds half" in estimate_mi(rng.normal(size=(40, 5)), rng.normal(size=(40, 5)), route="rank").warnings[0]
+        )
+
+
+class TestPairedDifference:
+    def test_errors_shrink_when_conditions_share_their_noise(self):
+        x1, x2, y = rows()
+        first = estimate_pid(x1, x2, y, route="linear")["broja"]
+        weaker = x1 + 0.3 * np.random.default_rng(1).normal(size=x1.shape)
+        second = estimate_pid(weaker, x2, y, route="linear")["broja"]
+        found = paired_difference(first, second)
+        for quantity in QUANTITIES:
+            change = getattr(second, quantity) - getattr(first, quantity)
+            assert found.difference[quantity] == pytest.approx(change, abs=1e-15)
+        assert found.se["mi_1"] < 0.5 * np.hypot(first.se["mi_1"], second.se["mi_1"])
+        low, high = found.interval("mi_1")
+        assert low < found.difference["mi_1"] < high < 0
+
+    def test_other_rows_are_refused(self):
+        first = estimate_pid(*rows(), route="linear")
+        with pytest.raises(DataError, match="deleted different rows"):
+            paired_difference(first["broja"], estimate_pid(*rows(), route="linear", seed=1)["broja"])
+        with pytest.raises(DataError, match="cannot subtract"):
+            paired_difference(first["broja"], first["mmi"])
+
+
+class TestPackage:
+    def test_public_names_resolve(self):
+        assert set(pidflow.__all__) <= set(dir(pidflow))
+        for name in pidflow.__all__:
+            assert getattr(pidflow, name).__name__ == name
+        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+            _ = pidflow.nonsense
+
+    def test_estimating_does_not_import_torch(self):
+        code = (
+            "import sys, numpy as np; from pidflow import estimate_pid; r = np.random.default_rng(0).normal;"
+            "estimate_pid(r(size=50), r(size=50), r(size=50), route='rank');"
+            "sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+        )
+        home = pidflow.__path__[0].removesuffix("pidflow")
+        assert (
+            subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {home!r}); {code}"]).returncode == 0
+        )

@@ -1,0 +1,154 @@
+"""Rows of samples: checked, scored, and turned into the covariances that bias and errors are estimated from."""
+
+import numpy as np
+from scipy.special import ndtri
+
+from pidflow.bias import grouped_folds, permuted_rows
+from pidflow.errors import DataError, NumericsError
+
+MIN_BLOCKS = 5
+
+
+def columns(**blocks: np.ndarray) -> list[np.ndarray]:
+    """Blocks as float64 arrays ``(n, d)`` with one common ``n``; what cannot be used is refused by name.
+
+    Raises
+    ------
+    DataError
+        When a block has more than two axes, row counts differ, or values are not finite.
+    NumericsError
+        When a column is constant, or ``n <= D + 1`` for ``D`` columns in all.
+    """
+    out = {}
+    for name, values in blocks.items():
+        values = np.asarray(values, dtype=np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim != 2 or values.shape[1] == 0:
+            raise DataError(f"{name} must have shape (n,) or (n, d) with d >= 1, found {values.shape}")
+        out[name] = values
+    lengths = {name: len(values) for name, values in out.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(f"every block must have the same rows, found {found}; align them by item before estimating")
+    for name, values in out.items():
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise DataError(f"{name} is not finite at row {row}, column {column}; drop such rows from every block")
+    n, total = next(iter(lengths.values())), sum(values.shape[1] for values in out.values())
+    if n <= total + 1:
+        raise NumericsError(
+            f"{n} rows are too few for {total} columns ({', '.join(out)} together): more than {total + 1} are needed "
+            "and ten times as many are sensible; reduce the blocks with PCA"
+        )
+    for name, values in out.items():
+        constant = np.flatnonzero(np.ptp(values, axis=0) == 0)
+        if constant.size:
+            raise NumericsError(f"{name} is degenerate: column {constant[0]} is constant over {n} rows; drop it")
+    return list(out.values())
+
+
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """Van der Waerden scores of each column, ``Phi^-1(rank / (n + 1))``, ties at their mean rank.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+    """
+    out = np.empty_like(values)
+    for j, column in enumerate(values.T):
+        _, level, count = np.unique(column, return_inverse=True, return_counts=True)
+        rank = np.cumsum(count) - 0.5 * (count - 1)
+        out[:, j] = ndtri(rank / (len(column) + 1))[level]
+    return out
+
+
+def covariance(rows: np.ndarray) -> np.ndarray:
+    """Sample covariance ``(D, D)`` of rows ``(n, D)``."""
+    centred = rows - rows.mean(axis=0)
+    return centred.T @ centred / (len(rows) - 1)
+
+
+def permuted_covariances(
+    sources: np.ndarray, target: np.ndarray, count: int, *, groups: np.ndarray | None, seed: int
+) -> np.ndarray:
+    """Covariances of `sources` with a target whose rows were shuffled against them.
+
+    Parameters
+    ----------
+    sources, target : ndarray, shapes (n, d), (n, m)
+    count : int
+        Number of shuffles.
+    groups, seed
+        As in :func:`pidflow.bias.permuted_rows`.
+
+    Returns
+    -------
+    ndarray, shape (count, d + m, d + m)
+    """
+    order, shuffled = permuted_rows(len(target), count, groups=groups, seed=seed)
+    d = sources.shape[1]
+    # Shuffling leaves the blocks of the sources and of the target as they are.
+    out = np.tile(covariance(np.concatenate([sources, target], axis=1)), (count, 1, 1))
+    left = (sources - sources.mean(axis=0))[order].T / (len(target) - 1)
+    centred = target - target.mean(axis=0)
+    for cov, rows in zip(out, shuffled, strict=True):
+        cov[:d, d:] = left @ centred[rows]
+        cov[d:, :d] = cov[:d, d:].T
+    return out
+
+
+def jackknife_blocks(n: int, count: int, *, groups: np.ndarray | None, seed: int) -> np.ndarray:
+    """Block of each row: `count` blocks of nearly equal size, or one a group when there are fewer groups.
+
+    Raises
+    ------
+    NumericsError
+        With fewer than five groups, which cannot tell how much groups differ.
+    """
+    available = n if groups is None else len(np.unique(groups))
+    if min(count, available) < MIN_BLOCKS:
+        raise NumericsError(
+            f"standard errors need at least {MIN_BLOCKS} blocks of rows, found jackknife={count} and {available} groups"
+        )
+    return grouped_folds(n, folds=min(count, available), groups=groups, seed=seed)
+
+
+def deleted_covariances(rows: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance without each block of rows, and how many rows were left.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, D)
+    blocks : ndarray of int, shape (n,)
+        Labels ``0 .. G - 1``.
+
+    Returns
+    -------
+    cov : ndarray, shape (G, D, D)
+    sizes : ndarray of int, shape (G,)
+
+    Raises
+    ------
+    NumericsError
+        When what is left is too small for ``D`` columns.
+    """
+    n, total = rows.shape
+    sizes = n - np.bincount(blocks)
+    if sizes.min() <= total + 1:
+        raise NumericsError(
+            f"{n} rows are too few for {total} columns: the jackknife leaves {sizes.min()} of them and more than "
+            f"{total + 1} are needed; reduce the blocks with PCA, or use more and smaller jackknife blocks"
+        )
+    centred = rows - rows.mean(axis=0)
+    everything = centred.T @ centred
+    out = np.empty((len(sizes), total, total))
+    for block, size in enumerate(sizes):
+        gone = centred[blocks == block]
+        # The rows are centred, so those that stay sum to minus those that go.
+        shift = gone.sum(axis=0)
+        out[block] = (everything - gone.T @ gone - np.outer(shift, shift) / size) / (size - 1)
+    return out, sizes
