@@ -70,8 +70,8 @@ def _layers_fit(config: dict, model: str, condition: str) -> None:
     blocks = config["models"][model]["layers"]
     if not first <= last < blocks:
         raise ConfigError(
-            f"config interventions.{condition}.layers: [{first}, {last}] is not a range of the {blocks} blocks of model "
-            f"'{model}'; expected 0 <= first <= last <= {blocks - 1}"
+            f"config interventions.{condition}.layers: [{first}, {last}] is not a range of the {blocks} blocks of "
+            f"model '{model}'; expected 0 <= first <= last <= {blocks - 1}"
         )
 
 

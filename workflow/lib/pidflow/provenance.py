@@ -1,15 +1,13 @@
-"""What a result was made from: digests of the code behind a stage, versions of the libraries it used."""
+"""What a result was made from: digests of the code behind a stage."""
 
 import ast
 import hashlib
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from pidflow.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parent
-LIBRARIES = ("numpy", "scikit-learn", "torch", "transformers", "zuko", "h5py")
 
 
 def code_digest(stage: str) -> str:
@@ -46,11 +44,6 @@ def modules_behind(module: str) -> set[str]:
             found.add(name)
             waiting += _imports(name)
     return found
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that can change a number."""
-    return {name: version(name) for name in LIBRARIES}
 
 
 def _module_file(module: str) -> Path | None:

@@ -1,0 +1,37 @@
+"""A job's log holds the whole story; stderr holds one sentence for the user."""
+
+import logging
+
+import pytest
+
+from pidflow.errors import DataError
+from pidflow.logs import job_log
+
+
+def test_messages_reach_file_and_stderr(tmp_path, capsys):
+    with job_log(tmp_path / "deep" / "job.log"):
+        logging.getLogger("pidflow.test").info("reading %d rows", 7)
+    assert "reading 7 rows" in (tmp_path / "deep" / "job.log").read_text()
+    assert "reading 7 rows" in capsys.readouterr().err
+
+
+def test_a_user_error_is_one_sentence_on_stderr_and_a_traceback_in_the_file(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left, job_log(tmp_path / "job.log"):
+        raise DataError("items.parquet has no rows; check select")
+    assert left.value.code == 1
+    assert "items.parquet has no rows; check select" in capsys.readouterr().err.splitlines()[-1]
+    assert "Traceback" in (tmp_path / "job.log").read_text()
+
+
+def test_a_defect_shows_its_traceback_everywhere(tmp_path, capsys):
+    with pytest.raises(SystemExit), job_log(tmp_path / "job.log"):
+        raise KeyError("surprise")
+    assert "Traceback" in capsys.readouterr().err
+    assert "KeyError: 'surprise'" in (tmp_path / "job.log").read_text()
+
+
+def test_handlers_are_taken_away_again(tmp_path):
+    before = list(logging.getLogger().handlers)
+    with job_log(tmp_path / "job.log"):
+        assert len(logging.getLogger().handlers) == len(before) + 2
+    assert logging.getLogger().handlers == before

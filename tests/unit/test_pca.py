@@ -1,0 +1,64 @@
+"""Laws of the reduction: a rotation of the data, deterministic, blind to rounding noise."""
+
+import numpy as np
+import pytest
+
+from pidflow.errors import DataError, NumericsError
+from pidflow.pca import fit_pca
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((200, 5)) @ np.diag([5.0, 3.0, 1.0, 0.5, 0.1]) @ rng.standard_normal((5, 12))
+
+
+@pytest.mark.parametrize("transpose", [False, True], ids=["more rows", "more columns"])
+def test_all_components_keep_all_distances(data, transpose):
+    block = data[:8] if transpose else data
+    basis = fit_pca(block, variance=1.0, max_components=50)
+    scores = basis.scores(block)
+    distances = np.linalg.norm(block[:, None] - block[None], axis=2)
+    np.testing.assert_allclose(np.linalg.norm(scores[:, None] - scores[None], axis=2), distances, atol=1e-9)
+
+
+def test_scores_are_uncorrelated_by_falling_variance(data):
+    scores = fit_pca(data, variance=1.0, max_components=50).scores(data)
+    covariance = np.cov(scores.T)
+    assert scores.shape[1] == 5  # the rank; the other seven directions are rounding noise
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-9)
+    assert (np.diff(np.diag(covariance)) < 0).all()
+
+
+def test_share_of_variance_and_cap(data):
+    ratio = fit_pca(data, variance=1.0, max_components=50).explained_variance_ratio
+    basis = fit_pca(data, variance=0.9, max_components=50)
+    kept = len(basis.components)
+    assert ratio[:kept].sum() >= 0.9 > ratio[: kept - 1].sum()
+    assert len(fit_pca(data, variance=0.9, max_components=1).components) == 1
+
+
+def test_sign_is_fixed_by_the_data_alone(data):
+    basis = fit_pca(data, variance=1.0, max_components=50)
+    shuffled = fit_pca(data[::-1], variance=1.0, max_components=50)
+    np.testing.assert_allclose(basis.components, shuffled.components, atol=1e-9)
+    assert (basis.components[np.arange(5), np.abs(basis.components).argmax(axis=1)] > 0).all()
+
+
+def test_half_precision_input_is_computed_in_float64(data):
+    stored = data.astype(np.float16)
+    np.testing.assert_array_equal(
+        fit_pca(stored, variance=0.9, max_components=3).scores(stored),
+        fit_pca(stored.astype(np.float64), variance=0.9, max_components=3).scores(stored),
+    )
+
+
+def test_what_cannot_be_reduced_is_refused(data):
+    settings = {"variance": 0.9, "max_components": 3}
+    with pytest.raises(NumericsError, match="zero variance"):
+        fit_pca(np.ones((10, 4)), **settings)
+    with pytest.raises(NumericsError, match="1 rows are too few"):
+        fit_pca(data[:1], **settings)
+    data[7, 2] = np.nan
+    with pytest.raises(DataError, match="row 7 holds values that are not finite"):
+        fit_pca(data, **settings)

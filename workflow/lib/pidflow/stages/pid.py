@@ -1,0 +1,123 @@
+"""Stage ``estimate_pid``: the decomposition of one layer of one unit, by every route and definition asked for."""
+
+import logging
+
+import numpy as np
+
+from pidflow.errors import PidflowError
+from pidflow.estimate import estimate_pid_from_latents
+from pidflow.pid_estimate import PIDEstimate
+from pidflow.samples import normal_scores
+from pidflow.store import layer_name, reading_h5, take, write_json
+
+log = logging.getLogger(__name__)
+
+# Names of the two sources in files and tables; the numerics know them as 1 and 2.
+ATOMS = {
+    "redundancy": "redundancy",
+    "unique_vision": "unique_1",
+    "unique_language": "unique_2",
+    "synergy": "synergy",
+}
+INFORMATIONS = {"vision": "mi_1", "language": "mi_2", "joint": "mi_12"}
+
+
+def run(
+    *,
+    pca: str,
+    flow: str,
+    output: str,
+    layer: str,
+    routes: list[str],
+    definitions: list[str],
+    permutations: int,
+    jackknife_groups: int,
+    seed: int,
+) -> None:
+    """Decompose what one layer says about the target.
+
+    Parameters
+    ----------
+    pca
+        Principal scores: input of the ``linear`` and ``rank`` routes.
+    flow
+        Held-out latents: input of the ``flow`` route.
+    output
+        JSON file, see README.
+    layer
+        Number of the layer, as in the file name.
+    routes, definitions, permutations, jackknife_groups, seed
+        As in :func:`pidflow.estimate.estimate_pid`; jackknife groups are made of whole images.
+    """
+    name = layer_name(int(layer))
+    with reading_h5(pca, kind="pca") as file:
+        identity = {key: _plain(file.attrs[key]) for key in ("model", "task", "condition", "language", "dropped")}
+        images = take(file, "image_id")
+        scores = [take(file, f"{name}/{source}/scores") for source in ("vision", "language")]
+        scores.append(take(file, "target/scores"))
+    with reading_h5(flow, kind="flow") as file:
+        latents = [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")]
+    inputs = {"linear": scores, "rank": [normal_scores(block) for block in scores], "flow": latents}
+    found = {}
+    for route in routes:
+        try:
+            found[route] = estimate_pid_from_latents(
+                *inputs[route],
+                groups=images,
+                permutations=permutations,
+                jackknife=jackknife_groups,
+                seed=seed,
+                definitions=definitions,
+            )
+        except PidflowError as error:
+            where = f"model '{identity['model']}', task '{identity['task']}', condition '{identity['condition']}'"
+            raise type(error)(f"{where}, {name}, route '{route}': {error}") from error
+    write_json(
+        output,
+        {
+            "schema_version": 1,
+            **identity,
+            "layer": int(layer),
+            "n": len(images),
+            "images": len(np.unique(images)),
+            "dims": [block.shape[1] for block in scores],
+            "routes": {route: _route(estimates) for route, estimates in found.items()},
+        },
+    )
+
+
+def _route(estimates: dict[str, PIDEstimate]) -> dict:
+    first = next(iter(estimates.values()))
+    return {
+        "mi": {name: getattr(first, field) for name, field in INFORMATIONS.items()},
+        "mi_se": {name: first.se[field] for name, field in INFORMATIONS.items()},
+        "mi_bias": {name: first.mi_bias[field] for name, field in INFORMATIONS.items()},
+        "mi_jackknife": {name: first.replicates[field] for name, field in INFORMATIONS.items()},
+        "p_value": first.p_value,
+        "rows_per_dimension": first.ratio,
+        "warnings": sorted({warning for estimate in estimates.values() for warning in estimate.warnings}),
+        "definitions": {definition: _definition(estimate) for definition, estimate in estimates.items()},
+    }
+
+
+def _definition(estimate: PIDEstimate) -> dict:
+    return {
+        "atoms": {name: getattr(estimate, field) for name, field in ATOMS.items()},
+        "se": {name: estimate.se[field] for name, field in ATOMS.items()},
+        "jackknife": {name: estimate.replicates[field] for name, field in ATOMS.items()},
+        "raw": {name: estimate.raw[field] for name, field in ATOMS.items()},
+        "union": {
+            "raw": estimate.union_raw,
+            "corrected": estimate.union_corrected,
+            "clipped": estimate.union,
+            "bias": estimate.union_bias,
+        },
+        "clipped": estimate.clipped,
+        "gap_bits": estimate.gap_bits,
+        "converged": estimate.converged,
+        "warnings": list(estimate.warnings),
+    }
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
