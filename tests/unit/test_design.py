@@ -56,6 +56,8 @@ def edited(config, path, value):
             {"kind": "cut", "source": "image", "target": "last", "layers": "all"},
             "'intact' means",
         ),
+        (["claims", "knockout"], "cut", "config claims.knockout: 'cut' is not defined under interventions"),
+        (["pid", "routes"], ["linear"], "config claims.routes: 'flow' is not defined under pid.routes"),
         (["pid", "permutations"], 3, "config pid.permutations: 3"),
     ],
 )
@@ -68,6 +70,12 @@ def test_mistakes_are_named(config, path, value, message):
 
 def test_layers_run_from_the_embedding_to_the_last_block(config):
     assert design.layer_names(config, "standin") == [f"{layer:02d}" for layer in range(9)]
+
+
+def test_the_knockout_judged_is_one_of_the_run(config):
+    assert design.judged_knockout(config) == "image-question"
+    config["run"]["conditions"] = ["intact"]
+    assert design.judged_knockout(config) is None
 
 
 def test_conditions(config):

@@ -30,6 +30,10 @@ def check(config: dict) -> None:
     _defined(config["run"]["tasks"], config["tasks"], "run.tasks", "tasks")
     conditions = [INTACT, *config["interventions"]]
     _defined(config["run"]["conditions"], conditions, "run.conditions", "interventions")
+    if config["claims"]["knockout"] is not None:
+        _defined([config["claims"]["knockout"]], config["interventions"], "claims.knockout", "interventions")
+    for name in ("routes", "definitions"):
+        _defined(config["claims"][name], config["pid"][name], f"claims.{name}", f"pid.{name}")
     for task in config["run"]["tasks"]:
         _defined([config["tasks"][task]["dataset"]], config["datasets"], f"tasks.{task}.dataset", "datasets")
     for model in config["run"]["models"]:
@@ -45,6 +49,12 @@ def intervention(config: dict, condition: str) -> dict | None:
 def layer_names(config: dict, model: str) -> list[str]:
     """Names ``00 … LL`` of a model's layers: 0 is the embedding output, L the state after the last block."""
     return [f"{layer:02d}" for layer in range(config["models"][model]["layers"] + 1)]
+
+
+def judged_knockout(config: dict) -> str | None:
+    """The condition whose claims are judged, None when the run does not include it."""
+    knockout = config["claims"]["knockout"]
+    return knockout if knockout in config["run"]["conditions"] else None
 
 
 def task_settings(config: dict, task: str) -> dict:

@@ -1,0 +1,75 @@
+"""The shape of the workflow, read from a dry run: names agree, targets expand to what the configuration says."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = {
+    name: path
+    for path in (ROOT / "workflow" / "rules").glob("*.smk")
+    for name in re.findall(r"^rule (\w+):", path.read_text(), flags=re.MULTILINE)
+}
+TARGETS = {"activations", "pid", "figures"}
+JOBS = sorted(set(RULES) - TARGETS)
+
+
+def text_of(rule):
+    text = RULES[rule].read_text()
+    start = text.index(f"rule {rule}:")
+    end = text.find("\nrule ", start + 1)
+    return text[start : end if end > 0 else None]
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_a_rule_its_script_its_log_and_its_benchmark_share_a_name(rule):
+    text = text_of(rule)
+    assert f'"../../scripts/{rule}.py"' in text
+    assert f'"results/logs/{rule}/' in text
+    assert f'"results/benchmarks/{rule}/' in text
+    assert "code=code_digest(" in text
+    assert re.search(r"conda:\n\s+\"../../envs/\w+.yaml\"", text)
+    docstring = (ROOT / "scripts" / f"{rule}.py").read_text().splitlines()[0]
+    assert docstring.startswith(f'"""Rule ``{rule}``: ')
+
+
+def test_every_script_belongs_to_a_rule():
+    assert sorted(path.stem for path in (ROOT / "scripts").glob("*.py")) == JOBS
+
+
+def test_scripts_are_thin_and_read_only_what_the_rule_hands_them():
+    for path in (ROOT / "scripts").glob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 30
+        assert not re.search(r"snakemake\.(config|wildcards)", text)
+
+
+def test_the_digest_of_a_rule_is_that_of_the_stage_its_script_calls():
+    for rule in JOBS:
+        stage = re.search(r'code_digest\("(\w+)"\)', text_of(rule))[1]
+        assert re.search(rf"^from pidflow.stages import {stage}$", (ROOT / "scripts" / f"{rule}.py").read_text(), re.M)
+
+
+def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path):
+    done = snakemake("--dry-run", "--quiet", "host", cwd=tmp_path)
+    jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    assert jobs["prepare_items"] == 9
+    assert jobs["extract_activations"] == jobs["fit_pca"] == jobs["train_flow"] == 9 * 2
+    assert jobs["estimate_pid"] == 9 * 2 * 9
+    assert jobs["train_standin"] == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("run={models: [gpt]}", "config run.models: 'gpt' is not defined under models"),
+        ("pca={variense: 0.5}", "config pca: unknown key 'variense'"),
+    ],
+)
+def test_a_bad_configuration_stops_before_anything_runs(snakemake, tmp_path, setting, message):
+    done = snakemake("--dry-run", "--config", setting, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,118 @@
+"""A tiny study from questions to figures, and what reruns after each kind of change."""
+
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from pidflow.models.standin import build_model, build_processor
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = {
+    "run": {"models": ["tiny"], "tasks": ["logical-obj", "easy-yesno"], "conditions": ["intact", "image-question"]},
+    "models": {"tiny": {"family": "llava", "path": "tiny", "layers": 2, "dtype": "float32", "batch_size": 32}},
+    "tasks": {task: {"items": 150} for task in ("logical-obj", "easy-yesno")},
+    "pca": {"correct_only": False, "max_components": 3, "target_components": 2},
+    "flow": {"max_steps": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, snakemake):
+    """A copy of the repository beside a finished run of the tiny study."""
+    folder = tmp_path_factory.mktemp("study")
+    for name in ("Snakefile", "workflow", "scripts", "config", "envs", "profiles"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, folder / "repository" / name) if source.is_dir() else _copy(source, folder / "repository" / name)
+    work = folder / "work"
+    work.mkdir()
+    build_model(seed=0, width=32, depth=2).save_pretrained(work / "tiny")
+    build_processor().save_pretrained(work / "tiny")
+    (work / "study.yaml").write_text(yaml.safe_dump(STUDY))
+
+    def run(*arguments, **settings):
+        return snakemake("--configfile", "study.yaml", *arguments, cwd=work, root=folder / "repository", **settings)
+
+    run()
+    return folder / "repository", work, run
+
+
+def _copy(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+def jobs(done):
+    return Counter(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE))
+
+
+def test_every_result_is_there(study):
+    _, work, _ = study
+    pid = pd.read_parquet(work / "results/tables/pid.parquet")
+    cells = pid[["task", "condition", "layer", "route", "definition"]].drop_duplicates()
+    assert len(cells) == 2 * 2 * 3 * 3 * 3
+    parts = pid.pivot_table(index=list(cells.columns), columns="atom", values="bits")
+    atoms = parts[["redundancy", "unique_vision", "unique_language", "synergy"]].sum(axis=1)
+    pd.testing.assert_series_equal(atoms, parts["mi_joint"], check_names=False, atol=1e-9)
+    assert not list((work / "results").rglob("*.tmp"))
+    assert len(list((work / "results/figures").glob("*.png"))) == len(list((work / "results/figures").glob("*.svg"))) > 5
+
+
+def test_every_job_left_a_log_that_says_something(study):
+    _, work, _ = study
+    logs = list((work / "results/logs").rglob("*.log"))
+    assert len(logs) > 20
+    assert not [path for path in logs if path.stat().st_size == 0]
+
+
+def test_then_nothing_is_to_be_done(study):
+    _, _, run = study
+    assert "Nothing to be done" in run().stderr
+
+
+def test_a_pid_setting_reruns_pid_and_what_follows(study):
+    _, _, run = study
+    found = jobs(run("--dry-run", "--config", "pid={permutations: 21}"))
+    assert found.pop("estimate_pid") == 2 * 2 * 3
+    assert found.pop("collect_pid") == 1
+    assert not {"prepare_items", "extract_activations", "fit_pca", "train_flow"} & set(found)
+
+
+def test_an_edited_function_reruns_exactly_the_stages_behind_it(study):
+    repository, _, run = study
+    module = repository / "workflow/lib/pidflow/pca.py"
+    before = module.read_text()
+    module.write_text(before.replace("_NOISE = 1e-6", "_NOISE = 1e-7"))
+    found = jobs(run("--dry-run"))
+    module.write_text(before)
+    assert found["fit_pca"] == found["train_flow"] == 2 * 2
+    assert found["estimate_pid"] == 2 * 2 * 3
+    assert not {"prepare_items", "extract_activations"} & set(found)
+
+
+def test_a_comment_reruns_nothing(study):
+    repository, _, run = study
+    module = repository / "workflow/lib/pidflow/pca.py"
+    before = module.read_text()
+    module.write_text(before + "# a remark\n")
+    done = run("--dry-run")
+    module.write_text(before)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_bad_image_fails_with_one_sentence_and_leaves_nothing_behind(study):
+    _, work, run = study
+    picture = sorted((work / "results/images/logical-obj").glob("*.png"))[0]
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:50])
+    target = "results/activations/tiny/logical-obj/image-question-early.h5"
+    done = run("--config", "interventions={image-question-early: {layers: [0, 1]}}", "--", target, check=False)
+    picture.write_bytes(whole)
+    assert done.returncode != 0
+    assert picture.name in done.stdout + done.stderr
+    assert not (work / target).exists()
