@@ -1,0 +1,125 @@
+"""Stage ``collect_pid``: files of a run in, tables out; nothing of a run is lost or taken from the wrong place."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests import synthetic_run as run
+
+from pidflow.errors import DataError
+from pidflow.stages import tables as stage
+from pidflow.store import write_h5, write_json, write_table
+
+TASKS = run.TASKS[-2:]
+TABLES = ("pid", "differences", "answers", "lens", "gaussianity", "claims")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The files of a run, as lists of paths."""
+    folder = tmp_path_factory.mktemp("results")
+    for record in run.records(tasks=TASKS, layers=3):
+        unit = "/".join((record["model"], record["task"], record["condition"]))
+        write_json(folder / f"pid/{unit}/layer-{record['layer']:02d}.json", record)
+    for task in TASKS:
+        for condition in ("intact", run.CUT):
+            write_table(folder / f"answers/standin/{task}/{condition}.parquet", run.answers(task, condition, layers=3))
+            arrays = {}
+            for layer, widths, values in run.diagnostics(layers=3):
+                name = f"layer-{layer:02d}"
+                latents = dict(zip(("z1", "z2", "y"), widths.values(), strict=True))
+                arrays |= {f"{name}/{part}": np.zeros((6, width)) for part, width in latents.items()}
+                arrays |= {f"{name}/diagnostics/{key}": value for key, value in values.items()}
+            write_h5(folder / f"flows/standin/{task}/{condition}.h5", arrays, kind="flow")
+    return {
+        "pid": sorted(map(str, folder.glob("pid/**/*.json"))),
+        "answers": sorted(map(str, folder.glob("answers/**/*.parquet"))),
+        "flows": sorted(map(str, folder.glob("flows/**/*.h5"))),
+    }
+
+
+def collected(folder, results, **options):
+    """The parquet tables the stage makes of some files."""
+    outputs = {name: [str(folder / f"{name}.{suffix}") for suffix in ("parquet", "csv")] for name in TABLES}
+    tables = {f"{name}_table": paths for name, paths in outputs.items()}
+    stage.run(**results, **tables, **({"knockout": run.CUT} | options))
+    return {name: pd.read_parquet(paths[0]) for name, paths in outputs.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.fixture(scope="module")
+def found(folder, results):
+    return collected(folder, results)
+
+
+def test_every_table_is_written(found, folder):
+    assert len(found["pid"]) == 2 * 2 * 3 * 2 * 2 * 7
+    assert len(found["differences"]) == len(found["pid"]) / 2
+    assert len(found["answers"]) == 4
+    assert len(found["lens"]) == 4 * 3
+    assert set(found["gaussianity"]["block"]) == {"vision", "language", "target", "all"}
+    assert set(found["claims"]["task"]) == {*TASKS, "all"}
+    for name, frame in found.items():
+        assert len(pd.read_csv(folder / f"{name}.csv")) == len(frame)
+
+
+@pytest.mark.parametrize("name", ["answers", "lens", "gaussianity"])
+def test_ids_of_answers_and_flows_come_from_their_path(found, name):
+    assert set(found[name]["model"]) == {"standin"}
+    assert set(found[name]["task"]) == set(TASKS)
+    assert set(found[name]["condition"]) == {"intact", run.CUT}
+
+
+def test_values_are_those_of_the_files(results, found):
+    table = found["pid"]
+    with open(results["pid"][0]) as file:
+        record = json.load(file)
+    place = {key: record[key] for key in ("model", "task", "condition", "layer")} | {"route": "flow"}
+    place |= {"definition": "broja", "atom": "unique_vision"}
+    row = table.loc[np.logical_and.reduce([table[key] == value for key, value in place.items()])]
+    assert row["bits"].item() == record["routes"]["flow"]["definitions"]["broja"]["atoms"]["unique_vision"]
+
+
+def test_claims_use_the_accuracy_lost_under_the_knockout(found):
+    claims = found["claims"]
+    traps = claims[(claims["id"] == "knockout-traps-vision") & (claims["task"] == "all")]
+    assert traps["verdict"].item() == "supported"
+    assert traps["condition"].item() == run.CUT
+
+
+def test_claims_are_judged_for_each_route_and_definition(results, tmp_path):
+    claims = collected(tmp_path, results, claim_routes=["flow", "linear"], claim_definitions=["broja", "mmi"])["claims"]
+    assert len(claims.groupby(["route", "definition"])) == 4
+
+
+def test_a_run_of_intact_only(results, tmp_path):
+    results = {name: [path for path in paths if run.CUT not in path] for name, paths in results.items()}
+    found = collected(tmp_path, results, knockout=None)
+    assert found["differences"].empty
+    assert list(found["answers"]["accuracy_lost"].isna()) == [True, True]
+
+
+def test_claims_on_a_route_that_was_not_run(results, tmp_path, caplog):
+    assert collected(tmp_path, results, claim_routes=["rank"])["claims"].empty
+    assert "no claim was judged" in caplog.text
+
+
+def test_damaged_decomposition_is_named(results, tmp_path):
+    broken = tmp_path / "layer-02.json"
+    broken.write_text(json.dumps(json.loads(Path(results["pid"][0]).read_text()) | {"schema_version": 7}))
+    with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 1, found 7"):
+        collected(tmp_path, results | {"pid": [str(broken)]})
+    assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_path_without_ids_is_refused(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_table("intact.parquet", run.answers(TASKS[0], "intact"))
+    with pytest.raises(DataError, match="model/task/condition"):
+        collected(tmp_path, results | {"answers": ["intact.parquet"]})

@@ -1,0 +1,175 @@
+"""A made-up run: decomposition records, answers and diagnostics as the pipeline writes them, with a known story.
+
+Vision-unique information peaks early and fades, language-unique information rises late, synergy is small; under the cut
+of image-to-question attention vision-unique information and synergy rise, the more so the more a task needs the image.
+"""
+
+import numpy as np
+import pandas as pd
+
+from pidflow.tables import ATOMS, INTACT
+
+TASKS = (
+    *("choose-attr", "choose-cat", "choose-rel", "compare-attr", "logical-obj", "query-attr"),
+    *("easy-colour", "easy-shape", "easy-yesno"),
+)
+CUT = "image-question"
+GROUPS = 20
+ROWS = 900
+SE = 0.02
+
+
+def need_of_vision(task: str) -> float:
+    """Between 0.3 and 1: how strongly the task depends on the image."""
+    return 0.3 + 0.7 * TASKS.index(task) / (len(TASKS) - 1)
+
+
+def truth(task: str, condition: str, depth: np.ndarray) -> dict[str, np.ndarray]:
+    """Atoms in bits over relative depth."""
+    need = need_of_vision(task)
+    vision = 0.9 * need * np.exp(-(((depth - 0.2) / 0.25) ** 2)) + 0.02
+    language = 1.6 / (1 + np.exp(-(depth - 0.6) / 0.08)) + 0.05
+    redundancy = 0.25 + 0.1 * np.sin(3 * depth)
+    synergy = 0.012 + 0.0 * depth
+    if condition != INTACT:
+        vision = vision + 0.5 * need * depth
+        synergy = synergy + 0.25 * need * depth
+        language = language - 0.3 * need * depth
+    return dict(zip(ATOMS, (redundancy, vision, language, synergy), strict=True))
+
+
+def records(
+    *,
+    models=("standin",),
+    tasks=TASKS,
+    conditions=(INTACT, CUT),
+    layers=9,
+    routes=("linear", "flow"),
+    definitions=("mmi", "broja"),
+    se=SE,
+    seed=0,
+) -> list[dict]:
+    """Decomposition records of every layer, as in ``layer-XX.json``."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for model in models:
+        for task in tasks:
+            for condition in conditions:
+                values = truth(task, condition, np.linspace(0, 1, layers))
+                for layer in range(layers):
+                    atoms = {atom: max(0.0, float(v[layer]) + se * rng.standard_normal()) for atom, v in values.items()}
+                    found.append(record(model, task, condition, layer, atoms, routes, definitions, se=se, rng=rng))
+    return found
+
+
+def record(model, task, condition, layer, atoms, routes=("flow",), definitions=("broja",), *, se=SE, rng=None) -> dict:
+    """One decomposition record with the given atoms and jackknife replicates whose error is about ``se``."""
+    rng = np.random.default_rng(layer) if rng is None else rng
+    spread = se * np.sqrt(GROUPS) / (GROUPS - 1)
+    jackknife = {atom: value + spread * rng.standard_normal(GROUPS) for atom, value in atoms.items()}
+    errors = {
+        atom: float(np.sqrt((GROUPS - 1) / GROUPS) * np.linalg.norm(r - r.mean())) for atom, r in jackknife.items()
+    }
+    mi = {
+        "vision": atoms["redundancy"] + atoms["unique_vision"],
+        "language": atoms["redundancy"] + atoms["unique_language"],
+        "joint": sum(atoms.values()),
+    }
+    decomposition = {
+        "atoms": dict(atoms),
+        "se": errors,
+        "jackknife": {atom: r.tolist() for atom, r in jackknife.items()},
+        "clipped": atoms["synergy"] == 0.0,
+        "warnings": [],
+    }
+    missed = bool(layer == 0 and task == TASKS[-1])
+    return {
+        "schema_version": 1,
+        "model": model,
+        "task": task,
+        "condition": condition,
+        "layer": layer,
+        "n": ROWS,
+        "dims": [10, 10, 5],
+        "routes": {
+            route: {
+                "definitions": dict.fromkeys(definitions, decomposition),
+                "mi": mi,
+                "mi_se": {"vision": 1.4 * se, "language": 1.4 * se, "joint": 2 * se},
+                "p_value": 1 / 21,
+                "warnings": [],
+            }
+            for route in routes
+        },
+        "missed_information": {"bits": 0.21 if missed else 0.0, "se": 0.03, "flag": missed},
+    }
+
+
+def answers(task: str, condition: str, *, layers=9, seed=0) -> pd.DataFrame:
+    """Answers of one task, three questions an image, as in ``answers/…parquet``."""
+    rng = np.random.default_rng([seed, TASKS.index(task)])
+    need = need_of_vision(task)
+    accuracy = 0.95 - 0.1 * need - (0.0 if condition == INTACT else 0.45 * need)
+    uniform = rng.random(ROWS)
+    frame = pd.DataFrame(
+        {
+            "item_id": [f"{task}-{i}" for i in range(ROWS)],
+            "image_id": [f"image-{i // 3}" for i in range(ROWS)],
+            "answer": "yes",
+            "predicted": np.where(uniform < accuracy, "yes", "no"),
+            "probability": np.clip(accuracy + 0.05 * rng.standard_normal(ROWS), 0, 1),
+            "answer_probability": np.clip(accuracy - 0.1 + 0.05 * rng.standard_normal(ROWS), 0, 1),
+            "correct": uniform < accuracy,
+        }
+    )
+    for layer in range(layers):
+        height = accuracy / (1 + np.exp(-(layer / (layers - 1) - 0.7) / 0.07))
+        frame[f"lens_{layer:02d}"] = np.clip(height + 0.1 * rng.standard_normal(ROWS), 0, 1)
+    return frame
+
+
+def diagnostics(*, layers=9, widths=(10, 10, 5), seed=0):
+    """Layer number, block widths and named statistics, as in the diagnostics of a flow file."""
+    rng = np.random.default_rng(seed)
+    blocks = dict(zip(("vision", "language", "target"), widths, strict=True))
+    for layer in range(layers):
+        values = {}
+        for at, scale in (("input", 20.0), ("latent", 0.6)):
+            values[f"{at}_gaussianity/anderson_darling"] = scale * rng.gamma(4, 0.25, sum(widths))
+            values[f"{at}_gaussianity/anderson_darling_p"] = rng.random(sum(widths)) * (0.06 if at == "input" else 1.0)
+            values[f"{at}_gaussianity/kurtosis"] = 1.0 + 0.02 * scale * (1 + 0.1 * rng.standard_normal())
+            values[f"{at}_gaussianity/skewness"] = 3.0 * scale * (1 + 0.1 * rng.standard_normal())
+        values["best_step"] = np.array([100, 120, 90])
+        yield layer, blocks, values
+
+
+def calibration(*, seed=0) -> pd.DataFrame:
+    """A scorecard of planted cases: estimates scattered about the truth, one case that fails."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for case in ("gaussian", "warped", "bent", "discrete", "xor", "null"):
+        for route in ("linear", "flow"):
+            for atom in ATOMS:
+                true = 0.0 if case == "null" else float(rng.gamma(2, 0.3))
+                if case == "xor":
+                    true = 1.0 if atom == "synergy" else 0.0
+                bits = true * (0.6 if route == "linear" and case != "gaussian" else 1.0) + SE * rng.standard_normal()
+                bits = SE * rng.standard_normal() if case == "xor" else bits
+                rows.append(
+                    {
+                        "case": case,
+                        "route": route,
+                        "definition": "broja",
+                        "atom": atom,
+                        "truth": true,
+                        "bits": bits,
+                        "se": SE,
+                        "n": ROWS,
+                        "d1": 10,
+                        "d2": 10,
+                        "m": 4,
+                        "passed": abs(bits - true) < 1.96 * SE + 0.05,
+                        "note": "",
+                    }
+                )
+    return pd.DataFrame(rows)

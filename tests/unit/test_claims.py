@@ -1,0 +1,233 @@
+"""Claims: planted stories get the verdict they deserve, and what cannot be known is not claimed."""
+
+import numpy as np
+import pytest
+from tests import synthetic_run as run
+
+from pidflow import claims, tables
+from pidflow.errors import DataError
+from pidflow.profiles import Profile, agreement, change, paired, quantity_of
+from pidflow.stats import NOT_SUPPORTED, SUPPORTED, UNDETERMINED
+
+TASKS = run.TASKS[-5:]
+LOST = {("standin", task): 0.45 * run.need_of_vision(task) for task in TASKS}
+
+
+def cells(records):
+    return [cell for record in records for cell in tables.cells(record, where="x.json")]
+
+
+def story(**options):
+    options = {"tasks": TASKS, "routes": ("flow",), "definitions": ("broja",)} | options
+    return cells(run.records(**options))
+
+
+def verdicts(found, *, task="all", model="standin"):
+    return {claim.id: claim for claim in found if (claim.task, claim.model) == (task, model)}
+
+
+def profile(course, *, quantity="unique_vision", condition="intact", n=run.ROWS, se=run.SE, model="m"):
+    """A profile in which one atom follows `course` and the others are flat."""
+    atoms = [dict.fromkeys(tables.ATOMS, 0.3) | {quantity: value} for value in course]
+    records = [run.record(model, "t", condition, layer, a, se=se) | {"n": n} for layer, a in enumerate(atoms)]
+    return Profile.of(cells(records))
+
+
+def test_the_planted_story_is_supported():
+    found = verdicts(claims.judge(story(), LOST, knockout=run.CUT))
+    one_model = found.pop("trajectories-agree")
+    assert {claim.verdict for claim in found.values()} == {SUPPORTED}
+    assert one_model.verdict == UNDETERMINED
+    assert "one model" in one_model.reason
+    assert len(found) == 11
+
+
+def reversed_story():
+    """The planted story with the layers upside down, and intact and cut exchanged."""
+    records = run.records(tasks=TASKS, routes=("flow",), definitions=("broja",))
+    for record in records:
+        record["layer"] = 8 - record["layer"]
+        record["condition"] = {"intact": run.CUT, run.CUT: "intact"}[record["condition"]]
+    return cells(records)
+
+
+def test_the_opposite_story_is_not_supported():
+    lost = {key: -value for key, value in LOST.items()}
+    found = verdicts(claims.judge(reversed_story(), lost, knockout=run.CUT))
+    expected = {"vision-peaks-early", "vision-decays", "language-surges-late", "language-dominates-last"}
+    expected |= {"knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-cost", "synergy-is-small"}
+    assert {name for name, claim in found.items() if claim.verdict == NOT_SUPPORTED} == expected - {"synergy-is-small"}
+
+
+def test_noise_supports_nothing():
+    """Flat courses of equal atoms: apart from shares, whose thresholds are not zero, nothing holds."""
+    rng = np.random.default_rng(5)
+    records = [
+        run.record("standin", task, condition, layer, dict.fromkeys(tables.ATOMS, 0.3), rng=rng)
+        for task in TASKS
+        for condition in ("intact", run.CUT)
+        for layer in range(9)
+    ]
+    found = verdicts(claims.judge(cells(records), LOST, knockout=run.CUT))
+    assert not [name for name, claim in found.items() if claim.verdict == SUPPORTED]
+    assert found["language-dominates-last"].verdict == NOT_SUPPORTED
+    assert found["synergy-is-small"].verdict == NOT_SUPPORTED
+
+
+def test_every_task_has_its_row_and_the_mean_is_the_mean():
+    found = [c for c in claims.judge(story(), LOST, knockout=run.CUT) if c.id == "vision-decays"]
+    tasks = [c for c in found if c.task != "all"]
+    assert [c.task for c in tasks] == sorted(TASKS)
+    mean = next(c for c in found if c.task == "all")
+    assert mean.estimate == pytest.approx(np.mean([c.estimate for c in tasks]))
+    assert mean.se == pytest.approx(np.sqrt(np.sum(np.square([c.se for c in tasks]))) / len(tasks))
+    assert "mean over 5 of 5 tasks" in mean.reason
+
+
+def test_without_a_knockout_its_claims_are_undetermined():
+    found = verdicts(claims.judge(story(conditions=("intact",)), {}, knockout=None))
+    for name in ("knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-cost"):
+        assert found[name].verdict == UNDETERMINED
+        assert "no task was run with this attention cut" in found[name].reason
+        assert found[name].condition == "none"
+    assert found["vision-peaks-early"].verdict == SUPPORTED
+
+
+def test_few_tasks_give_no_correlation():
+    found = verdicts(claims.judge(story(tasks=TASKS[:3]), LOST, knockout=run.CUT))
+    claim = found["knockout-traps-vision-by-dependence"]
+    assert claim.verdict == UNDETERMINED
+    assert "a correlation needs 4" in claim.reason
+
+
+def test_a_share_of_no_information_is_not_judged():
+    records = [run.record("standin", "t", "intact", layer, dict.fromkeys(tables.ATOMS, 0.001)) for layer in range(9)]
+    found = verdicts(claims.judge(cells(records), {}, knockout=None), task="t")
+    assert found["synergy-is-small"].verdict == UNDETERMINED
+    assert "not above zero" in found["synergy-is-small"].reason
+
+
+def test_an_atom_without_spread_is_not_judged():
+    """Clipped to its bound in every replicate, an atom shows no error; that is not certainty."""
+    records = [run.record("standin", "t", "intact", layer, dict.fromkeys(tables.ATOMS, 0.3)) for layer in range(9)]
+    for record in records:
+        found = record["routes"]["flow"]["definitions"]["broja"]
+        found["atoms"] = found["atoms"] | {"synergy": 0.0}
+        found["jackknife"] = found["jackknife"] | {"synergy": [0.0] * run.GROUPS}
+    claim = verdicts(claims.judge(cells(records), {}, knockout=None), task="t")["synergy-is-small"]
+    assert (claim.estimate, claim.se) == (0.0, 0.0)
+    assert claim.verdict == UNDETERMINED
+    assert "error is not known" in claim.reason
+
+
+def test_other_routes_are_left_aside():
+    assert claims.judge(story(), LOST, knockout=run.CUT, route="rank") == []
+
+
+def test_layers_without_a_first_third_are_not_judged():
+    late = [cell for cell in story() if cell.layer > 4]
+    found = verdicts(claims.judge(late, LOST, knockout=run.CUT))
+    assert found["vision-peaks-early"].verdict == UNDETERMINED
+    assert "first third" in found["vision-peaks-early"].reason
+
+
+def test_warnings_are_counted_in_the_reason():
+    claim = verdicts(claims.judge(story(), LOST, knockout=run.CUT), task="easy-yesno")["vision-peaks-early"]
+    assert "layers carry warnings" in claim.reason
+    assert "largest at layer" in claim.reason
+
+
+def test_models_that_agree():
+    both = story(models=("llava", "standin"), conditions=("intact",))
+    claim = verdicts(claims.judge(both, {}, knockout=None), model="llava / standin")["trajectories-agree"]
+    assert claim.verdict == SUPPORTED
+    assert claim.estimate > 0.96
+    assert claim.low < claim.estimate < claim.high <= 1
+
+
+def test_models_that_disagree():
+    records = run.records(models=("llava",), tasks=TASKS, conditions=("intact",), routes=("flow",))
+    for record in records:
+        record["layer"] = 8 - record["layer"]
+    both = story(conditions=("intact",), definitions=("broja",)) + cells(records)
+    claim = verdicts(claims.judge(both, {}, knockout=None), model="llava / standin")["trajectories-agree"]
+    assert claim.verdict == NOT_SUPPORTED
+
+
+def test_claims_as_a_table():
+    frame = claims.claims_table(claims.judge(story(), LOST, knockout=run.CUT))
+    assert tuple(frame.columns) == claims.COLUMNS
+    assert not frame.duplicated(["id", "model", "task"]).any()
+    assert set(frame["side"]) == {"above", "below"}
+    assert tuple(claims.claims_table([]).columns) == claims.COLUMNS
+
+
+def test_peak_location_error_covers():
+    """The interval of the peak contrast holds the true contrast about as often as it says."""
+    rng = np.random.default_rng(7)
+    depth = np.linspace(0, 1, 9)
+    truth = run.truth("easy-shape", "intact", depth)
+    contrast = truth["unique_vision"][:3].max() - truth["unique_vision"][3:].max()
+    hits = []
+    for _ in range(200):
+        records = []
+        for layer in range(9):
+            atoms = {atom: float(v[layer]) + run.SE * rng.standard_normal() for atom, v in truth.items()}
+            records.append(run.record("m", "t", "intact", layer, atoms, rng=rng))
+        low, high = Profile.of(cells(records)).estimate(claims.INTACT_STATEMENTS[0].of).interval()
+        hits.append(low <= contrast <= high)
+    assert 0.88 <= np.mean(hits) <= 0.99
+
+
+def test_profile_orders_layers():
+    shuffled = Profile.of(profile([0.1, 0.2, 0.3]).cells[::-1])
+    assert shuffled.layers == [0, 1, 2]
+    np.testing.assert_allclose(shuffled.course("unique_vision"), [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(shuffled.depth, [0, 0.5, 1])
+
+
+def test_profile_of_different_rows_is_refused():
+    found = [*profile([0.1, 0.2]).cells, *[c for c in profile([0.1, 0.2, 0.3], n=800).cells if c.layer == 2]]
+    with pytest.raises(DataError, match=r"m/t/intact: layers \[2\] were decomposed with other rows"):
+        Profile.of(found)
+
+
+def test_change_is_paired_only_over_the_same_rows():
+    last = lambda values, depth: quantity_of(values, "unique_vision")[..., -1]  # noqa: E731
+    intact = profile([0.1, 0.2, 0.3])
+    same, other = profile([0.2, 0.3, 0.4], condition="cut"), profile([0.2, 0.3, 0.4], condition="cut", n=800)
+    assert paired(same, intact)
+    assert not paired(other, intact)
+    assert change(same, intact, last).value == pytest.approx(0.1)
+    assert change(other, intact, last).se > change(same, intact, last).se == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("scale", "sign"), [(1.0, 1), (3.0, 1), (-1.0, -1)])
+def test_agreement_sees_shape_not_height(scale, sign):
+    a = profile([0.1, 0.4, 0.2, 0.1])
+    b = profile(list(1.0 + scale * np.array([0.1, 0.4, 0.2, 0.1])), model="other")
+    assert np.tanh(agreement(a, b).value) == pytest.approx(sign)
+
+
+def test_agreement_compares_at_equal_depth():
+    """A deeper model that runs the same straight course agrees."""
+    a, b = profile(np.linspace(0, 1, 5)), profile(np.linspace(0, 1, 9), model="deeper")
+    assert np.tanh(agreement(a, b).value) == pytest.approx(1.0)
+    assert np.tanh(agreement(b, a).value) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "course", "expected"),
+    [
+        ("vision-peaks-early", "unique_vision", [0, 5, 1, 2, 3, 1, 1], 3),
+        ("vision-decays", "unique_vision", [6, 6, 6, 9, 1, 1, 1], -5),
+        ("language-surges-late", "unique_language", [1, 1, 1, 9, 3, 4, 5], 3),
+        ("language-dominates-last", "unique_language", [0, 0, 0, 0, 0, 0, 0.9], 0.5),
+        ("synergy-is-small", "synergy", [0, 0, 0, 0, 0, 0, 0.1], 0.1),
+    ],
+)
+def test_numbers_of_the_claims(name, quantity, course, expected):
+    """Seven layers: 0 to 2 are the first third, 4 to 6 the last."""
+    found = profile([float(value) for value in course], quantity=quantity, se=0.001)
+    (claim,) = (c for c in claims.judge(found.cells, {}, knockout=None) if (c.id, c.task) == (name, "t"))
+    assert claim.estimate == pytest.approx(expected)

@@ -1,0 +1,200 @@
+"""Tables: every number in its place, errors that follow from the replicates, and clear refusals."""
+
+import numpy as np
+import pytest
+from tests import synthetic_run as run
+
+from pidflow import tables
+from pidflow.errors import DataError
+
+ONE = {"redundancy": 0.25, "unique_vision": 0.5, "unique_language": 1.0, "synergy": 0.25}
+
+
+def cells(*records):
+    return [cell for record in records for cell in tables.cells(record, where="x.json")]
+
+
+def at(frame, **place):
+    for name, value in place.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_pid_table_has_a_row_for_every_quantity():
+    found = cells(*run.records(tasks=run.TASKS[:2], layers=3))
+    table = tables.pid_table(found)
+    assert tuple(table.columns) == tables.PID_COLUMNS
+    assert len(table) == 2 * 2 * 3 * 2 * 2 * 7
+    assert not table.duplicated(["task", "condition", "layer", "route", "definition", "atom"]).any()
+
+
+def test_pid_table_adds_up():
+    table = tables.pid_table(cells(run.record("m", "t", "intact", 2, ONE)))
+    bits = table.set_index("atom")["bits"]
+    assert bits["mi_joint"] == pytest.approx(sum(ONE.values()))
+    assert bits["mi_vision"] == pytest.approx(bits["redundancy"] + bits["unique_vision"])
+    assert bits["mi_language"] == pytest.approx(bits["redundancy"] + bits["unique_language"])
+    share = table.set_index("atom")["share"]
+    assert share[list(tables.ATOMS)].sum() == pytest.approx(1.0)
+    assert share["unique_language"] == pytest.approx(0.5)
+
+
+def test_error_of_a_share_knows_that_the_joint_information_varies_with_it():
+    """Where every atom scales by the same factor, no share varies."""
+    record = run.record("m", "t", "intact", 2, ONE)
+    scale = 1 + 0.1 * np.random.default_rng(0).standard_normal(20)
+    found = record["routes"]["flow"]["definitions"]["broja"]
+    found["jackknife"] = {atom: (value * scale).tolist() for atom, value in ONE.items()}
+    table = tables.pid_table(cells(record))
+    np.testing.assert_allclose(table["share_se"], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("joint", [0.0, -0.01])
+def test_no_share_of_nothing(joint):
+    record = run.record("m", "t", "intact", 0, dict.fromkeys(ONE, joint / 4))
+    assert tables.pid_table(cells(record))["share"].isna().all()
+
+
+def test_interval_is_students():
+    row = at(tables.pid_table(cells(run.record("m", "t", "intact", 2, ONE))), atom="synergy")
+    assert row.high - row.bits == pytest.approx(2.0930241 * row.se)
+
+
+def test_warnings_are_joined_without_breaking_the_separator():
+    record = run.record("m", "t", "intact", 2, ONE)
+    record["missed_information"] = {"bits": 0.4, "se": 0.1, "flag": True}
+    found = record["routes"]["flow"]["definitions"]["broja"]
+    found |= {"clipped": True, "warnings": ["few rows; be careful"]}
+    table = tables.pid_table(cells(record))
+    assert set(table["warning"]) == {"missed information; clipped; few rows, be careful"}
+    assert table["missed"].all()
+    assert table["clipped"].all()
+    assert (table["missed_bits"] == 0.4).all()
+
+
+def test_record_without_missed_information_is_read():
+    record = run.record("m", "t", "intact", 2, ONE)
+    del record["missed_information"]
+    assert tables.pid_table(cells(record))["missed_bits"].isna().all()
+
+
+def test_order_of_files_does_not_matter():
+    records = run.records(tasks=run.TASKS[:2], layers=3, routes=("flow",))
+    one, two = tables.pid_table(cells(*records)), tables.pid_table(cells(*records[::-1]))
+    assert one.equals(two)
+
+
+def test_difference_is_condition_minus_intact():
+    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE | {"synergy": 0.5})
+    table = tables.difference_table(cells(intact, cut))
+    assert tuple(table.columns) == tables.DIFFERENCE_COLUMNS
+    assert set(table["condition"]) == {run.CUT}
+    bits = table.set_index("atom")["bits"]
+    assert bits["synergy"] == pytest.approx(0.25)
+    assert bits["mi_joint"] == pytest.approx(0.25)
+    assert bits["redundancy"] == 0
+
+
+def shifted(by, *, n=run.ROWS, seed=1):
+    """An intact cell and a cut one whose replicates move together."""
+    intact = run.record("m", "t", "intact", 2, ONE)
+    cut = run.record("m", "t", run.CUT, 2, {k: v + by for k, v in ONE.items()})
+    jackknife = intact["routes"]["flow"]["definitions"]["broja"]["jackknife"]
+    cut["routes"]["flow"]["definitions"]["broja"]["jackknife"] = {
+        atom: (np.array(r) + by).tolist() for atom, r in jackknife.items()
+    }
+    cut["n"] = n
+    return tables.difference_table(cells(intact, cut))
+
+
+def test_difference_of_the_same_images_is_paired():
+    table = shifted(0.1)
+    assert table["paired"].all()
+    np.testing.assert_allclose(table["se"], 0, atol=1e-12)
+
+
+def test_difference_of_other_rows_is_not_paired():
+    table = shifted(0.1, n=run.ROWS - 1)
+    assert not table["paired"].any()
+    row = at(table, atom="synergy")
+    assert row.se == pytest.approx(np.sqrt(2) * run.SE, rel=0.4)
+    assert row.z == pytest.approx(row.bits / row.se)
+
+
+def test_no_difference_without_intact():
+    assert tables.difference_table(cells(run.record("m", "t", run.CUT, 2, ONE))).empty
+
+
+def test_difference_names_the_side_of_a_warning():
+    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
+    cut["routes"]["flow"]["definitions"]["broja"]["clipped"] = True
+    assert set(tables.difference_table(cells(intact, cut))["warning"]) == {f"{run.CUT}: clipped"}
+
+
+def test_answers_table():
+    task = run.TASKS[-1]
+    answers = {("m", task, condition): run.answers(task, condition) for condition in ("intact", run.CUT)}
+    found = cells(*[run.record("m", task, condition, 2, ONE) | {"n": 800} for condition in ("intact", run.CUT)])
+    table = tables.answers_table(answers, found)
+    assert tuple(table.columns) == tables.ANSWER_COLUMNS
+    intact, cut = at(table, condition="intact"), at(table, condition=run.CUT)
+    assert intact.accuracy == answers["m", task, "intact"]["correct"].mean()
+    assert cut.accuracy_lost == pytest.approx(intact.accuracy - cut.accuracy)
+    assert np.isnan(intact.accuracy_lost)
+    assert (intact.rows_decomposed, intact.rows_dropped) == (800, 100)
+
+
+def test_accuracy_lost_pairs_questions_whatever_their_order():
+    task = run.TASKS[-1]
+    answers = {("m", task, condition): run.answers(task, condition) for condition in ("intact", run.CUT)}
+    before = at(tables.answers_table(answers, []), condition=run.CUT)
+    answers["m", task, run.CUT] = answers["m", task, run.CUT].iloc[::-1]
+    after = at(tables.answers_table(answers, []), condition=run.CUT)
+    assert after.accuracy_lost_se == pytest.approx(before.accuracy_lost_se)
+    assert np.isnan(after.rows_dropped)
+
+
+def test_lens_table_has_a_row_a_layer():
+    answers = {("m", run.TASKS[0], "intact"): run.answers(run.TASKS[0], "intact", layers=4)}
+    table = tables.lens_table(answers)
+    assert list(table["layer"]) == [0, 1, 2, 3]
+    assert table["probability"].iloc[3] == pytest.approx(next(iter(answers.values()))["lens_03"].mean())
+    assert (table["low"] < table["probability"]).all()
+
+
+def test_gaussianity_splits_columns_into_blocks():
+    values = {
+        "input_gaussianity/anderson_darling": np.array([1.0, 3.0, 5.0, 7.0]),
+        "input_gaussianity/anderson_darling_p": np.array([0.01, 0.5, 0.01, 0.01]),
+        "latent_gaussianity/kurtosis": np.float64(1.2),
+        "best_step": np.array([3, 4, 5, 6]),
+    }
+    widths = {"vision": 2, "language": 1, "target": 1}
+    table = tables.gaussianity_table([(("m", "t", "intact"), 3, widths, values)])
+    assert tuple(table.columns) == tables.GAUSSIANITY_COLUMNS
+    assert at(table, block="vision", statistic="anderson_darling").value == 2.0
+    assert at(table, block="vision", statistic="anderson_darling_rejected").value == 0.5
+    assert at(table, block="target", statistic="anderson_darling").value == 7.0
+    assert at(table, block="all", statistic="kurtosis", at="latent").value == 1.2
+    assert len(table) == 7
+
+
+@pytest.mark.parametrize("version", [None, 2])
+def test_other_schema_versions_are_refused(version):
+    record = run.record("m", "t", "intact", 2, ONE) | {"schema_version": version}
+    with pytest.raises(DataError, match=r"layer-02\.json.*schema version 1, found"):
+        tables.cells(record, where="layer-02.json")
+
+
+def test_lacking_key_is_named():
+    record = run.record("m", "t", "intact", 2, ONE)
+    del record["routes"]["flow"]["definitions"]["broja"]["jackknife"]
+    with pytest.raises(DataError, match=r"layer-02\.json.*lacks 'jackknife'"):
+        tables.cells(record, where="layer-02.json")
+
+
+def test_a_file_given_twice_is_refused():
+    record = run.record("m", "t", "intact", 2, ONE)
+    with pytest.raises(DataError, match="two decompositions of layer 2 of m/t/intact"):
+        tables.pid_table(cells(record, record))

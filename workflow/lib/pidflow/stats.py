@@ -1,0 +1,166 @@
+"""Errors of estimates, and what an interval says about a threshold.
+
+Everything here starts from delete-group jackknife replicates: the estimate recomputed without each of G groups of
+images. A statistic of several estimates (a share, a contrast of layers, a correlation) gets its error by recomputing it
+per deleted group, which carries the dependence between layers and conditions that share the images. Twenty groups give
+few degrees of freedom, so intervals use Student's t, not 1.96.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from pidflow.bias import jackknife_se
+from pidflow.errors import DataError
+
+LEVEL = 0.95
+SUPPORTED, NOT_SUPPORTED, UNDETERMINED = "supported", "not supported", "undetermined"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its error.
+
+    Attributes
+    ----------
+    value, se
+        In the unit of the quantity; NaN where unknown.
+    df
+        Degrees of freedom of `se`; infinity where the error is known.
+    """
+
+    value: float
+    se: float
+    df: float
+
+    def interval(self) -> tuple[float, float]:
+        """95 % interval, Student's t."""
+        low, high = interval(self.value, self.se, self.df)
+        return float(low), float(high)
+
+
+def interval(value: np.ndarray, se: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % interval ``value ± t se`` with Student's t of `df` degrees of freedom; arrays of one shape or scalars."""
+    half = stdtrit(np.asarray(df, dtype=float), 0.5 + LEVEL / 2) * se
+    return value - half, value + half
+
+
+def jackknife(value: float, replicates: np.ndarray) -> Estimate:
+    """`value` with the error of its delete-group replicates, shape ``(G,)``."""
+    return Estimate(float(value), float(jackknife_se(replicates)), len(replicates) - 1)
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """``a - b`` of independent estimates; degrees of freedom after Satterthwaite."""
+    se, df = _combined([a.se, b.se], [a.df, b.df])
+    return Estimate(a.value - b.value, se, df)
+
+
+def mean_of_independent(estimates: Sequence[Estimate]) -> Estimate:
+    """Unweighted mean of independent estimates (tasks have their own images).
+
+    The error is that of the mean of **these** tasks; it does not speak of tasks that were not measured.
+    """
+    se, df = _combined([e.se for e in estimates], [e.df for e in estimates])
+    return Estimate(float(np.mean([e.value for e in estimates])), se / len(estimates), df)
+
+
+def propagate(
+    statistic: Callable[..., np.ndarray],
+    samples: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    paired: bool,
+) -> Estimate:
+    """A statistic of several samples, its error from their replicates.
+
+    Parameters
+    ----------
+    statistic
+        Takes one array ``(..., k)`` per sample and reduces the last axis.
+    samples
+        For each sample the values ``(k,)`` and their replicates ``(G, k)``.
+    paired
+        Whether group g is the same set of images in every sample. If so groups are deleted from all samples at once;
+        otherwise one sample at a time, and the variances add up.
+
+    Returns
+    -------
+    Estimate
+    """
+    values = [value for value, _ in samples]
+    estimate = float(statistic(*values))
+    if paired:
+        return jackknife(estimate, statistic(*(replicates for _, replicates in samples)))
+    parts = []
+    for i, (_, replicates) in enumerate(samples):
+        varied = [np.broadcast_to(value, (len(replicates), *np.shape(value))) for value in values]
+        varied[i] = replicates
+        parts.append(jackknife(estimate, statistic(*varied)))
+    return Estimate(estimate, *_combined([p.se for p in parts], [p.df for p in parts]))
+
+
+def clustered_mean(values: np.ndarray, groups: np.ndarray) -> Estimate:
+    """Mean over rows with the error over groups of rows: questions about one image are not independent.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+    groups : array_like, shape (n,)
+        Group (image) of each row.
+
+    Raises
+    ------
+    DataError
+        When there are no rows or a value is not finite.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.size == 0 or not np.isfinite(values).all():
+        raise DataError(f"a mean needs finite rows, found {values.size} rows of which {np.isnan(values).sum()} are NaN")
+    member = np.unique(groups, return_inverse=True)[1]
+    count = int(member.max()) + 1
+    residual = np.bincount(member, weights=values - values.mean())
+    if count < 2:
+        return Estimate(float(values.mean()), float("nan"), 0)
+    se = np.sqrt(count / (count - 1) * np.square(residual).sum()) / len(values)
+    return Estimate(float(values.mean()), float(se), count - 1)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson correlation over the last axis; NaN where one side is constant."""
+    a = a - a.mean(axis=-1, keepdims=True)
+    b = b - b.mean(axis=-1, keepdims=True)
+    scale = np.sqrt(np.square(a).sum(axis=-1) * np.square(b).sum(axis=-1))
+    product = (a * b).sum(axis=-1)
+    return np.divide(product, scale, out=np.full_like(product, np.nan), where=scale > 0)
+
+
+def fisher(r: np.ndarray) -> np.ndarray:
+    """Fisher's z of a correlation; ±1 is moved inside by one rounding step, where z is finite."""
+    return np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
+
+
+def verdict(low: float, high: float, *, threshold: float, above: bool) -> str:
+    """What a 95 % interval says about the claim that a quantity lies above (or below) `threshold`.
+
+    Supported when the whole interval lies on the claimed side, not supported when all of it lies on the other,
+    undetermined otherwise. An interval of width zero says nothing: its error was not measured.
+    """
+    if not low < high:
+        return UNDETERMINED
+    if low > threshold:
+        return SUPPORTED if above else NOT_SUPPORTED
+    if high < threshold:
+        return NOT_SUPPORTED if above else SUPPORTED
+    return UNDETERMINED
+
+
+def _combined(errors: Sequence[float], degrees: Sequence[float]) -> tuple[float, float]:
+    """Error of a sum of independent terms, and its degrees of freedom after Satterthwaite."""
+    variances = np.square(np.asarray(errors, dtype=float))
+    total = float(variances.sum())
+    spread = float((np.square(variances) / np.asarray(degrees, dtype=float)).sum())
+    return float(np.sqrt(total)), total**2 / spread if spread > 0 else float(np.min(degrees))

@@ -1,0 +1,362 @@
+"""Tidy tables of a run: one row a number, with its 95 % interval and what speaks against believing it.
+
+A decomposition record (the content of one ``layer-XX.json``) becomes one `Cell` per route and definition; every table
+about information is made of cells. All informations are in bits, shares are fractions of the joint information.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pidflow import stats
+from pidflow.errors import DataError
+
+ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
+INFORMATIONS = ("mi_vision", "mi_language", "mi_joint")
+QUANTITIES = (*ATOMS, *INFORMATIONS)
+INTACT = "intact"
+SCHEMA_VERSION = 1
+MISSED = "missed information"
+CLIPPED = "clipped"
+
+PLACE = ("model", "task", "condition", "layer", "route", "definition")
+PID_COLUMNS = (
+    *(*PLACE, "atom", "bits", "se", "low", "high"),
+    *("share", "share_se", "share_low", "share_high", "p_value", "missed_bits", "n", "groups", "clipped", "missed"),
+    "warning",
+)
+DIFFERENCE_COLUMNS = (
+    *(*PLACE, "atom", "bits", "se", "low", "high"),
+    *("z", "paired", "warning"),
+)
+ANSWER_COLUMNS = (
+    *("model", "task", "condition", "n", "accuracy", "accuracy_se", "accuracy_low", "accuracy_high", "probability"),
+    *("answer_probability", "rows_decomposed", "rows_dropped", "accuracy_lost", "accuracy_lost_se"),
+)
+LENS_COLUMNS = ("model", "task", "condition", "layer", "probability", "se", "low", "high")
+GAUSSIANITY_COLUMNS = ("model", "task", "condition", "layer", "block", "at", "statistic", "value")
+
+# How the four atoms make up the informations; replicates of the informations follow from those of the atoms.
+_SUMS = {
+    "mi_vision": ("redundancy", "unique_vision"),
+    "mi_language": ("redundancy", "unique_language"),
+    "mi_joint": ATOMS,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One layer of one (model, task, condition), decomposed along one route by one definition.
+
+    Attributes
+    ----------
+    layer, n
+        Layer number, and rows behind the estimate.
+    bits, se
+        Each of `QUANTITIES`, and its standard error.
+    replicates
+        Each of `QUANTITIES` without each of G groups of images, shape ``(G,)``.
+    blocks
+        Fingerprint of the groups; empty where the record has none.
+    p_value, missed_bits
+        Of "no information at all", and what a critic finds beyond it.
+    clipped, missed
+        Whether the union information was moved to the consistent range; whether information is significantly missed.
+    warnings
+        What the estimator said.
+    """
+
+    model: str
+    task: str
+    condition: str
+    layer: int
+    route: str
+    definition: str
+    n: int
+    bits: dict[str, float]
+    se: dict[str, float]
+    replicates: dict[str, np.ndarray]
+    blocks: str
+    p_value: float
+    missed_bits: float
+    clipped: bool
+    missed: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def place(self) -> dict[str, str | int]:
+        """Where the cell belongs: the leading columns of every table."""
+        return {name: getattr(self, name) for name in PLACE}
+
+    @property
+    def warning(self) -> str:
+        """All that speaks against the numbers, ";" between."""
+        flags = [name for name, raised in ((MISSED, self.missed), (CLIPPED, self.clipped)) if raised]
+        return "; ".join([*flags, *(text.replace(";", ",") for text in self.warnings)])
+
+    def share(self, quantity: str) -> stats.Estimate:
+        """A quantity as a fraction of the joint information; NaN where that is not above zero."""
+        if not self.bits["mi_joint"] > 0:
+            return stats.Estimate(np.nan, np.nan, len(self.replicates["mi_joint"]) - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            replicates = self.replicates[quantity] / self.replicates["mi_joint"]
+        return stats.jackknife(self.bits[quantity] / self.bits["mi_joint"], replicates)
+
+
+def cells(record: Mapping, *, where: str) -> list[Cell]:
+    """The cells of one decomposition record; `where` names it in errors.
+
+    Raises
+    ------
+    DataError
+        When the record is of another version or lacks something.
+    """
+    version = record.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{where}: expected a decomposition of schema version {SCHEMA_VERSION}, found {version!r}; "
+            "delete the file and run again"
+        )
+    try:
+        return [
+            _cell(record, route, definition)
+            for route, found in record["routes"].items()
+            for definition in found["definitions"]
+        ]
+    except KeyError as err:
+        raise DataError(f"{where}: the decomposition lacks {err}; delete the file and run again") from err
+
+
+def _cell(record: Mapping, route: str, definition: str) -> Cell:
+    along = record["routes"][route]
+    found = along["definitions"][definition]
+    missed = record.get("missed_information") or {}
+    replicates = {atom: np.asarray(found["jackknife"][atom], dtype=float) for atom in ATOMS}
+    replicates |= {name: sum(replicates[atom] for atom in parts) for name, parts in _SUMS.items()}
+    return Cell(
+        model=record["model"],
+        task=record["task"],
+        condition=record["condition"],
+        layer=int(record["layer"]),
+        route=route,
+        definition=definition,
+        n=int(record["n"]),
+        bits={atom: _number(found["atoms"][atom]) for atom in ATOMS}
+        | {name: _number(along["mi"][name.removeprefix("mi_")]) for name in INFORMATIONS},
+        se={atom: _number(found["se"][atom]) for atom in ATOMS}
+        | {name: _number(along["mi_se"][name.removeprefix("mi_")]) for name in INFORMATIONS},
+        replicates=replicates,
+        blocks=str(found.get("blocks", "")),
+        p_value=_number(along.get("p_value")),
+        missed_bits=_number(missed.get("bits")),
+        clipped=bool(found["clipped"]),
+        missed=bool(missed.get("flag")),
+        warnings=tuple(found.get("warnings", along.get("warnings", ()))),
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def same_groups(a: Cell, b: Cell) -> bool:
+    """Whether jackknife group g is the same set of images in both cells, so that errors may be paired."""
+    return a.n == b.n and a.blocks == b.blocks and len(a.replicates["mi_joint"]) == len(b.replicates["mi_joint"])
+
+
+def pid_table(found: Sequence[Cell]) -> pd.DataFrame:
+    """Atoms and informations of every cell, one row each; columns `PID_COLUMNS`.
+
+    Raises
+    ------
+    DataError
+        When two cells claim the same place.
+    """
+    indexed(found)
+    rows = []
+    for cell in found:
+        groups = len(cell.replicates["mi_joint"])
+        for quantity in QUANTITIES:
+            low, high = stats.interval(cell.bits[quantity], cell.se[quantity], groups - 1)
+            share = cell.share(quantity)
+            share_low, share_high = share.interval()
+            rows.append(
+                {
+                    **cell.place,
+                    "atom": quantity,
+                    "bits": cell.bits[quantity],
+                    "se": cell.se[quantity],
+                    "low": low,
+                    "high": high,
+                    "share": share.value,
+                    "share_se": share.se,
+                    "share_low": share_low,
+                    "share_high": share_high,
+                    "p_value": cell.p_value,
+                    "missed_bits": cell.missed_bits,
+                    "n": cell.n,
+                    "groups": groups,
+                    "clipped": cell.clipped,
+                    "missed": cell.missed,
+                    "warning": cell.warning,
+                }
+            )
+    return _sorted(pd.DataFrame(rows, columns=PID_COLUMNS))
+
+
+def difference_table(found: Sequence[Cell]) -> pd.DataFrame:
+    """Every condition minus intact, one row a quantity; columns `DIFFERENCE_COLUMNS`.
+
+    Where both sides deleted the same groups of images the error is the jackknife of the difference (``paired``);
+    otherwise variances are added, which is too cautious for conditions that share images.
+    """
+    place = indexed(found)
+    rows = []
+    for cell in found:
+        intact = place.get(tuple((cell.place | {"condition": INTACT}).values()))
+        if cell.condition == INTACT or intact is None:
+            continue
+        paired = same_groups(cell, intact)
+        warned = ((condition, c.warning) for condition, c in ((cell.condition, cell), (INTACT, intact)) if c.warning)
+        warning = "; ".join(f"{condition}: {text}" for condition, text in warned)
+        for quantity in QUANTITIES:
+            change = stats.propagate(
+                lambda a, b: (a - b)[..., 0],
+                [(np.array([c.bits[quantity]]), c.replicates[quantity][:, None]) for c in (cell, intact)],
+                paired=paired,
+            )
+            low, high = change.interval()
+            rows.append(
+                {
+                    **cell.place,
+                    "atom": quantity,
+                    "bits": change.value,
+                    "se": change.se,
+                    "low": low,
+                    "high": high,
+                    "z": change.value / change.se if change.se > 0 else np.nan,
+                    "paired": paired,
+                    "warning": warning,
+                }
+            )
+    return _sorted(pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS))
+
+
+def answers_table(answers: Mapping[tuple[str, str, str], pd.DataFrame], decomposed: Sequence[Cell]) -> pd.DataFrame:
+    """How well and how surely each (model, task, condition) answers; columns `ANSWER_COLUMNS`.
+
+    ``accuracy_lost`` is the accuracy of intact minus that of the condition over the questions both answered, its error
+    paired by question and clustered by image: under an image-to-question cut, how much the task depends on vision.
+    ``rows_dropped`` are the questions that no decomposition used (wrongly answered ones, when only correct answers are
+    analysed).
+    """
+    used = {(c.model, c.task, c.condition): c.n for c in decomposed}
+    rows = []
+    for (model, task, condition), frame in answers.items():
+        accuracy = stats.clustered_mean(frame["correct"].astype(float), frame["image_id"])
+        intact = answers.get((model, task, INTACT))
+        lost = stats.Estimate(np.nan, np.nan, np.nan)
+        if condition != INTACT and intact is not None:
+            both = intact[["item_id", "image_id", "correct"]].merge(
+                frame[["item_id", "correct"]], on="item_id", suffixes=("", "_cut"), validate="one_to_one"
+            )
+            lost = stats.clustered_mean(both["correct"].astype(float) - both["correct_cut"], both["image_id"])
+        kept = used.get((model, task, condition), np.nan)
+        low, high = accuracy.interval()
+        rows.append(
+            {
+                "model": model,
+                "task": task,
+                "condition": condition,
+                "n": len(frame),
+                "accuracy": accuracy.value,
+                "accuracy_se": accuracy.se,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "probability": frame["probability"].mean(),
+                "answer_probability": frame["answer_probability"].mean(),
+                "rows_decomposed": kept,
+                "rows_dropped": len(frame) - kept,
+                "accuracy_lost": lost.value,
+                "accuracy_lost_se": lost.se,
+            }
+        )
+    return _sorted(pd.DataFrame(rows, columns=ANSWER_COLUMNS))
+
+
+def lens_table(answers: Mapping[tuple[str, str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Mean logit-lens probability of the model's own answer at each layer; columns `LENS_COLUMNS`."""
+    rows = []
+    for unit, frame in answers.items():
+        for column in frame.columns:
+            if column.startswith("lens_"):
+                mean = stats.clustered_mean(frame[column], frame["image_id"])
+                rows.append((*unit, int(column.removeprefix("lens_")), mean.value, mean.se, *mean.interval()))
+    return _sorted(pd.DataFrame(rows, columns=LENS_COLUMNS))
+
+
+def gaussianity_table(
+    diagnostics: Iterable[tuple[tuple[str, str, str], int, Mapping[str, int], Mapping[str, np.ndarray]]],
+) -> pd.DataFrame:
+    """Normality statistics before and after the flow; columns `GAUSSIANITY_COLUMNS`.
+
+    Parameters
+    ----------
+    diagnostics
+        Per layer: (model, task, condition), layer number, columns of each block in order, and named statistics. A name
+        that starts with ``input`` or ``latent`` says where the statistic was taken, the rest of it which one it is.
+        Names of the form ``…_p`` are p-values.
+
+    Returns
+    -------
+    DataFrame
+        A number of all blocks together has block ``all``. An array with one entry per column is averaged over each
+        block; p-values become the share of columns rejected at 5 %, as statistic ``…_rejected``.
+    """
+    rows = []
+    for unit, layer, widths, values in diagnostics:
+        for name, value in values.items():
+            at, _, statistic = name.replace("/", "_").partition("_")
+            statistic = statistic.removeprefix("gaussianity_")
+            if at not in ("input", "latent") or not statistic:
+                continue
+            value = np.asarray(value, dtype=float)
+            if value.ndim == 0:
+                rows.append((*unit, layer, "all", at, statistic, float(value)))
+            elif value.shape == (sum(widths.values()),):
+                rejected = statistic.endswith("_p")
+                label = statistic.removesuffix("_p") + "_rejected" if rejected else statistic
+                parts = np.split(value < 0.05 if rejected else value, np.cumsum(list(widths.values()))[:-1])
+                for block, part in zip(widths, parts, strict=True):
+                    rows.append((*unit, layer, block, at, label, float(part.mean())))
+    return _sorted(pd.DataFrame(rows, columns=GAUSSIANITY_COLUMNS))
+
+
+def indexed(found: Iterable[Cell]) -> dict[tuple, Cell]:
+    """Cells by their place, the values of `PLACE`.
+
+    Raises
+    ------
+    DataError
+        When two cells claim the same place.
+    """
+    place: dict[tuple, Cell] = {}
+    for cell in found:
+        key = tuple(cell.place.values())
+        if key in place:
+            raise DataError(
+                f"two decompositions of layer {cell.layer} of {cell.model}/{cell.task}/{cell.condition} were given; "
+                "pass each file once"
+            )
+        place[key] = cell
+    return place
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows in an order that does not depend on the order of files; quantities stay in their own order."""
+    keys = [name for name in PLACE if name in frame]
+    return frame.sort_values(keys, kind="stable", ignore_index=True)
