@@ -219,7 +219,7 @@ def test_agreement_compares_at_equal_depth():
 @pytest.mark.parametrize(
     ("name", "quantity", "course", "expected"),
     [
-        ("vision-peaks-early", "unique_vision", [0, 5, 1, 2, 3, 1, 1], 3),
+        ("vision-peaks-early", "unique_vision", [0, 5, 1, 2, 3, 1, 1], 2),
         ("vision-decays", "unique_vision", [6, 6, 6, 9, 1, 1, 1], -5),
         ("language-surges-late", "unique_language", [1, 1, 1, 9, 3, 4, 5], 3),
         ("language-dominates-last", "unique_language", [0, 0, 0, 0, 0, 0, 0.9], 0.5),
