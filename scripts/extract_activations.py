@@ -6,7 +6,7 @@ from pidflow.stages import activations
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         activations.run(
-            items=snakemake.input.items,
+            items=snakemake.input.table,
             activations=snakemake.output.activations,
             answers=snakemake.output.answers,
             image_root=snakemake.params.images,
@@ -15,7 +15,7 @@ if __name__ == "__main__":
             task=snakemake.params.task,
             condition=snakemake.params.condition,
             intervention=snakemake.params.intervention,
-            target=snakemake.params.target,
+            target_kind=snakemake.params.target,
             storage=snakemake.params.storage,
             seed=snakemake.params.seed,
             threads=snakemake.threads,

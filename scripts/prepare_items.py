@@ -6,7 +6,7 @@ from pidflow.stages import items
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         items.run(
-            output=snakemake.output.items,
+            output=snakemake.output.table,
             images=snakemake.params.images,
             task=snakemake.params.task,
             settings=snakemake.params.settings,

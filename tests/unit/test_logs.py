@@ -19,8 +19,10 @@ def test_a_user_error_is_one_sentence_on_stderr_and_a_traceback_in_the_file(tmp_
     with pytest.raises(SystemExit) as left, job_log(tmp_path / "job.log"):
         raise DataError("items.parquet has no rows; check select")
     assert left.value.code == 1
-    assert "items.parquet has no rows; check select" in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("ERROR pidflow: items.parquet has no rows; check select")
     assert "Traceback" in (tmp_path / "job.log").read_text()
+    assert (tmp_path / "job.log").read_text().splitlines()[-1].endswith("items.parquet has no rows; check select")
 
 
 def test_a_defect_shows_its_traceback_everywhere(tmp_path, capsys):

@@ -6,7 +6,7 @@ Outputs: results/activations/{model}/{task}/{condition}.h5, results/answers/{mod
 
 rule extract_activations:
     input:
-        items="results/items/{task}.parquet",
+        table="results/items/{task}.parquet",
     output:
         activations="results/activations/{model}/{task}/{condition}.h5",
         answers="results/answers/{model}/{task}/{condition}.parquet",

@@ -6,7 +6,7 @@ Outputs: results/items/{task}.parquet; scenes are drawn into results/images/{tas
 
 rule prepare_items:
     output:
-        items="results/items/{task}.parquet",
+        table="results/items/{task}.parquet",
     log:
         "results/logs/prepare_items/{task}.log",
     benchmark:

@@ -16,7 +16,7 @@ def job_log(path: str | Path) -> Iterator[None]:
     """Log to ``path`` and to stderr while the body runs; turn an error into a logged one and a non-zero exit.
 
     A :class:`~pidflow.errors.PidflowError` is a sentence written for the user: stderr shows that sentence, the file
-    has the traceback too. Any other exception is a defect, and its traceback goes to both.
+    ends with it and has the traceback above it. Any other exception is a defect, and its traceback goes to both.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -33,8 +33,10 @@ def job_log(path: str | Path) -> Iterator[None]:
     try:
         yield
     except PidflowError as error:
-        to_stderr.addFilter(_without_traceback)
-        log.error("%s", error, exc_info=True)
+        root.removeHandler(to_stderr)
+        log.exception("where it happened")
+        root.addHandler(to_stderr)
+        log.error("%s", error)
         raise SystemExit(1) from None
     except Exception:
         log.exception("a defect in pidflow or in a library it calls")
@@ -46,8 +48,3 @@ def job_log(path: str | Path) -> Iterator[None]:
             root.removeHandler(handler)
             handler.close()
 
-
-def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:
-    bare = logging.makeLogRecord(vars(record))
-    bare.exc_info, bare.exc_text = None, None
-    return bare

@@ -62,7 +62,7 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         progress=lambda step, active: log.info("step %d: %d flows still training", step, active),
     )
     tensors = {
-        f"{layer_name(layer)}/{name}": tensor.contiguous()
+        f"{layer_name(layer)}/{name}": tensor.clone()  # layers may share a tensor, safetensors may not
         for layer, result in zip(layers, trained, strict=True)
         for name, tensor in result.weights.items()
     }
