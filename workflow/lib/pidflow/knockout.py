@@ -1,0 +1,319 @@
+"""Attention knockout: cut the edges from one token span to another in chosen blocks, through ``AttentionInterface``.
+
+One attention function and one mask function are registered with transformers. While :func:`knockout` is active on a
+model, its language model (not its vision tower) uses them: every block attends through the library's SDPA kernel, with
+the cut edges added to the explicit mask, so blocked weights are exactly 0 and the softmax renormalises the rest. Blocks
+without a cut get the very mask they always get. Nothing of the model's forward is replaced.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+
+from pidflow.errors import ConfigError, NumericsError
+from pidflow.models.inputs import Batch
+from pidflow.models.registry import LoadedModel
+from pidflow.spans import Spans
+
+ATTENTION = "pidflow_knockout"
+_SDPA = "sdpa"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Positions of ``target`` stop attending to positions of ``source`` in some blocks.
+
+    Attributes
+    ----------
+    source, target
+        Names of spans (see :class:`pidflow.spans.Spans`).
+    layers
+        Blocks 0 … L-1 (block ``i`` maps state ``i`` to state ``i + 1``); None means all.
+    """
+
+    source: str
+    target: str
+    layers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cuts made together; none at all leaves the model as it is."""
+
+    cuts: tuple[Cut, ...] = ()
+
+
+@dataclass
+class _Edge:
+    """One source-target pair with the blocks and rows it is cut in: masks ``(B, T)``, ``active`` ``(L, B)``."""
+
+    source: torch.Tensor
+    target: torch.Tensor
+    active: torch.Tensor
+
+
+@dataclass
+class _State:
+    """What the attention function needs to know while a plan is in force."""
+
+    config: Any
+    edges: list[_Edge]
+    valid: torch.Tensor
+    probe: "_Probe | None" = None
+    cached: tuple[Any, ...] | None = None
+    mask: torch.Tensor | None = None
+
+    def blocked(self, layer: int, queries: int, keys: int) -> torch.Tensor | None:
+        """Boolean ``(B, 1, queries, keys)`` of the cut edges, or None; queries are the last of the keys' positions."""
+        total = None
+        for edge in self.edges:
+            rows = edge.active[layer]
+            if rows.any():
+                target = edge.target[:, keys - queries : keys] & rows[:, None].to(edge.target.device)
+                cut = target[:, :, None] & edge.source[:, None, :keys]
+                total = cut if total is None else total | cut
+        return None if total is None else total[:, None]
+
+    def allowed(self, layer: int, queries: int, keys: int, base: torch.Tensor | None) -> torch.Tensor | None:
+        """The mask of one block: ``base`` itself where nothing is cut."""
+        active = tuple(tuple(edge.active[layer].tolist()) for edge in self.edges)
+        if not any(map(any, active)):
+            return base
+        if self.cached is None or self.cached[:3] != (active, queries, keys) or self.cached[3] is not base:
+            open_edges = base
+            if open_edges is None:  # the library leaves plain causality to the kernel
+                open_edges = torch.ones(queries, keys, dtype=torch.bool, device=self.valid.device).tril(keys - queries)
+            self.mask = open_edges & ~self.blocked(layer, queries, keys)
+            self.cached = (active, queries, keys, base)
+        return self.mask
+
+
+# A context variable, not a global: another thread, or another model in this one, never sees the plan.
+_ACTIVE: ContextVar[_State | None] = ContextVar(ATTENTION, default=None)
+
+
+def _attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """SDPA with the cuts in force; without any, SDPA as it is."""
+    sdpa = AttentionInterface()[_SDPA]
+    state = _ACTIVE.get()
+    if state is None or module.config is not state.config:
+        return sdpa(module, query, key, value, attention_mask, **kwargs)
+    if query.shape[0] != state.valid.shape[0] or key.shape[2] > state.valid.shape[1]:
+        raise ConfigError(
+            f"the plan was made for spans of shape {tuple(state.valid.shape)}, but the model was fed a batch of "
+            f"{query.shape[0]} rows and {key.shape[2]} positions"
+        )
+    mask = state.allowed(module.layer_idx, query.shape[2], key.shape[2], attention_mask)
+    if state.probe is not None:
+        state.probe.observe(state, module, query, key, mask, **kwargs)
+    return sdpa(module, query, key, value, mask, **kwargs)
+
+
+AttentionInterface.register(ATTENTION, _attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+@contextmanager
+def knockout(loaded: LoadedModel, plan: Plan | Sequence[Plan], spans: Spans) -> Iterator[None]:
+    """Run the model with edges cut: ``with knockout(loaded, plan, batch.spans): loaded.model(**batch.inputs)``.
+
+    Parameters
+    ----------
+    loaded
+        The model; it must use SDPA attention, and does again afterwards, whatever happens inside.
+    plan
+        One plan for all rows, or one per row (a batch may hold different windows of the same question).
+    spans
+        Spans of the batch, in padded coordinates. The forward inside may feed all positions, or only the last ones
+        against cached keys and values of the others.
+
+    Raises
+    ------
+    ConfigError
+        If a span or block does not exist, an edge runs against causality, or a position would be left with nothing to
+        attend to.
+    """
+    with _in_force(loaded, plan, spans, probe=None):
+        yield
+
+
+@contextmanager
+def _in_force(
+    loaded: LoadedModel, plan: Plan | Sequence[Plan], spans: Spans, *, probe: "_Probe | None"
+) -> Iterator[None]:
+    text = loaded.text_model
+    before = text.config._attn_implementation
+    if before not in (_SDPA, ATTENTION):
+        raise ConfigError(f"knockout needs a model with attn_implementation 'sdpa', found '{before}'")
+    edges = _compile(plan, spans, loaded.depth)
+    state = _State(text.config, edges, spans.valid.to(loaded.device), probe=probe)
+    for edge in edges:
+        edge.source, edge.target = edge.source.to(loaded.device), edge.target.to(loaded.device)
+    token = _ACTIVE.set(state)
+    try:
+        text.set_attn_implementation(ATTENTION)
+        yield
+    finally:
+        _ACTIVE.reset(token)
+        text.set_attn_implementation(before)
+
+
+def cut_rows(plan: Plan, spans: Spans) -> torch.Tensor:
+    """Boolean ``(B,)``: rows in which the plan cuts anything at all (a row without options has no option edges)."""
+    return torch.stack(
+        [spans[cut.source].any(1) & spans[cut.target].any(1) for cut in plan.cuts]
+        or [torch.zeros(len(spans.valid), dtype=torch.bool)]
+    ).any(0)
+
+
+def _compile(plan: Plan | Sequence[Plan], spans: Spans, depth: int) -> list[_Edge]:
+    """The plan as one edge per source-target pair, checked."""
+    rows = spans.valid.shape[0]
+    plans = [plan] * rows if isinstance(plan, Plan) else list(plan)
+    if len(plans) != rows:
+        raise ConfigError(f"expected one plan, or one for each of the {rows} rows, found {len(plans)}")
+    edges: dict[tuple[str, str], _Edge] = {}
+    for row, each in enumerate(plans):
+        for cut in each.cuts:
+            pair = (cut.source, cut.target)
+            if pair not in edges:
+                source, target = spans[cut.source].cpu(), spans[cut.target].cpu()
+                _check_causality(cut, source, target)
+                edges[pair] = _Edge(source, target, torch.zeros(depth, rows, dtype=torch.bool))
+            layers = range(depth) if cut.layers is None else cut.layers
+            if not all(0 <= layer < depth for layer in layers):
+                raise ConfigError(f"{cut}: the model has the blocks 0 to {depth - 1}")
+            edges[pair].active[list(layers), row] = True
+    found = list(edges.values())
+    _check_rows_keep_a_source(found, spans.valid.cpu())
+    return found
+
+
+def _check_causality(cut: Cut, source: torch.Tensor, target: torch.Tensor) -> None:
+    first = source.int().argmax(1)
+    last = target.shape[1] - 1 - target.flip(1).int().argmax(1)
+    if (source.any(1) & target.any(1) & (last < first)).any():
+        raise ConfigError(
+            f"cannot cut {cut.source} -> {cut.target}: '{cut.target}' ends before '{cut.source}' begins, and tokens only "
+            "attend to earlier ones; swap source and target"
+        )
+
+
+def _check_rows_keep_a_source(edges: Sequence[_Edge], valid: torch.Tensor) -> None:
+    """No real position may lose everything it attends to, in any block."""
+    seen = valid.cumsum(1)
+    blocks = {tuple(map(tuple, layer.tolist())) for layer in torch.stack([e.active for e in edges], 1)} if edges else ()
+    for block in blocks:
+        rows = torch.tensor(block)
+        # Positions by the set of edges that end in them: bit e of the code stands for edge e.
+        codes = sum((edge.target & rows[e, :, None]).long() << e for e, edge in enumerate(edges))
+        for code in codes.unique().tolist():
+            if code == 0:
+                continue
+            cut = [edge for e, edge in enumerate(edges) if code >> e & 1]
+            lost = torch.stack([edge.source for edge in cut]).any(0) & valid
+            if ((codes == code) & (seen - lost.cumsum(1) <= 0)).any():
+                raise ConfigError(
+                    "the plan leaves a position with nothing to attend to, not even itself; cut fewer sources from it"
+                )
+
+
+@dataclass
+class _Probe:
+    """Attention weights read off the kernel itself, by giving it one-hot value vectors."""
+
+    blocked: float = 0.0
+    row_error: float = 0.0
+    layers: set[int] = field(default_factory=set)
+
+    def observe(
+        self, state: _State, module: nn.Module, query: torch.Tensor, key: torch.Tensor, mask: Any, **kwargs: Any
+    ) -> None:
+        """Update the largest weight on a cut edge and the largest deviation of a row's sum from 1."""
+        batch, heads, keys, width = key.shape
+        queries = query.shape[2]
+        blocked = state.blocked(module.layer_idx, queries, keys)
+        total = torch.zeros((), device=query.device)
+        for start in range(0, keys, width):  # as wide as real value vectors, so that the kernel is the real one too
+            value = torch.zeros(keys, width, dtype=query.dtype, device=query.device)
+            stop = min(start + width, keys)
+            value[torch.arange(start, stop), torch.arange(stop - start)] = 1
+            output, _ = AttentionInterface()[_SDPA](
+                module, query, key, value.expand(batch, heads, keys, width).contiguous(), mask, **kwargs
+            )
+            weights = output.transpose(1, 2)[..., : stop - start].float()
+            total = total + weights.sum(-1)
+            if blocked is not None:
+                self.blocked = max(self.blocked, float((weights * blocked[..., start:stop]).abs().max()))
+        real = state.valid[:, None, keys - queries : keys].expand_as(total)
+        self.row_error = max(self.row_error, float((total - 1)[real].abs().max()))
+        self.layers.add(module.layer_idx)
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What :func:`self_check` measured: largest deviation of an attention row's sum from 1, smallest move of a logit."""
+
+    row_error: float
+    moved: float
+
+
+def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
+    """Prove on a small batch that knockout does to this model what it says.
+
+    An empty plan leaves the logits bit-equal; with image -> question cut in all blocks every cut edge has weight exactly
+    0 in every block and head, rows sum to 1, and the logits of every row move (so the spans hold what the model uses).
+
+    Raises
+    ------
+    NumericsError
+        Naming what failed.
+    """
+
+    def logits() -> torch.Tensor:
+        return loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+
+    probe = _Probe()
+    with torch.inference_mode():
+        intact = logits()
+        with knockout(loaded, Plan(), batch.spans):
+            empty = logits()
+        with _in_force(loaded, Plan((Cut("image", "question"),)), batch.spans, probe=probe):
+            cut = logits()
+    if not torch.equal(intact, empty):
+        worst = float((intact - empty).abs().max())
+        raise NumericsError(
+            f"knockout self-check: an empty plan moved the logits by {worst:.3g}, expected bit equality"
+        )
+    if len(probe.layers) != loaded.depth:
+        raise NumericsError(
+            f"knockout self-check: the attention function ran in {len(probe.layers)} of {loaded.depth} blocks; this "
+            "version of transformers does not route this model through AttentionInterface"
+        )
+    if probe.blocked != 0.0:
+        raise NumericsError(
+            f"knockout self-check: a cut edge kept attention weight {probe.blocked:.3g}, expected exactly 0"
+        )
+    if not probe.row_error <= max(1e-5, 4 * torch.finfo(loaded.dtype).eps):
+        raise NumericsError(f"knockout self-check: attention rows sum to 1 only within {probe.row_error:.3g}")
+    moved = float((cut - intact).abs().amax(1).min())
+    if not moved > 0:
+        raise NumericsError(
+            f"knockout self-check: cutting image -> question moved the logits by {moved:.3g}; the spans do not hold what "
+            "the model reads, or its states are not finite"
+        )
+    return SelfCheck(row_error=probe.row_error, moved=moved)

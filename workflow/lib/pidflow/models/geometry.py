@@ -1,0 +1,160 @@
+"""Where image tokens lie in the picture: through the processor's padding, resizing, cropping and tiling, backwards."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers.image_processing_utils import select_best_resolution
+
+from pidflow.errors import ConfigError, DataError
+
+BASE, TILE, NEWLINE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The image tokens of one picture, in the order in which they stand in the prompt.
+
+    Attributes
+    ----------
+    kind
+        ``(k,)`` integers: ``BASE`` (the whole picture at low resolution), ``TILE`` (high resolution) or ``NEWLINE``
+        (the row separators of LLaVA-1.6).
+    rectangle
+        ``(k, 4)`` left, top, right, bottom of the patch in pixels of the original picture; it may reach beyond the
+        picture where the processor padded it, and is NaN for tokens that are no patch.
+    """
+
+    kind: np.ndarray
+    rectangle: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def touching(self, boxes: np.ndarray) -> np.ndarray:
+        """Which tokens' patches share area with any of the boxes.
+
+        Parameters
+        ----------
+        boxes
+            ``(b, 4)`` of ``x, y, width, height`` in pixels of the original picture.
+
+        Returns
+        -------
+        Boolean ``(k,)``.
+        """
+        left, top, right, bottom = (self.rectangle[:, None, side] for side in range(4))
+        x, y, width, height = (np.asarray(boxes, dtype=float).reshape(-1, 4)[None, :, side] for side in range(4))
+        # Comparisons with NaN are false, so newline and class tokens never touch a box.
+        return ((left < x + width) & (x < right) & (top < y + height) & (y < bottom)).any(axis=1)
+
+
+def llava_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
+    """LLaVA-1.5: one grid of patches over the resized and centre-cropped picture.
+
+    Parameters
+    ----------
+    processor, config
+        The checkpoint's processor and configuration.
+    size
+        Height and width of the original picture in pixels.
+    """
+    images = processor.image_processor
+    patch = config.vision_config.patch_size
+    height, width = size
+    x0 = y0 = 0.0
+    if getattr(images, "do_pad", False):  # to a square, the picture in the middle
+        side = max(height, width)
+        y0, x0 = -((side - height) // 2), -((side - width) // 2)
+        height = width = side
+    resized = _resized(images, (height, width)) if images.do_resize else (height, width)
+    final = (images.crop_size["height"], images.crop_size["width"]) if images.do_center_crop else resized
+    top, left = (resized[0] - final[0]) // 2, (resized[1] - final[1]) // 2
+    rectangle = _grid(
+        rows=final[0] // patch,
+        columns=final[1] // patch,
+        step=(patch * height / resized[0], patch * width / resized[1]),
+        origin=(y0 + top * height / resized[0], x0 + left * width / resized[1]),
+    )
+    class_tokens = processor.num_additional_image_tokens - (processor.vision_feature_select_strategy == "default")
+    if class_tokens > 0:
+        rectangle = np.concatenate([np.full((class_tokens, 4), np.nan), rectangle])
+    return Layout(kind=np.full(len(rectangle), BASE), rectangle=rectangle)
+
+
+def llava_next_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
+    """LLaVA-1.6: the squashed picture, then the unpadded grid of high-resolution tiles with a newline after each row.
+
+    Parameters
+    ----------
+    processor, config
+        The checkpoint's processor and configuration.
+    size
+        Height and width of the original picture in pixels.
+    """
+    if processor.vision_feature_select_strategy != "default":
+        raise ConfigError(
+            "family 'llava-next' needs vision_feature_select_strategy 'default', "
+            f"found '{processor.vision_feature_select_strategy}'"
+        )
+    height, width = size
+    patch, side = config.vision_config.patch_size, config.vision_config.image_size
+    base = _grid(
+        rows=side // patch,
+        columns=side // patch,
+        step=(patch * height / side, patch * width / side),
+        origin=(0.0, 0.0),
+    )
+    best = select_best_resolution(size, config.image_grid_pinpoints)
+    scale = min(best[0] / height, best[1] / width)
+    if best[1] / width < best[0] / height:
+        shown = (min(int(np.ceil(height * scale)), best[0]), best[1])
+    else:
+        shown = (best[0], min(int(np.ceil(width * scale)), best[1]))
+    pasted = (best[0] - shown[0]) // 2, (best[1] - shown[1]) // 2
+    rows, columns = best[0] // patch, best[1] // patch
+    # The model drops padding rows or columns by this rule, in whole tokens and from the aspect ratio alone.
+    cut_rows = cut_columns = 0
+    if width / height > columns / rows:
+        cut_rows = (rows - int(round(height * (columns / width), 7))) // 2
+    else:
+        cut_columns = (columns - int(round(width * (rows / height), 7))) // 2
+    rows, columns = rows - 2 * cut_rows, columns - 2 * cut_columns
+    step = patch * height / shown[0], patch * width / shown[1]
+    origin = (
+        (cut_rows * patch - pasted[0]) * height / shown[0],
+        (cut_columns * patch - pasted[1]) * width / shown[1],
+    )
+    tiles = _grid(rows=rows, columns=columns, step=step, origin=origin).reshape(rows, columns, 4)
+    lines = np.concatenate([tiles, np.full((rows, 1, 4), np.nan)], axis=1)
+    kinds = np.full((rows, columns + 1), TILE)
+    kinds[:, -1] = NEWLINE
+    return Layout(
+        kind=np.concatenate([np.full(len(base), BASE), kinds.ravel()]),
+        rectangle=np.concatenate([base, lines.reshape(-1, 4)]),
+    )
+
+
+def _resized(images: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """What the image processor resizes ``(height, width)`` to."""
+    wanted = images.size
+    if wanted.get("shortest_edge") and not wanted.get("longest_edge"):
+        edge = wanted["shortest_edge"]
+        height, width = size
+        if height <= width:
+            return edge, int(edge * width / height)
+        return int(edge * height / width), edge
+    if wanted.get("height") and wanted.get("width"):
+        return wanted["height"], wanted["width"]
+    raise DataError(
+        f"cannot follow an image processor that resizes to {dict(wanted)}; expected shortest_edge or height and width"
+    )
+
+
+def _grid(*, rows: int, columns: int, step: tuple[float, float], origin: tuple[float, float]) -> np.ndarray:
+    """Rectangles ``(rows * columns, 4)`` of a grid in reading order, cells of ``step`` (height, width) from ``origin``."""
+    top, left = np.meshgrid(
+        origin[0] + step[0] * np.arange(rows), origin[1] + step[1] * np.arange(columns), indexing="ij"
+    )
+    corners = np.stack([left, top, left + step[1], top + step[0]], axis=-1)
+    return corners.reshape(-1, 4)

@@ -1,0 +1,397 @@
+"""Stage ``extract_activations``: one forward pass per question, every layer's pooled states and the model's answers."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from pidflow import store
+from pidflow.capture import BLOCKS, Captured, capture
+from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.knockout import Cut, Plan, cut_rows, self_check
+from pidflow.models.images import image_file, image_size, read_image
+from pidflow.models.inputs import Batch, Example, encode
+from pidflow.models.registry import LoadedModel, load
+from pidflow.readout import TARGETS, AnswerTokens, Readout, answer_tokens, read_out, target
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("item_id", "image_id", "image_path", "question", "answer", "options", "boxes", "fold")
+MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt")
+BATCH_SIZE = 16
+
+_BLOCK = 256  # items whose states are held in memory at once, and among which batches are sorted by length
+_SELF_CHECK_ROWS = 2
+
+
+def run(
+    *,
+    items: str,
+    activations: str,
+    answers: str,
+    model: Mapping[str, Any],
+    model_id: str,
+    task: str,
+    condition: str,
+    intervention: Mapping[str, Any] | None = None,
+    target_kind: str = "state",
+    storage: str = "float16",
+    seed: int = 0,
+    image_root: str | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> None:
+    """Read the items, run the model over them, write ``activations`` (HDF5) and ``answers`` (parquet).
+
+    Parameters
+    ----------
+    items
+        Items table.
+    activations, answers
+        The two results; both appear or neither.
+    model
+        The model's entry in the configuration: ``family`` and ``path``, optionally ``layers`` (checked), ``revision``,
+        ``dtype``, ``device``,
+        ``batch_size`` (does not affect results; halved by itself when a GPU runs out of memory) and ``prompt``.
+    model_id, task, condition
+        Names for the results' attributes and for messages.
+    intervention
+        None for the intact model, or ``{"kind": "cut", "source": "image", "target": "question", "layers": "all"}`` with
+        ``layers`` either ``"all"`` or ``[first, last]``, both included, blocks counted from 0.
+    target_kind
+        What Y is: ``"state"``, ``"logits"`` or ``"answer-embedding"`` (see :func:`pidflow.readout.target`).
+    storage
+        ``"float16"`` or ``"float32"``.
+    seed
+        Recorded with the results. Nothing here is random.
+    image_root
+        Folder that relative image paths start from and absolute ones must lie in; default: the items table's folder.
+    threads
+        CPU threads for torch; None leaves torch's own choice.
+    progress
+        Show a progress bar; None: only on a terminal.
+
+    Raises
+    ------
+    ConfigError, DataError, NumericsError
+        With model, task and condition in front.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        table = _read_items(Path(items))
+        files = _image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
+        loaded, batch_size = _load(model)
+        extraction = _Extraction(
+            loaded=loaded,
+            table=table,
+            files=files,
+            plan=plan_of(intervention, depth=loaded.depth),
+            target_kind=_one_of("target", target_kind, TARGETS),
+            storage=_one_of("storage", storage, ("float16", "float32")),
+            batch_size=batch_size,
+        )
+        attrs = {
+            "model": model_id,
+            "family": loaded.family.name,
+            "path": str(model["path"]),
+            "revision": loaded.revision,
+            "prompt": loaded.prompt,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "task": task,
+            "condition": condition,
+            "intervention": None if intervention is None else dict(intervention),
+            "layers": loaded.depth,
+            "width": loaded.width,
+            "blocks": dict(BLOCKS),
+            "target": target_kind,
+            "units": "residual-stream activation",
+            "seed": seed,
+        }
+        with (
+            _both_or_neither(activations, answers),
+            store.writing_h5(activations, kind="activations", attrs=attrs) as h5,
+        ):
+            frame = extraction.write(h5, progress=progress)
+            store.write_table(answers, frame)
+    except PidflowError as err:
+        raise type(err)(f"{model_id}, {task}, {condition}: {err}") from err
+    log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition, len(frame), frame["correct"].mean())
+
+
+def plan_of(intervention: Mapping[str, Any] | None, *, depth: int) -> Plan | None:
+    """The plan that a configuration entry describes; None for the intact model."""
+    if intervention is None:
+        return None
+    if intervention.get("kind") != "cut":
+        raise ConfigError(f"unknown intervention kind {intervention.get('kind')!r}, expected 'cut'")
+    expected = {"kind", "source", "target", "layers"}
+    if set(intervention) - expected or not {"source", "target"} <= set(intervention):
+        raise ConfigError(
+            f"an intervention of kind 'cut' has source, target and layers, found {', '.join(intervention)}"
+        )
+    layers = intervention.get("layers", "all")
+    if layers == "all":
+        return Plan((Cut(intervention["source"], intervention["target"]),))
+    if not (isinstance(layers, Sequence) and len(layers) == 2 and 0 <= layers[0] <= layers[1] < depth):
+        raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {layers!r}")
+    return Plan((Cut(intervention["source"], intervention["target"], tuple(range(layers[0], layers[1] + 1))),))
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise ConfigError(f"unknown {name} '{value}', expected one of: {', '.join(allowed)}")
+    return value
+
+
+def _load(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
+    unknown = set(model) - set(MODEL_KEYS)
+    if unknown or not {"family", "path"} <= set(model):
+        raise ConfigError(
+            f"a model has {', '.join(MODEL_KEYS)}, of which family and path must be; found {', '.join(model)}"
+        )
+    settings = {key: value for key, value in model.items() if value is not None}
+    batch_size = settings.pop("batch_size", BATCH_SIZE)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
+    depth = settings.pop("layers", None)
+    loaded = load(settings.pop("family"), settings.pop("path"), **settings)
+    if depth is not None and depth != loaded.depth:
+        raise ConfigError(
+            f"the model at {model['path']} has {loaded.depth} decoder blocks, the configuration says {depth}; "
+            f"set its layers to {loaded.depth}"
+        )
+    return loaded, batch_size
+
+
+def _read_items(path: Path) -> pd.DataFrame:
+    table = store.read_table(path, columns=COLUMNS)
+    if not len(table):
+        raise DataError(f"{path}: holds no items")
+    for column in ("item_id", "image_id", "image_path", "question", "answer"):
+        bad = [index for index, value in enumerate(table[column]) if not isinstance(value, str) or not value.strip()]
+        if bad:
+            raise DataError(f"{path}: row {bad[0]} has no text in '{column}'; every item needs one")
+    twice = table["item_id"][table["item_id"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: item_id '{twice.iloc[0]}' occurs more than once; item ids must be unique")
+    if not pd.api.types.is_integer_dtype(table["fold"]):
+        raise DataError(f"{path}: column 'fold' holds {table['fold'].dtype}, expected whole numbers")
+    return table
+
+
+def _image_files(table: pd.DataFrame, root: Path) -> list[Path]:
+    """All pictures' files, checked before any time is spent on the model."""
+    files = []
+    for item, path in zip(table["item_id"], table["image_path"], strict=True):
+        try:
+            files.append(image_file(path, root=root))
+        except DataError as err:
+            raise DataError(f"item {item}: {err}") from err
+    return files
+
+
+@contextmanager
+def _both_or_neither(activations: str, answers: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for path in (activations, answers):
+            Path(path).unlink(missing_ok=True)
+        raise
+
+
+class _Extraction:
+    """One model over one table of items."""
+
+    def __init__(
+        self,
+        *,
+        loaded: LoadedModel,
+        table: pd.DataFrame,
+        files: list[Path],
+        plan: Plan | None,
+        target_kind: str,
+        storage: str,
+        batch_size: int,
+    ) -> None:
+        self.loaded, self.table, self.files, self.plan = loaded, table, files, plan
+        self.target_kind, self.storage, self.batch_size = target_kind, storage, batch_size
+        self.gold = list(table["answer"])
+        self.examples = [
+            Example(
+                question=question,
+                options=tuple(options),
+                boxes=tuple(tuple(map(float, box)) for box in boxes),
+                name=f"item {item}",
+            )
+            for item, question, options, boxes in zip(
+                table["item_id"], table["question"], table["options"], table["boxes"], strict=True
+            )
+        ]
+        self.tokens = answer_tokens(loaded, [*self.gold, *(o for each in self.examples for o in each.options)])
+        self.candidates = self._candidates() if target_kind == "logits" else []
+        self.checked = False
+        self.unknown = self.uncut = 0
+        self.columns: dict[str, list[Any]] = {
+            name: [None] * len(table) for name in ("predicted", "probability", "answer_probability", "correct", "lens")
+        }
+
+    def _candidates(self) -> list[AnswerTokens]:
+        """The distinct answers of the task, one of each first token, in alphabetical order."""
+        distinct = {self.tokens[answer].ids: self.tokens[answer] for answer in sorted(set(self.gold))}
+        found = [each for ids, each in distinct.items() if ids]
+        if len(found) < 2:
+            raise DataError(f"target 'logits' needs answers with at least 2 different first tokens, found {len(found)}")
+        return found
+
+    def write(self, h5: Any, *, progress: bool | None) -> pd.DataFrame:
+        """Fill the activation file and return the answers table, both in the order of the items."""
+        n, depth, width = len(self.table), self.loaded.depth, self.loaded.width
+        m = len(self.candidates) or width
+        datasets = [
+            [store.reserve(h5, f"{store.layer_name(layer)}/{block}", (n, width), self.storage) for block in BLOCKS]
+            for layer in range(depth + 1)
+        ]
+        targets = store.reserve(h5, "target", (n, m), self.storage)
+        for name in ("item_id", "image_id"):
+            store.put(h5, name, list(self.table[name]))
+        store.put(h5, "fold", self.table["fold"].to_numpy(dtype=np.int64))
+        if self.candidates:
+            h5["target"].attrs["candidates"] = store.to_json([each.piece for each in self.candidates], indent=None)
+        with tqdm(total=n, unit="item", disable=None if progress is None else not progress) as bar:
+            for start in range(0, n, _BLOCK):
+                rows = np.arange(start, min(start + _BLOCK, n))
+                states = np.empty((depth + 1, len(BLOCKS), len(rows), width), dtype=self.storage)
+                goals = np.empty((len(rows), m), dtype=self.storage)
+                for batch_rows, captured, goal in self._passes(rows):
+                    states[:, :, batch_rows - start] = captured
+                    goals[batch_rows - start] = goal
+                    bar.update(len(batch_rows))
+                for layer, blocks in enumerate(datasets):
+                    for index, dataset in enumerate(blocks):
+                        dataset[start : start + len(rows)] = states[layer, index]
+                targets[start : start + len(rows)] = goals
+        h5.attrs["uncut_items"] = self.uncut
+        self._warn()
+        return self._frame()
+
+    def _passes(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Row numbers, stored states and stored targets of one batch after the other."""
+        lengths = [self._length(row) for row in rows]
+        rows = rows[np.argsort(lengths, kind="stable")]
+        while len(rows):
+            chunk, rows = rows[: self.batch_size], rows[self.batch_size :]
+            batch = encode(self.loaded, [self.examples[row] for row in chunk], [self._read_image(row) for row in chunk])
+            self.unknown += int(batch.unknown.sum())
+            if self.plan is not None:
+                self.uncut += int((~cut_rows(self.plan, batch.spans)).sum())
+            if not self.checked:
+                self._self_check(batch)
+            done = 0
+            while done < len(chunk):
+                part = batch.take(slice(done, done + self.batch_size))
+                result = self._forward(part)
+                if result is None:  # out of GPU memory
+                    self.batch_size = max(1, len(part) // 2)
+                    log.warning("the GPU ran out of memory; going on with batches of %d", self.batch_size)
+                    continue
+                part_rows = chunk[done : done + len(part)]
+                yield part_rows, *self._keep(part_rows, *result)
+                done += len(part)
+
+    def _length(self, row: int) -> tuple[int, int] | int:
+        with self._naming(row):
+            return len(self.loaded.layout(image_size(self.files[row]))) * 1000 + len(self.examples[row].question)
+
+    def _read_image(self, row: int) -> Any:
+        with self._naming(row):
+            return read_image(self.files[row])
+
+    @contextmanager
+    def _naming(self, row: int) -> Iterator[None]:
+        try:
+            yield
+        except DataError as err:
+            raise DataError(f"{self.examples[row].name}: {err}") from err
+
+    def _self_check(self, batch: Batch) -> None:
+        found = self_check(self.loaded, batch.take(slice(0, _SELF_CHECK_ROWS)).to(self.loaded))
+        log.info("self-check passed: attention rows sum to 1 within %.1e", found.row_error)
+        self.checked = True
+
+    def _forward(self, batch: Batch) -> tuple[Captured, torch.Tensor] | None:
+        """One pass, or None if a GPU has no room for the batch."""
+        try:
+            captured = capture(self.loaded, batch.to(self.loaded), plan=self.plan)
+            return captured, target(self.loaded, captured, kind=self.target_kind, candidates=self.candidates)
+        except torch.OutOfMemoryError as err:
+            if len(batch) == 1:
+                raise ConfigError(
+                    f"the GPU has no room for a single item ({str(err).splitlines()[0]}); set dtype to float16 or "
+                    "bfloat16, or use another device"
+                ) from err
+        torch.cuda.empty_cache()
+        return None
+
+    def _keep(self, rows: np.ndarray, captured: Captured, goal: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        finite = torch.isfinite(captured.states).all(3).all(1).cpu()
+        if not finite.all():
+            layer, row = torch.nonzero(~finite)[0].tolist()
+            raise DataError(
+                f"{self.examples[rows[row]].name}: layer {layer} holds NaN or infinity in {self.loaded.dtype}; "
+                "set the model's dtype to bfloat16 or float32"
+            )
+        states = captured.states.cpu().numpy()
+        goals = goal.cpu().numpy()
+        peak = max(float(np.abs(states).max()), float(np.abs(goals).max()))
+        if peak > np.finfo(self.storage).max:
+            layer, _, row, _ = np.unravel_index(np.abs(states).argmax(), states.shape)
+            raise DataError(
+                f"{self.examples[rows[row]].name}: layer {layer} reaches {peak:.4g}, more than float16 can hold; "
+                "set storage to float32"
+            )
+        self._note(rows, read_out(self.loaded, captured, answers=[self.gold[r] for r in rows], tokens=self.tokens))
+        return states, goals
+
+    def _note(self, rows: np.ndarray, readout: Readout) -> None:
+        columns = {
+            "predicted": readout.predicted,
+            "probability": readout.probability.tolist(),
+            "answer_probability": readout.answer_probability.tolist(),
+            "correct": readout.correct.tolist(),
+            "lens": readout.lens.tolist(),
+        }
+        for name, values in columns.items():
+            for row, value in zip(rows, values, strict=True):
+                self.columns[name][row] = value
+
+    def _frame(self) -> pd.DataFrame:
+        lens = np.array(self.columns.pop("lens"))
+        frame = self.table[["item_id", "image_id", "answer"]].assign(**self.columns)
+        for layer in range(self.loaded.depth + 1):
+            frame[f"lens_{layer:02d}"] = lens[:, layer]
+        return frame
+
+    def _warn(self) -> None:
+        """Say once what makes some rows worth less than others."""
+        n = len(self.table)
+        mute = sum(not self.tokens[answer].piece for answer in self.gold)
+        shared = 0
+        for example in self.examples:
+            starts = [self.tokens[option].ids for option in example.options]
+            shared += len(set(starts)) < len(set(example.options))
+        for count, what in (
+            (self.unknown, "ask with words that the tokenizer does not know"),
+            (self.uncut, "have nothing to cut (an empty source or target span) and ran intact"),
+            (mute, "have an answer without a first token of its own; 'correct' says little about them"),
+            (shared, "offer options that begin with the same token; 'correct' cannot tell these apart"),
+        ):
+            if count:
+                log.warning("%d of %d items %s", count, n, what)
