@@ -208,8 +208,8 @@ def _check_causality(cut: Cut, source: torch.Tensor, target: torch.Tensor) -> No
     last = target.shape[1] - 1 - target.flip(1).int().argmax(1)
     if (source.any(1) & target.any(1) & (last < first)).any():
         raise ConfigError(
-            f"cannot cut {cut.source} -> {cut.target}: '{cut.target}' ends before '{cut.source}' begins, and tokens only "
-            "attend to earlier ones; swap source and target"
+            f"cannot cut {cut.source} -> {cut.target}: '{cut.target}' ends before '{cut.source}' begins, and tokens "
+            "attend only to earlier ones; swap source and target"
         )
 
 
@@ -266,7 +266,7 @@ class _Probe:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What :func:`self_check` measured: largest deviation of an attention row's sum from 1, smallest move of a logit."""
+    """What :func:`self_check` measured: largest deviation of an attention row's sum from 1, smallest logit move."""
 
     row_error: float
     moved: float
@@ -275,8 +275,9 @@ class SelfCheck:
 def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
     """Prove on a small batch that knockout does to this model what it says.
 
-    An empty plan leaves the logits bit-equal; with image -> question cut in all blocks every cut edge has weight exactly
-    0 in every block and head, rows sum to 1, and the logits of every row move (so the spans hold what the model uses).
+    An empty plan leaves the logits bit-equal; with image -> question cut in all blocks every cut edge has weight
+    exactly 0 in every block and head, rows sum to 1, and the logits of every row move (so the spans hold what the model
+    uses).
 
     Raises
     ------
@@ -313,7 +314,7 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
     moved = float((cut - intact).abs().amax(1).min())
     if not moved > 0:
         raise NumericsError(
-            f"knockout self-check: cutting image -> question moved the logits by {moved:.3g}; the spans do not hold what "
-            "the model reads, or its states are not finite"
+            f"knockout self-check: cutting image -> question moved the logits by {moved:.3g}; the spans do not hold "
+            "what the model reads, or its states are not finite"
         )
     return SelfCheck(row_error=probe.row_error, moved=moved)

@@ -1,4 +1,4 @@
-"""What the model says: its first answer token, how sure it is, whether that begins the right answer, and since which layer."""
+"""What the model says: its first answer token, how sure it is, whether it is right, and since which layer."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Which tokens are the image, the question, the options, the object asked about: boolean masks over a padded batch.
 
 Spans come from the token ids that the model is fed: image tokens by their id and the processor's own geometry, words by
-the character offsets that the tokenizer reported **while making those ids**. Nothing is tokenised a second time, because
-a substring on its own is often cut differently. Every span is decoded again and compared with the text it stands for.
+the character offsets that the tokenizer reported **while making those ids**. Nothing is tokenised a second time: a
+substring on its own is often cut differently. Every span is decoded again and compared with the text it stands for.
 """
 
 import re
@@ -207,7 +207,8 @@ def _check_contains(tokenizer: Any, ids: np.ndarray, prompt: PromptText, expecte
     decoded = tokenizer.decode(ids)
     if _plain(expected) not in _plain(decoded) and tokenizer.unk_token_id not in ids:
         raise DataError(
-            f"{prompt.name}: the tokens of option {expected!r} decode to {decoded!r}; rephrase the question {_quoted(prompt)!r}"
+            f"{prompt.name}: the tokens of option {expected!r} decode to {decoded!r}; "
+            f"rephrase the question {_quoted(prompt)!r}"
         )
 
 

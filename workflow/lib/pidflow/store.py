@@ -55,7 +55,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if err.filename is not None and Path(err.filename) not in {temporary, path, *path.parents}:
             raise  # another file's trouble
         raise DataError(
-            f"{path}: could not be written ({err}); free disk space or fix the permissions of {path.parent} and run again"
+            f"{path}: could not be written ({err}); free disk space or fix permissions in {path.parent}, then run again"
         ) from err
     finally:
         temporary.unlink(missing_ok=True)

@@ -152,7 +152,7 @@ def _resized(images: Any, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _grid(*, rows: int, columns: int, step: tuple[float, float], origin: tuple[float, float]) -> np.ndarray:
-    """Rectangles ``(rows * columns, 4)`` of a grid in reading order, cells of ``step`` (height, width) from ``origin``."""
+    """Rectangles ``(rows * columns, 4)`` in reading order, cells of ``step`` (height, width) from ``origin``."""
     top, left = np.meshgrid(
         origin[0] + step[0] * np.arange(rows), origin[1] + step[1] * np.arange(columns), indexing="ij"
     )

@@ -38,7 +38,7 @@ def image_size(file: Path) -> tuple[int, int]:
 
 
 def read_image(file: Path) -> Image.Image:
-    """The decoded picture in RGB, as stored (no rotation by EXIF: boxes refer to the pixels as they lie in the file)."""
+    """The decoded picture in RGB, not rotated by EXIF: boxes refer to the pixels as they lie in the file."""
     with _opened(file) as image:
         if image.mode == "P" and "transparency" in image.info:
             return image.convert("RGBA").convert("RGB")

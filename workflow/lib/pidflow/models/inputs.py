@@ -96,7 +96,8 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
     if ids.shape[1] > loaded.max_tokens:
         longest = examples[int(mask.sum(1).argmax())]
         raise DataError(
-            f"{longest.name}: the prompt has {ids.shape[1]} tokens, the model takes {loaded.max_tokens}; shorten the question"
+            f"{longest.name}: the prompt has {ids.shape[1]} tokens, the model takes {loaded.max_tokens}; "
+            "shorten the question"
         )
     layouts = [loaded.layout((image.height, image.width)) for image in images]
     before = loaded.prompt.index(QUESTION) - len(IMAGE)

@@ -255,8 +255,8 @@ def _pinned(path: str, revision: str | None) -> str:
         raise ConfigError(f"model path '{path}' is neither an existing folder nor a hub id 'owner/name'")
     if revision is None or not _COMMIT.fullmatch(revision):
         raise ConfigError(
-            f"model '{path}' is not an existing folder, so it names a hub model, whose 'revision' must be a full commit "
-            f"hash (40 hexadecimal digits), found {revision!r}: branches and tags move, and results could not be repeated"
+            f"model '{path}' is not an existing folder, so it names a hub model, whose 'revision' must be a full "
+            f"commit hash (40 hexadecimal digits), found {revision!r}; branches and tags move, results must not"
         )
     return revision
 
