@@ -5,7 +5,7 @@ import logging
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,8 @@ PHASES = {
     "align": Schedule(steps=600, batch=32, learning_rate=2e-3),
     "tune": Schedule(steps=9000, batch=16, learning_rate=1.5e-3),
 }
-# Share of the phase done at each shipped checkpoint.
-CHECKPOINTS = {"align": (0.0, 1.0), "tune": (0.1, 0.25, 0.5, 1.0)}
+# Share of the phase done at each checkpoint; the end of the last phase is the model itself.
+CHECKPOINTS = {"align": (0.0, 1.0), "tune": (0.1, 0.25, 0.5)}
 
 
 class PictureSource:
@@ -100,13 +100,13 @@ def _load(split: str, index: int) -> Image.Image:
         return image.convert("RGB")
 
 
-def evaluate(model, packer: Packer, *, per_task: int, seed: int = scenes.FIRST_EVALUATION_SEED) -> dict[str, float]:
+def evaluate(model, packer: Packer, *, images: int, seed: int = scenes.FIRST_EVALUATION_SEED) -> dict[str, float]:
     """Held-out accuracy per task: scenes by seeds no training scene uses, easy-VQA by its test split."""
     pictures = []
-    for index in range(per_task):
+    for index in range(images):
         rng = np.random.default_rng(seed + index)
         pictures.append(scene_picture(rng, language_prior=0.0, questions_per_task=1))
-    pictures += _easy_test_pictures()[:per_task]
+    pictures += _easy_test_pictures()[:images]
     right: dict[str, list[bool]] = defaultdict(list)
     model.eval()
     with torch.inference_mode():
@@ -123,23 +123,30 @@ def evaluate(model, packer: Packer, *, per_task: int, seed: int = scenes.FIRST_E
 class _Record:
     """What happened, step by step, and the checkpoints on disk."""
 
-    def __init__(self, folder: Path, model, packer: Packer) -> None:
-        self.folder, self.model, self.packer = folder, model, packer
+    def __init__(self, folder: Path, model, packer: Packer, *, held_out: int) -> None:
+        self.folder, self.model, self.packer, self.held_out = folder, model, packer, held_out
         self.checkpoints: list[dict] = []
         self.started = time.monotonic()
 
-    def save(self, phase: str, step: int, *, per_task: int = 300) -> None:
-        accuracy = evaluate(self.model, self.packer, per_task=per_task)
+    def save(self, phase: str, step: int) -> None:
+        accuracy = evaluate(self.model, self.packer, images=self.held_out)
         name = f"{phase}-{step:05d}"
         folder = self.folder / "checkpoints" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {key: value.detach().half().contiguous() for key, value in self.model.state_dict().items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        save_half(self.model, self.packer.processor, folder)
         minutes = (time.monotonic() - self.started) / 60
         self.checkpoints.append(
             {"name": name, "phase": phase, "step": step, "minutes": round(minutes, 1), "accuracy": accuracy}
         )
         log.info("checkpoint %s after %.1f min: %s", name, minutes, _short(accuracy))
+
+
+def save_half(model, processor, folder: Path) -> None:
+    """Write configuration, processor and weights (float16 safetensors) as one loadable folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    state = {key: value.detach().half().contiguous() for key, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _short(accuracy: dict[str, float]) -> str:
@@ -164,10 +171,28 @@ def run(
     language_prior: float = 0.25,
     easy_share: float = 0.2,
     questions_per_task: int = 2,
-    phases: dict[str, Schedule] | None = None,
+    phases: Mapping[str, Schedule] = PHASES,
+    held_out: int = 1000,
 ) -> None:
-    """Train the stand-in and write ``output``: config, processor, weights (float16), checkpoints, ``training.json``."""
-    phases = {**PHASES, **(phases or {})}
+    """Train the stand-in from nothing.
+
+    Parameters
+    ----------
+    output
+        Folder for configuration, processor, weights (float16), ``checkpoints/`` and the record ``training.json``.
+    seed
+        Determines initial weights and every picture.
+    language_prior
+        Probability that an attribute follows its shape's typical value in the training scenes.
+    easy_share
+        Share of easy-VQA pictures.
+    questions_per_task
+        Questions of each type asked about one scene.
+    phases
+        Schedule of each phase: ``vision``, ``language``, ``align``, ``tune``.
+    held_out
+        Images per data set that accuracy is measured on; a third of it at checkpoints.
+    """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -177,7 +202,7 @@ def run(
     source = PictureSource(
         seed=seed, language_prior=language_prior, easy_share=easy_share, questions_per_task=questions_per_task
     )
-    record = _Record(folder, model, packer)
+    record = _Record(folder, model, packer, held_out=max(1, held_out // 3))
     head = nn.Linear(model.config.vision_config.hidden_size, len(packer.vocabulary))
     hits: dict[str, list[bool]] = defaultdict(list)
 
@@ -242,8 +267,7 @@ def run(
     questions = _batches(source, packer, phases["tune"].batch, questions=True, caption_share=0.15)
     run_phase([*projector, *language], phases["tune"], questions, picture_loss, each_step=reporter("tune"))
 
-    model.eval().half().save_pretrained(folder)
-    processor.save_pretrained(folder)
+    save_half(model.eval(), processor, folder)
     recipe = {
         "seed": seed,
         "language_prior": language_prior,
@@ -251,9 +275,10 @@ def run(
         "questions_per_task": questions_per_task,
         "phases": {name: vars(schedule) for name, schedule in phases.items()},
         "checkpoints": record.checkpoints,
-        "accuracy": evaluate(model.float(), packer, per_task=1000),
+        "held_out_images": held_out,
+        "accuracy": evaluate(model.half().float(), packer, images=held_out),
         "torch": torch.__version__,
         "platform": platform.machine(),
     }
     (folder / "training.json").write_text(json.dumps(recipe, indent=1) + "\n")
-    log.info("final accuracy on 1000 held-out images a data set: %s", _short(recipe["accuracy"]))
+    log.info("final accuracy on %d held-out images a data set: %s", held_out, _short(recipe["accuracy"]))

@@ -1,0 +1,45 @@
+"""Training from nothing leaves a loadable model, its checkpoints and its record; the shipped model keeps its promise."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from pidflow import scenes
+from pidflow.readers import easy_vqa
+from pidflow.stages import standin
+from pidflow.standin_training import Packer, Schedule
+
+SHIPPED = Path(__file__).resolve().parents[2] / "workflow/resources/standin"
+
+
+def test_training_leaves_a_model_and_its_record(tmp_path):
+    phases = {name: Schedule(steps=4, batch=2, learning_rate=1e-3) for name in standin.PHASES}
+    standin.run(output=str(tmp_path), phases=phases, held_out=3)
+    record = json.loads((tmp_path / "training.json").read_text())
+    assert [entry["name"] for entry in record["checkpoints"]] == [
+        *("align-00000", "align-00004"),
+        *("tune-00000", "tune-00001", "tune-00002"),
+    ]
+    for folder in (tmp_path, *(tmp_path / "checkpoints").iterdir()):
+        assert AutoModelForImageTextToText.from_pretrained(folder).dtype == torch.float16
+        AutoProcessor.from_pretrained(folder)
+    assert set(record["accuracy"]) == {*scenes.TASKS, *easy_vqa.TASKS.values()}
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_the_shipped_model_answers_as_its_record_says():
+    record = json.loads((SHIPPED / "training.json").read_text())
+    model = AutoModelForImageTextToText.from_pretrained(SHIPPED, dtype=torch.float32)
+    packer = Packer(AutoProcessor.from_pretrained(SHIPPED))
+    accuracy = standin.evaluate(model, packer, images=150, seed=scenes.FIRST_EVALUATION_SEED + 500_000_000)
+    for task, value in accuracy.items():
+        floor = 0.95 if task.startswith("easy") else 0.90
+        assert record["accuracy"][task] >= floor
+        assert value >= floor - 0.07  # 150 held-out images of its own
+    assert record["held_out_images"] == 1000
+
+
+def test_the_shipped_weights_are_small():
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*.safetensors")) <= 25_000_000

@@ -1,0 +1,136 @@
+"""Packing is exact: a question in a packed row is computed as in a prompt of its own."""
+
+import numpy as np
+import pytest
+import torch
+
+from pidflow import scenes
+from pidflow.models.standin import PROMPT, build_model, build_processor, vocabulary
+from pidflow.readers import easy_vqa
+from pidflow.standin_training import (
+    CAPTION_QUESTION,
+    Packer,
+    Schedule,
+    next_token_loss,
+    packed_logits,
+    place_words,
+    plain_picture,
+    run_phase,
+    scene_picture,
+)
+
+
+@pytest.fixture(scope="module")
+def packer():
+    return Packer(build_processor())
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(seed=0, width=32, depth=2).eval()
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    return [scene_picture(rng, language_prior=0.2, questions_per_task=1) for _ in range(3)]
+
+
+def test_every_word_that_is_ever_asked_or_answered_is_known(packer):
+    rng = np.random.default_rng(1)
+    texts = [CAPTION_QUESTION]
+    for _ in range(200):
+        picture = scene_picture(rng, language_prior=0.0, questions_per_task=2)
+        texts += [picture.caption, *(f"{text} {answer}" for _, text, answer in picture.questions)]
+    texts += [
+        f"{question.text} {question.answer}" for split in ("train", "test") for question in easy_vqa.questions(split)
+    ]
+    unknown = packer.processor.tokenizer.unk_token_id
+    assert not [text for text in set(texts) if unknown in packer.processor.tokenizer.encode(text)]
+    assert len(set(vocabulary())) == len(vocabulary())
+
+
+def test_a_packed_question_equals_a_prompt_of_its_own(packer, model, pictures):
+    batch = packer.pack(pictures, questions=True, captions=[True] * len(pictures))
+    with torch.no_grad():
+        packed = packed_logits(model, batch)[batch.answer_at[:, 0], batch.answer_at[:, 1]]
+    asked = [(picture.image, text) for picture in pictures for _, text, _ in picture.questions]
+    alone = packer.processor(
+        images=[image for image, _ in asked],
+        text=[PROMPT.format(question=text) for _, text in asked],
+        padding=True,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        expected = model(**alone).logits[:, -1]
+    torch.testing.assert_close(packed, expected, atol=2e-5, rtol=1e-4)
+
+
+def test_labels_are_the_answers(packer, pictures):
+    batch = packer.pack(pictures, questions=True, captions=[False] * len(pictures))
+    answers = [answer for picture in pictures for _, _, answer in picture.questions]
+    labels = batch.labels[batch.answer_at[:, 0], batch.answer_at[:, 1]]
+    assert packer.processor.tokenizer.convert_ids_to_tokens(labels.tolist()) == answers
+    assert (batch.labels >= 0).sum() == 2 * len(answers)  # each answer and its end
+
+
+def test_patch_words_describe_what_is_drawn_there():
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        state = rng.bit_generator.state
+        picture = scene_picture(rng, language_prior=0.0, questions_per_task=1)
+        rng_again = np.random.default_rng()
+        rng_again.bit_generator.state = state
+        scene = scenes.sample_scene(rng_again)
+        for item in scene.objects:
+            patch = int(item.y // 8) * 6 + int(item.x // 8)
+            assert picture.patch_words[patch] == (
+                *(item.shape, item.color, item.size, item.texture),
+                *(scenes.ROWS[item.row], scenes.COLUMNS[item.column]),
+            )
+        assert sum("nothing" not in words for words in picture.patch_words) == 4 * len(scene.objects)
+    assert place_words(0, 5) == ("top", "right")
+
+
+def test_a_plain_picture_shows_its_shape_where_it_is():
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (48, 48), (240, 240, 250))
+    ImageDraw.Draw(image).rectangle((16, 24, 31, 39), fill=(255, 0, 0))
+    picture = plain_picture(image, shape="rectangle", color="red", questions=[])
+    shown = {index for index, words in enumerate(picture.patch_words) if "rectangle" in words}
+    assert shown == {20, 21, 26, 27}
+
+
+def test_a_phase_learns_what_it_is_shown(packer, pictures):
+    model = build_model(seed=0, width=32, depth=2)
+    batch = packer.pack(pictures, questions=True, captions=[False] * len(pictures))
+    losses = []
+    run_phase(
+        list(model.parameters()),
+        Schedule(steps=40, batch=3, learning_rate=5e-3),
+        iter([batch] * 40),
+        lambda batch: next_token_loss(packed_logits(model, batch), batch.labels),
+        each_step=lambda step, loss: losses.append(loss),
+    )
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_diverging_phase_is_stopped():
+    weight = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(FloatingPointError, match="became nan at step 0"):
+        run_phase(
+            [weight],
+            Schedule(steps=2, batch=1, learning_rate=1.0),
+            iter([None, None]),
+            lambda _: weight.sum() * float("nan"),
+            each_step=lambda step, loss: None,
+        )
+
+
+def test_schedule_warms_up_and_cools_down():
+    schedule = Schedule(steps=100, batch=1, learning_rate=1.0, warmup=0.1)
+    factors = [schedule.factor(step) for step in range(100)]
+    assert np.argmax(factors) in (9, 10)
+    assert factors[0] == pytest.approx(0.1)
+    assert 0.05 <= factors[-1] < 0.06
