@@ -1,4 +1,4 @@
-"""Training from nothing leaves a loadable model, its checkpoints and its record; the shipped model keeps its promise."""
+"""Training leaves a loadable model, its checkpoints and its record; the shipped model keeps its promise."""
 
 import json
 from pathlib import Path

@@ -45,6 +45,7 @@ def edited(config, path, value):
         (["run", "models"], ["gpt"], "config run.models: 'gpt' is not defined under models, which has: standin"),
         (["run", "tasks"], ["chess"], "config run.tasks: 'chess' is not defined"),
         (["run", "conditions"], ["intact", "cut"], "config run.conditions: 'cut' is not defined under interventions"),
+        (["run", "conditions"], ["image-question"], "config run.conditions: 'intact' must be among them"),
         (["run", "tasks"], ["Bad_Id"], "config run.tasks.0: 'Bad_Id' does not match"),
         (["tasks", "choose-attr", "dataset"], "gqa", "tasks.choose-attr.dataset: 'gqa' is not defined under datasets"),
         (["datasets", "scenes", "reader"], "tfds", "config datasets.scenes.reader: found 'tfds', expected one of"),

@@ -48,6 +48,8 @@ def decompositions():
     return [
         f"{unit}/layer-{layer}.json"
         for model in RUN["models"]
-        for unit in expand(f"results/pid/{model}/{{task}}/{{condition}}", task=RUN["tasks"], condition=RUN["conditions"])
+        for unit in expand(
+            f"results/pid/{model}/{{task}}/{{condition}}", task=RUN["tasks"], condition=RUN["conditions"]
+        )
         for layer in design.layer_names(config, model)
     ]

@@ -14,6 +14,11 @@ rule extract_activations:
         "results/logs/extract_activations/{model}/{task}/{condition}.log",
     benchmark:
         "results/benchmarks/extract_activations/{model}/{task}/{condition}.tsv"
+    conda:
+        "../../envs/extract.yaml"
+    threads: 1
+    resources:
+        gpu=1,
     params:
         images=image_root,
         model=model_settings,
@@ -25,11 +30,6 @@ rule extract_activations:
         storage=config["extract"]["storage"],
         seed=config["seed"],
         code=code_digest("activations"),
-    threads: 1
-    resources:
-        gpu=1,
-    conda:
-        "../../envs/extract.yaml"
     script:
         "../../scripts/extract_activations.py"
 

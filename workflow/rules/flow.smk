@@ -14,12 +14,12 @@ rule train_flow:
         "results/logs/train_flow/{model}/{task}/{condition}.log",
     benchmark:
         "results/benchmarks/train_flow/{model}/{task}/{condition}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
     params:
         settings=config["flow"],
         seed=config["seed"],
         code=code_digest("flow"),
-    threads: 1
-    conda:
-        "../../envs/analysis.yaml"
     script:
         "../../scripts/train_flow.py"

@@ -11,6 +11,8 @@ rule prepare_items:
         "results/logs/prepare_items/{task}.log",
     benchmark:
         "results/benchmarks/prepare_items/{task}.tsv"
+    conda:
+        "../../envs/extract.yaml"
     params:
         images=image_root,
         task="{task}",
@@ -18,7 +20,5 @@ rule prepare_items:
         folds=config["items"]["folds"],
         seed=config["seed"],
         code=code_digest("items"),
-    conda:
-        "../../envs/extract.yaml"
     script:
         "../../scripts/prepare_items.py"

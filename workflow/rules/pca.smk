@@ -15,6 +15,9 @@ rule fit_pca:
         "results/logs/fit_pca/{model}/{task}/{condition}.log",
     benchmark:
         "results/benchmarks/fit_pca/{model}/{task}/{condition}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
     params:
         correct_only=config["pca"]["correct_only"],
         language=config["pca"]["language"],
@@ -23,8 +26,5 @@ rule fit_pca:
         target_components=config["pca"]["target_components"],
         seed=config["seed"],
         code=code_digest("pca"),
-    threads: 1
-    conda:
-        "../../envs/analysis.yaml"
     script:
         "../../scripts/fit_pca.py"

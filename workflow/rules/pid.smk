@@ -15,6 +15,9 @@ rule estimate_pid:
         "results/logs/estimate_pid/{model}/{task}/{condition}/layer-{layer}.log",
     benchmark:
         "results/benchmarks/estimate_pid/{model}/{task}/{condition}/layer-{layer}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
     params:
         layer="{layer}",
         routes=config["pid"]["routes"],
@@ -23,9 +26,6 @@ rule estimate_pid:
         jackknife_groups=config["pid"]["jackknife_groups"],
         seed=config["seed"],
         code=code_digest("pid"),
-    threads: 1
-    conda:
-        "../../envs/analysis.yaml"
     script:
         "../../scripts/estimate_pid.py"
 

@@ -12,11 +12,11 @@ rule train_standin:
         "results/logs/train_standin/standin.log",
     benchmark:
         "results/benchmarks/train_standin/standin.tsv"
+    conda:
+        "../../envs/extract.yaml"
+    threads: 1
     params:
         seed=config["seed"],
         code=code_digest("standin"),
-    threads: 1
-    conda:
-        "../../envs/extract.yaml"
     script:
         "../../scripts/train_standin.py"

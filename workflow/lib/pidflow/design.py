@@ -28,6 +28,8 @@ def check(config: dict) -> None:
         raise ConfigError(f"config interventions.{INTACT}: '{INTACT}' means no intervention; give it another id")
     _defined(config["run"]["models"], config["models"], "run.models", "models")
     _defined(config["run"]["tasks"], config["tasks"], "run.tasks", "tasks")
+    if INTACT not in config["run"]["conditions"]:
+        raise ConfigError(f"config run.conditions: '{INTACT}' must be among them, the others are compared with it")
     conditions = [INTACT, *config["interventions"]]
     _defined(config["run"]["conditions"], conditions, "run.conditions", "interventions")
     if config["claims"]["knockout"] is not None:

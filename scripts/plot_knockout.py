@@ -1,0 +1,16 @@
+"""Rule ``plot_knockout``: what an intervention changes, layer by layer."""
+
+from pidflow.logs import job_log
+from pidflow.stages import figures
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        figures.knockout_changes(
+            differences=snakemake.input.differences,
+            output=snakemake.output.figure,
+            model=snakemake.params.model,
+            condition=snakemake.params.condition,
+            tasks=snakemake.params.tasks,
+            route=snakemake.params.route,
+            definition=snakemake.params.definition,
+        )

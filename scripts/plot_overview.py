@@ -1,0 +1,17 @@
+"""Rule ``plot_overview``: the run in one picture."""
+
+from pidflow.logs import job_log
+from pidflow.stages import figures
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        figures.overview(
+            pid=snakemake.input.pid,
+            differences=snakemake.input.differences,
+            output=snakemake.output.figure,
+            model=snakemake.params.model,
+            knockout=snakemake.params.knockout,
+            tasks=snakemake.params.tasks,
+            route=snakemake.params.route,
+            definition=snakemake.params.definition,
+        )
