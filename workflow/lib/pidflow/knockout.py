@@ -1,15 +1,15 @@
 """Attention knockout: cut the edges from one token span to another in chosen blocks, through ``AttentionInterface``.
 
-One attention function and one mask function are registered with transformers. While :func:`knockout` is active on a
-model, its language model (not its vision tower) uses them: every block attends through the library's SDPA kernel, with
-the cut edges added to the explicit mask, so blocked weights are exactly 0 and the softmax renormalises the rest. Blocks
+One attention function and one mask function are registered with transformers, and the language model (not the vision
+tower) is told to use them. While a plan is in force, every block attends through the library's SDPA kernel with the cut
+edges taken out of an explicit mask, so blocked weights are exactly 0 and the softmax renormalises the rest. Blocks
 without a cut get the very mask they always get. Nothing of the model's forward is replaced.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
+from pidflow.edges import CUT, RANDOM, blocked_pairs, row_seed
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.models.inputs import Batch
 from pidflow.models.registry import LoadedModel
@@ -24,6 +25,7 @@ from pidflow.spans import Spans
 
 ATTENTION = "pidflow_knockout"
 _SDPA = "sdpa"
+_NOTHING_LEFT = "the plan leaves a position with nothing to attend to, not even itself; cut fewer sources from it"
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,19 @@ class Cut:
         Names of spans (see :class:`pidflow.spans.Spans`).
     layers
         Blocks 0 … L-1 (block ``i`` maps state ``i`` to state ``i + 1``); None means all.
+    kind
+        ``"cut"`` as above; ``"keep"``: ``target`` attends to ``source`` and itself alone; ``"random"``: as many other
+        pairs of positions are blocked as ``"cut"`` would (see :func:`pidflow.edges.blocked_pairs`).
+    seed, item
+        Of random edges: the draw, which differs between items (see :func:`seeded`).
     """
 
     source: str
     target: str
     layers: tuple[int, ...] | None = None
+    kind: str = CUT
+    seed: int = 0
+    item: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,33 @@ class Plan:
     cuts: tuple[Cut, ...] = ()
 
 
+def seeded(plan: Plan, item: str) -> Plan:
+    """The plan for one item: random edges are drawn for it and no other."""
+    return Plan(tuple(replace(cut, item=item) if cut.kind == RANDOM else cut for cut in plan.cuts))
+
+
 @dataclass
 class _Edge:
-    """One source-target pair with the blocks and rows it is cut in: masks ``(B, T)``, ``active`` ``(L, B)``."""
+    """One source-target pair with the blocks and rows it is cut in: masks ``(B, T)``, ``active`` ``(L, B)``.
+
+    ``pairs`` ``(B, T, T)`` says which queries lose which keys where that is not every source of every target.
+    """
 
     source: torch.Tensor
     target: torch.Tensor
     active: torch.Tensor
+    pairs: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> "_Edge":
+        pairs = None if self.pairs is None else self.pairs.to(device)
+        return replace(self, source=self.source.to(device), target=self.target.to(device), pairs=pairs)
+
+    def blocked(self, rows: torch.Tensor, queries: int, keys: int) -> torch.Tensor:
+        """Boolean ``(B, queries, keys)`` in the given rows; queries are the last of the keys' positions."""
+        rows = rows[:, None].to(self.target.device)
+        if self.pairs is not None:
+            return self.pairs[:, keys - queries : keys, :keys] & rows[:, None]
+        return (self.target[:, keys - queries : keys] & rows)[:, :, None] & self.source[:, None, :keys]
 
 
 @dataclass
@@ -76,8 +106,7 @@ class _State:
         for edge in self.edges:
             rows = edge.active[layer]
             if rows.any():
-                target = edge.target[:, keys - queries : keys] & rows[:, None].to(edge.target.device)
-                cut = target[:, :, None] & edge.source[:, None, :keys]
+                cut = edge.blocked(rows, queries, keys)
                 total = cut if total is None else total | cut
         return None if total is None else total[:, None]
 
@@ -105,9 +134,13 @@ def _attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    *,
+    front: Any = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA with the cuts in force; without any, SDPA as it is."""
+    """SDPA with the cuts in force; without any, SDPA as it is. A ``front`` (see pidflow.prefix) attends by itself."""
+    if front is not None:
+        return front.attend(query, key, value, scaling=kwargs["scaling"]), None
     sdpa = AttentionInterface()[_SDPA]
     state = _ACTIVE.get()
     if state is None or module.config is not state.config:
@@ -134,7 +167,8 @@ def knockout(loaded: LoadedModel, plan: Plan | Sequence[Plan], spans: Spans) -> 
     Parameters
     ----------
     loaded
-        The model; it must use SDPA attention, and does again afterwards, whatever happens inside.
+        The model, which must use SDPA attention. It keeps the registered function afterwards, which without a plan in
+        force is SDPA itself, so threads that share a model cannot switch each other's cuts off.
     plan
         One plan for all rows, or one per row (a batch may hold different windows of the same question).
     spans
@@ -156,20 +190,19 @@ def _in_force(
     loaded: LoadedModel, plan: Plan | Sequence[Plan], spans: Spans, *, probe: "_Probe | None"
 ) -> Iterator[None]:
     text = loaded.text_model
-    before = text.config._attn_implementation
-    if before not in (_SDPA, ATTENTION):
-        raise ConfigError(f"knockout needs a model with attn_implementation 'sdpa', found '{before}'")
+    used = text.config._attn_implementation
+    if used not in (_SDPA, ATTENTION):
+        raise ConfigError(f"knockout needs a model with attn_implementation 'sdpa', found '{used}'")
     edges = _compile(plan, spans, loaded.depth)
+    edges = [edge.to(loaded.device) for edge in edges]
     state = _State(text.config, edges, spans.valid.to(loaded.device), probe=probe)
-    for edge in edges:
-        edge.source, edge.target = edge.source.to(loaded.device), edge.target.to(loaded.device)
+    if used != ATTENTION:
+        text.set_attn_implementation(ATTENTION)
     token = _ACTIVE.set(state)
     try:
-        text.set_attn_implementation(ATTENTION)
         yield
     finally:
         _ACTIVE.reset(token)
-        text.set_attn_implementation(before)
 
 
 def cut_rows(plan: Plan, spans: Spans) -> torch.Tensor:
@@ -186,24 +219,34 @@ def _compile(plan: Plan | Sequence[Plan], spans: Spans, depth: int) -> list[_Edg
     plans = [plan] * rows if isinstance(plan, Plan) else list(plan)
     if len(plans) != rows:
         raise ConfigError(f"expected one plan, or one for each of the {rows} rows, found {len(plans)}")
-    edges: dict[tuple[str, str], _Edge] = {}
+    edges: dict[tuple[str, str, str, int], _Edge] = {}
+    items: dict[tuple[str, str, str, int], list[str]] = {}
     for row, each in enumerate(plans):
         for cut in each.cuts:
-            pair = (cut.source, cut.target)
+            pair = (cut.kind, cut.source, cut.target, cut.seed)
             if pair not in edges:
                 source, target = spans[cut.source].cpu(), spans[cut.target].cpu()
-                _check_causality(cut, source, target)
+                check_causality(cut, source, target)
                 edges[pair] = _Edge(source, target, torch.zeros(depth, rows, dtype=torch.bool))
+                items[pair] = [""] * rows
+            items[pair][row] = cut.item
             layers = range(depth) if cut.layers is None else cut.layers
             if not all(0 <= layer < depth for layer in layers):
                 raise ConfigError(f"{cut}: the model has the blocks 0 to {depth - 1}")
             edges[pair].active[list(layers), row] = True
+    valid = spans.valid.cpu()
+    for pair, edge in edges.items():
+        kind, *_, seed = pair
+        if kind != CUT:
+            seeds = [row_seed(seed, item) for item in items[pair]] if kind == RANDOM else None
+            edge.pairs = blocked_pairs(kind, edge.source, edge.target, valid, seeds=seeds)
     found = list(edges.values())
-    _check_rows_keep_a_source(found, spans.valid.cpu())
+    _check_rows_keep_a_source(found, valid)
     return found
 
 
-def _check_causality(cut: Cut, source: torch.Tensor, target: torch.Tensor) -> None:
+def check_causality(cut: Cut, source: torch.Tensor, target: torch.Tensor) -> None:
+    """The target must not end before the source begins: masks ``(B, T)``, rows without either are passed over."""
     first = source.int().argmax(1)
     last = target.shape[1] - 1 - target.flip(1).int().argmax(1)
     if (source.any(1) & target.any(1) & (last < first)).any():
@@ -215,10 +258,16 @@ def _check_causality(cut: Cut, source: torch.Tensor, target: torch.Tensor) -> No
 
 def _check_rows_keep_a_source(edges: Sequence[_Edge], valid: torch.Tensor) -> None:
     """No real position may lose everything it attends to, in any block."""
+    dense = any(edge.pairs is not None for edge in edges)
     seen = valid.cumsum(1)
     blocks = {tuple(map(tuple, layer.tolist())) for layer in torch.stack([e.active for e in edges], 1)} if edges else ()
     for block in blocks:
         rows = torch.tensor(block)
+        if dense:
+            length = valid.shape[1]
+            lost = torch.stack([edge.blocked(each, length, length) for edge, each in zip(edges, rows, strict=True)])
+            check_keeps_a_source(lost.any(0), valid)
+            continue
         # Positions by the set of edges that end in them: bit e of the code stands for edge e.
         codes = sum((edge.target & rows[e, :, None]).long() << e for e, edge in enumerate(edges))
         for code in codes.unique().tolist():
@@ -227,9 +276,15 @@ def _check_rows_keep_a_source(edges: Sequence[_Edge], valid: torch.Tensor) -> No
             cut = [edge for e, edge in enumerate(edges) if code >> e & 1]
             lost = torch.stack([edge.source for edge in cut]).any(0) & valid
             if ((codes == code) & (seen - lost.cumsum(1) <= 0)).any():
-                raise ConfigError(
-                    "the plan leaves a position with nothing to attend to, not even itself; cut fewer sources from it"
-                )
+                raise ConfigError(_NOTHING_LEFT)
+
+
+def check_keeps_a_source(blocked: torch.Tensor, valid: torch.Tensor) -> None:
+    """No real position may lose everything it attends to: blocked ``(B, Q, T)`` of the last Q positions."""
+    queries, length = blocked.shape[1:]
+    seen = torch.ones(length, length, dtype=torch.bool, device=valid.device).tril()[length - queries :]
+    if ((seen & valid[:, None, :] & ~blocked).any(2) < valid[:, length - queries :]).any():
+        raise ConfigError(_NOTHING_LEFT)
 
 
 @dataclass
@@ -306,9 +361,7 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
             "version of transformers does not route this model through AttentionInterface"
         )
     if probe.blocked != 0.0:
-        raise NumericsError(
-            f"knockout self-check: a cut edge kept attention weight {probe.blocked:.3g}, expected exactly 0"
-        )
+        raise NumericsError(f"knockout self-check: a cut edge kept weight {probe.blocked:.3g}, expected exactly 0")
     if not probe.row_error <= max(1e-5, 4 * torch.finfo(loaded.dtype).eps):
         raise NumericsError(f"knockout self-check: attention rows sum to 1 only within {probe.row_error:.3g}")
     moved = float((cut - intact).abs().amax(1).min())

@@ -62,6 +62,9 @@ class Spans:
     valid: torch.Tensor
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        """A span, or the union of several: ``spans["image+question"]``."""
+        if "+" in name:
+            return torch.stack([self[part.strip()] for part in name.split("+")]).any(0)
         if name not in self.masks:
             raise ConfigError(f"unknown span '{name}', expected one of: {', '.join(self.masks)}")
         return self.masks[name]
@@ -119,7 +122,7 @@ def find_spans(
     """
     ids, valid, chars = input_ids.numpy(), attention_mask.numpy().astype(bool), offsets.numpy()
     found = _Found(ids.shape)
-    reserved = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    reader = _Reader(tokenizer)
     for row, (prompt, layout) in enumerate(zip(prompts, layouts, strict=True)):
         image = _image_positions(ids[row], valid[row], image_token_id, layout, prompt)
         touched = layout.touching(np.array(prompt.boxes)) if prompt.boxes else np.zeros(len(layout), dtype=bool)
@@ -137,14 +140,9 @@ def find_spans(
         for start, end in _option_places(prompt):
             tokens = _covering(chars[row], valid[row], prompt.text, (start, end))
             options[tokens] = True
-            _check_contains(tokenizer, ids[row, tokens], prompt, prompt.text[start:end])
-        if reserved.intersection(ids[row, question].tolist()):
-            raise DataError(
-                f"{prompt.name}: the question {_quoted(prompt)!r} holds a special token of the tokenizer; remove it"
-            )
-        start = prompt.question[0]
-        _check_decodes(tokenizer, ids[row, question], prompt, "question", prompt.text[start : prompt.question[1]])
-        _check_decodes(tokenizer, ids[row, image[-1] + 1 :], prompt, "text", prompt.text[chars[row, image[-1], 1] :])
+            reader.check_option(ids[row, tokens], prompt, prompt.text[start:end])
+        reader.check_question(ids[row, question], prompt)
+        reader.check(ids[row, image[-1] + 1 :], prompt, "text", prompt.text[chars[row, image[-1], 1] :])
     masks = {name: torch.from_numpy(mask) for name, mask in found.masks.items()}
     return Spans(masks=masks, valid=torch.from_numpy(valid))
 
@@ -173,50 +171,73 @@ def _covering(chars: np.ndarray, valid: np.ndarray, text: str, span: tuple[int, 
 
 def _option_places(prompt: PromptText) -> list[tuple[int, int]]:
     """Where the options stand in the question as whole words, in characters of the prompt."""
-    start, end = prompt.question
-    question = prompt.text[start:end]
+    begin, end = prompt.question
+    question = prompt.text[begin:end].lower()
+    if len(question) != end - begin:  # a letter whose lower case is longer would shift every place
+        question = prompt.text[begin:end]
     places = []
     for option in prompt.options:
-        if option.strip():
-            pattern = rf"(?<!\w){re.escape(option.strip())}(?!\w)"
-            places += [match.span() for match in re.finditer(pattern, question, re.IGNORECASE)]
-    return [(start + first, start + last) for first, last in places]
+        word = option.strip().lower()
+        start = question.find(word) if word else -1
+        while start >= 0:
+            stop = start + len(word)
+            if not (_in_word(question, start - 1) or _in_word(question, stop)):
+                places.append((begin + start, begin + stop))
+            start = question.find(word, stop)
+    return places
 
 
-def _check_decodes(tokenizer: Any, ids: np.ndarray, prompt: PromptText, name: str, expected: str) -> None:
-    """The self-check: the span says what the text says; unknown words count as whatever stands there."""
-    unknown = tokenizer.unk_token_id
-    kept = ids[~np.isin(ids, [index for index in tokenizer.all_special_ids if index != unknown])]
-    pieces: list[list[int]] = [[]]
-    for index in kept.tolist():
-        if index == unknown:
-            pieces.append([])
+def _in_word(text: str, index: int) -> bool:
+    return 0 <= index < len(text) and (text[index].isalnum() or text[index] == "_")
+
+
+class _Reader:
+    """Decodes spans and compares them with the text they stand for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.unknown = tokenizer.unk_token_id
+        self.special = set(tokenizer.all_special_ids) - {self.unknown}
+        self.special_words = tuple(tokenizer.all_special_tokens)
+
+    def check_question(self, ids: np.ndarray, prompt: PromptText) -> None:
+        """The question is there, whole, and made of ordinary tokens."""
+        if self.special.intersection(ids.tolist()):
+            raise DataError(
+                f"{prompt.name}: the question {_quoted(prompt)!r} holds a special token of the tokenizer; remove it"
+            )
+        self.check(ids, prompt, "question", _quoted(prompt))
+
+    def check(self, ids: np.ndarray, prompt: PromptText, name: str, expected: str) -> None:
+        """The self-check: the span says what the text says; unknown words count as whatever stands there."""
+        pieces: list[list[int]] = [[]]
+        for index in ids.tolist():
+            if index == self.unknown:
+                pieces.append([])
+            elif index not in self.special:
+                pieces[-1].append(index)
+        decoded = [_plain(self.tokenizer.decode(piece)) for piece in pieces]
+        for word in self.special_words:  # a template may hold some, such as [/INST]: left out on both sides
+            expected = expected.replace(word, "")
+        wanted = _plain(expected)
+        if len(decoded) == 1:
+            agrees = decoded[0] == wanted
         else:
-            pieces[-1].append(index)
-    decoded = [_plain(tokenizer.decode(piece)) for piece in pieces]
-    wanted = _plain(_without_special(tokenizer, expected))
-    agrees = wanted == decoded[0] if len(decoded) == 1 else re.fullmatch(".+".join(map(re.escape, decoded)), wanted)
-    if not agrees:
-        raise DataError(
-            f"{prompt.name}: the span '{name}' decodes to {tokenizer.decode(ids)!r}, expected {expected!r}; "
-            "the tokenizer changes this text, so its tokens cannot be told apart: rephrase the question or the prompt"
-        )
+            agrees = re.fullmatch(".+".join(map(re.escape, decoded)), wanted) is not None
+        if not agrees:
+            raise DataError(
+                f"{prompt.name}: the span '{name}' decodes to {self.tokenizer.decode(ids)!r}, expected {expected!r}; "
+                "the tokenizer changes this text or glues it to its neighbours: rephrase the question or the prompt"
+            )
 
-
-def _check_contains(tokenizer: Any, ids: np.ndarray, prompt: PromptText, expected: str) -> None:
-    decoded = tokenizer.decode(ids)
-    if _plain(expected) not in _plain(decoded) and tokenizer.unk_token_id not in ids:
-        raise DataError(
-            f"{prompt.name}: the tokens of option {expected!r} decode to {decoded!r}; "
-            f"rephrase the question {_quoted(prompt)!r}"
-        )
-
-
-def _without_special(tokenizer: Any, text: str) -> str:
-    """Template text such as ``[/INST]`` may be special tokens; they are left out on both sides of the comparison."""
-    for token in tokenizer.all_special_tokens:
-        text = text.replace(token, "")
-    return text
+    def check_option(self, ids: np.ndarray, prompt: PromptText, expected: str) -> None:
+        """An option's tokens spell at least the option."""
+        decoded = self.tokenizer.decode(ids)
+        if _plain(expected) not in _plain(decoded) and self.unknown not in ids:
+            raise DataError(
+                f"{prompt.name}: the tokens of option {expected!r} decode to {decoded!r}; "
+                f"rephrase the question {_quoted(prompt)!r}"
+            )
 
 
 def _plain(text: str) -> str:

@@ -4,22 +4,21 @@ An entry is a family, not a checkpoint: every LLaVA-1.5 shares one, the shipped 
 """
 
 import hashlib
-import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from pidflow.errors import ConfigError, DataError
 from pidflow.models.geometry import Layout, llava_layout, llava_next_layout
-
-log = logging.getLogger(__name__)
 
 IMAGE = "<image>"
 QUESTION = "{question}"
@@ -192,13 +191,13 @@ def load(
                 "correct 'family' or 'path'"
             )
         kind = _resolve_dtype(dtype, place, config)
-        with _quiet():
+        with _no_progress_bars():
             # The PIL backend is asked for so that installing torchvision later cannot move the pixels.
             processor = AutoProcessor.from_pretrained(path, backend="pil", **source)
             model, info = AutoModelForImageTextToText.from_pretrained(
                 path, dtype=kind, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **source
             )
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, SafetensorError) as err:
         raise ConfigError(f"model '{path}' cannot be loaded: {err}") from err
     broken = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if broken:
@@ -298,13 +297,13 @@ def _fingerprint(folder: Path) -> str:
     return f"sha256:{digest.hexdigest()[:40]}"
 
 
-class _quiet:
-    """Silence the library's progress bars, which fill job logs; restore them afterwards."""
-
-    def __enter__(self) -> None:
-        self.shown = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()
-
-    def __exit__(self, *exception: object) -> None:
-        if self.shown:
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Silence the library's bars, which fill job logs."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
             transformers_logging.enable_progress_bar()

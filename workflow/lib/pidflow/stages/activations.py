@@ -115,11 +115,11 @@ def run(
             "seed": seed,
         }
         with (
-            _both_or_neither(activations, answers),
+            store.replacing(answers) as unfinished,
             store.writing_h5(activations, kind="activations", attrs=attrs) as h5,
         ):
             frame = extraction.write(h5, progress=progress)
-            store.write_table(answers, frame)
+            frame.to_parquet(unfinished, index=False)  # takes its name after the activations took theirs
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}, {condition}: {err}") from err
     log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition, len(frame), frame["correct"].mean())
@@ -136,12 +136,14 @@ def plan_of(intervention: Mapping[str, Any] | None, *, depth: int) -> Plan | Non
         raise ConfigError(
             f"an intervention of kind 'cut' has source, target and layers, found {', '.join(intervention)}"
         )
-    layers = intervention.get("layers", "all")
-    if layers == "all":
-        return Plan((Cut(intervention["source"], intervention["target"]),))
-    if not (isinstance(layers, Sequence) and len(layers) == 2 and 0 <= layers[0] <= layers[1] < depth):
-        raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {layers!r}")
-    return Plan((Cut(intervention["source"], intervention["target"], tuple(range(layers[0], layers[1] + 1))),))
+    source, target = intervention["source"], intervention["target"]
+    match intervention.get("layers", "all"):
+        case "all":
+            return Plan((Cut(source, target),))
+        case [int(first), int(last)] if 0 <= first <= last < depth:
+            return Plan((Cut(source, target, tuple(range(first, last + 1))),))
+        case other:
+            raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {other!r}")
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
@@ -197,14 +199,23 @@ def _image_files(table: pd.DataFrame, root: Path) -> list[Path]:
     return files
 
 
-@contextmanager
-def _both_or_neither(activations: str, answers: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        for path in (activations, answers):
-            Path(path).unlink(missing_ok=True)
-        raise
+def _examples(table: pd.DataFrame) -> list[Example]:
+    examples = []
+    for item, question, options, boxes in table[["item_id", "question", "options", "boxes"]].itertuples(index=False):
+        try:
+            corners = np.array([list(box) for box in _listed(boxes)], dtype=float).reshape(-1, 4)
+        except (TypeError, ValueError) as err:
+            raise DataError(f"item {item}: boxes must be a list of [x, y, width, height], found {boxes}") from err
+        words = _listed(options)
+        if not all(isinstance(word, str) for word in words):
+            raise DataError(f"item {item}: options must be a list of words, found {options}")
+        examples.append(Example(question, tuple(words), tuple(map(tuple, corners.tolist())), name=f"item {item}"))
+    return examples
+
+
+def _listed(value: Any) -> list[Any]:
+    """The entries of a list cell of a table; a missing cell has none."""
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
 class _Extraction:
@@ -224,17 +235,7 @@ class _Extraction:
         self.loaded, self.table, self.files, self.plan = loaded, table, files, plan
         self.target_kind, self.storage, self.batch_size = target_kind, storage, batch_size
         self.gold = list(table["answer"])
-        self.examples = [
-            Example(
-                question=question,
-                options=tuple(options),
-                boxes=tuple(tuple(map(float, box)) for box in boxes),
-                name=f"item {item}",
-            )
-            for item, question, options, boxes in zip(
-                table["item_id"], table["question"], table["options"], table["boxes"], strict=True
-            )
-        ]
+        self.examples = _examples(table)
         self.tokens = answer_tokens(loaded, [*self.gold, *(o for each in self.examples for o in each.options)])
         self.candidates = self._candidates() if target_kind == "logits" else []
         self.checked = False
