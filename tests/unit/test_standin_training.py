@@ -19,6 +19,8 @@ from pidflow.standin_training import (
     scene_picture,
 )
 
+ONE_EACH = dict.fromkeys(scenes.TASKS, 1)
+
 
 @pytest.fixture(scope="module")
 def packer():
@@ -33,14 +35,14 @@ def model():
 @pytest.fixture
 def pictures():
     rng = np.random.default_rng(0)
-    return [scene_picture(rng, language_prior=0.2, questions_per_task=1) for _ in range(3)]
+    return [scene_picture(rng, language_prior=0.2, questions=ONE_EACH) for _ in range(3)]
 
 
 def test_every_word_that_is_ever_asked_or_answered_is_known(packer):
     rng = np.random.default_rng(1)
     texts = [CAPTION_QUESTION]
     for _ in range(200):
-        picture = scene_picture(rng, language_prior=0.0, questions_per_task=2)
+        picture = scene_picture(rng, language_prior=0.0, questions=ONE_EACH)
         texts += [picture.caption, *(f"{text} {answer}" for _, text, answer in picture.questions)]
     texts += [
         f"{question.text} {question.answer}" for split in ("train", "test") for question in easy_vqa.questions(split)
@@ -78,7 +80,7 @@ def test_patch_words_describe_what_is_drawn_there():
     rng = np.random.default_rng(5)
     for _ in range(30):
         state = rng.bit_generator.state
-        picture = scene_picture(rng, language_prior=0.0, questions_per_task=1)
+        picture = scene_picture(rng, language_prior=0.0, questions=ONE_EACH)
         rng_again = np.random.default_rng()
         rng_again.bit_generator.state = state
         scene = scenes.sample_scene(rng_again)

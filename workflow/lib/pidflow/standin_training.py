@@ -1,8 +1,8 @@
 """How the stand-in is trained: warm-ups of the parts, caption alignment, visual instruction tuning.
 
 The order follows LLaVA (arXiv 2304.08485): a vision tower and a language model that each know their own world are
-joined by a projector, first with captions while only the projector moves, then with questions while the projector and
-the language model move. Three choices make a small model learn on two cores:
+joined by a projector, first with captions while only the projector moves, then with questions while everything moves.
+Three choices make a small model learn on two cores:
 
 * one image carries many questions in one row. Each question is a block that attends to the image and to itself only,
   with its position ids restarted after the image, so a block is computed exactly as in a prompt of its own: nothing
@@ -13,7 +13,7 @@ the language model move. Three choices make a small model learn on two cores:
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,12 +65,12 @@ def place_words(row: int, column: int) -> tuple[str, str]:
     return scenes.ROWS[row // _PATCHES_PER_CELL], scenes.COLUMNS[column // _PATCHES_PER_CELL]
 
 
-def scene_picture(rng: np.random.Generator, *, language_prior: float, questions_per_task: int) -> Picture:
-    """A new scene with up to ``questions_per_task`` questions of each type, answers drawn evenly where possible."""
+def scene_picture(rng: np.random.Generator, *, language_prior: float, questions: Mapping[str, int]) -> Picture:
+    """A new scene with up to ``questions[task]`` questions of each type, answers drawn evenly where possible."""
     scene = scenes.sample_scene(rng, language_prior=language_prior)
     asked = []
-    for task in scenes.TASKS:
-        for _ in range(questions_per_task):
+    for task, count in questions.items():
+        for _ in range(count):
             wanted = str(rng.choice(scenes.answers(task)))
             question = scenes.ask(scene, task, rng, answer=wanted) or scenes.ask(scene, task, rng)
             if question is not None:

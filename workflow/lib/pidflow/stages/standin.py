@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torch import nn
 
@@ -33,11 +33,22 @@ from pidflow.standin_training import (
 log = logging.getLogger(__name__)
 
 PHASES = {
-    "vision": Schedule(steps=700, batch=64, learning_rate=2e-3),
-    "language": Schedule(steps=1500, batch=24, learning_rate=2e-3),
-    "align": Schedule(steps=600, batch=32, learning_rate=2e-3),
-    "tune": Schedule(steps=9000, batch=16, learning_rate=1.5e-3),
+    "vision": Schedule(steps=1400, batch=64, learning_rate=2e-3),
+    "language": Schedule(steps=700, batch=24, learning_rate=2e-3),
+    "align": Schedule(steps=400, batch=32, learning_rate=2e-3),
+    "tune": Schedule(steps=6400, batch=16, learning_rate=1.5e-3),
 }
+# Questions of each type asked about one training scene: more of those that are learned last.
+QUESTIONS = {
+    "choose-attr": 2,
+    "choose-cat": 1,
+    "choose-rel": 4,
+    "compare-attr": 3,
+    "logical-obj": 1,
+    "query-attr": 2,
+}
+# Share of easy-VQA pictures: half while the vision tower is warmed up, its shapes are small and of another style.
+EASY_SHARE = {"vision": 0.5, "language": 0.2, "align": 0.5, "tune": 0.2}
 # Share of the phase done at each checkpoint; the end of the last phase is the model itself.
 CHECKPOINTS = {"align": (0.0, 1.0), "tune": (0.1, 0.25, 0.5)}
 
@@ -45,23 +56,21 @@ CHECKPOINTS = {"align": (0.0, 1.0), "tune": (0.1, 0.25, 0.5)}
 class PictureSource:
     """An endless supply of training pictures: new scenes by seed, easy-VQA pictures of the train split."""
 
-    def __init__(self, *, seed: int, language_prior: float, easy_share: float, questions_per_task: int) -> None:
+    def __init__(self, *, seed: int, language_prior: float) -> None:
         self.rng = np.random.default_rng(seed)
         self.language_prior = language_prior
-        self.easy_share = easy_share
-        self.questions_per_task = questions_per_task
         self.easy = _easy_pictures("train")
 
-    def draw(self, count: int) -> list[Picture]:
+    def draw(self, count: int, *, easy_share: float) -> list[Picture]:
         """``count`` pictures, a share ``easy_share`` of them easy-VQA."""
-        return [self._easy() if self.rng.random() < self.easy_share else self._scene() for _ in range(count)]
+        return [self._easy() if self.rng.random() < easy_share else self._scene() for _ in range(count)]
 
     def _easy(self) -> Picture:
         return self.easy[int(self.rng.integers(len(self.easy)))]
 
     def _scene(self) -> Picture:
         rng = np.random.default_rng(int(self.rng.integers(scenes.FIRST_EVALUATION_SEED)))
-        return scene_picture(rng, language_prior=self.language_prior, questions_per_task=self.questions_per_task)
+        return scene_picture(rng, language_prior=self.language_prior, questions=QUESTIONS)
 
 
 def _easy_pictures(split: str) -> list[Picture]:
@@ -76,14 +85,16 @@ def _easy_pictures(split: str) -> list[Picture]:
     for index, entries in asked.items():
         truth = truths[index]
         if easy_vqa.TASKS["shape"] in truth and easy_vqa.TASKS["colour"] in truth:
-            pictures.append(
-                plain_picture(
-                    _load(split, index),
-                    shape=truth[easy_vqa.TASKS["shape"]],
-                    color=truth[easy_vqa.TASKS["colour"]],
-                    questions=entries,
+            image = _load(split, index)
+            for view in (image, ImageOps.mirror(image)):  # no easy-VQA question is about sides
+                pictures.append(
+                    plain_picture(
+                        view,
+                        shape=truth[easy_vqa.TASKS["shape"]],
+                        color=truth[easy_vqa.TASKS["colour"]],
+                        questions=entries,
+                    )
                 )
-            )
     return pictures
 
 
@@ -105,7 +116,7 @@ def evaluate(model, packer: Packer, *, images: int, seed: int = scenes.FIRST_EVA
     pictures = []
     for index in range(images):
         rng = np.random.default_rng(seed + index)
-        pictures.append(scene_picture(rng, language_prior=0.0, questions_per_task=1))
+        pictures.append(scene_picture(rng, language_prior=0.0, questions=dict.fromkeys(scenes.TASKS, 1)))
     pictures += _easy_test_pictures()[:images]
     right: dict[str, list[bool]] = defaultdict(list)
     model.eval()
@@ -154,10 +165,10 @@ def _short(accuracy: dict[str, float]) -> str:
 
 
 def _batches(
-    source: PictureSource, packer: Packer, size: int, *, questions: bool, caption_share: float
+    source: PictureSource, packer: Packer, size: int, *, questions: bool, caption_share: float, easy_share: float
 ) -> Iterator[Batch]:
     while True:
-        pictures = source.draw(size)
+        pictures = source.draw(size, easy_share=easy_share)
         captions = [bool(source.rng.random() < caption_share) for _ in pictures]
         if not questions and not any(captions):
             captions[0] = True
@@ -169,8 +180,6 @@ def run(
     output: str,
     seed: int = 0,
     language_prior: float = 0.25,
-    easy_share: float = 0.2,
-    questions_per_task: int = 2,
     phases: Mapping[str, Schedule] = PHASES,
     held_out: int = 1000,
 ) -> None:
@@ -184,10 +193,6 @@ def run(
         Determines initial weights and every picture.
     language_prior
         Probability that an attribute follows its shape's typical value in the training scenes.
-    easy_share
-        Share of easy-VQA pictures.
-    questions_per_task
-        Questions of each type asked about one scene.
     phases
         Schedule of each phase: ``vision``, ``language``, ``align``, ``tune``.
     held_out
@@ -199,9 +204,7 @@ def run(
     model, processor = build_model(seed=seed), build_processor()
     model.train()
     packer = Packer(processor)
-    source = PictureSource(
-        seed=seed, language_prior=language_prior, easy_share=easy_share, questions_per_task=questions_per_task
-    )
+    source = PictureSource(seed=seed, language_prior=language_prior)
     record = _Record(folder, model, packer, held_out=max(1, held_out // 3))
     head = nn.Linear(model.config.vision_config.hidden_size, len(packer.vocabulary))
     hits: dict[str, list[bool]] = defaultdict(list)
@@ -244,7 +247,8 @@ def run(
         return each_step
 
     def captions_only(phase: str) -> Iterator[Batch]:
-        return _batches(source, packer, phases[phase].batch, questions=False, caption_share=1.0)
+        share = EASY_SHARE[phase]
+        return _batches(source, packer, phases[phase].batch, questions=False, caption_share=1.0, easy_share=share)
 
     tower = list(model.model.vision_tower.parameters())
     projector = list(model.model.multi_modal_projector.parameters())
@@ -256,23 +260,26 @@ def run(
         vision_loss,
         each_step=reporter("vision"),
     )
-    for parameter in tower:  # LLaVA keeps the tower frozen from here on
+    for parameter in tower:
         parameter.requires_grad_(False)
     run_phase(language, phases["language"], captions_only("language"), soup_loss, each_step=reporter("language"))
     for parameter in language:
         parameter.requires_grad_(False)
     run_phase(projector, phases["align"], captions_only("align"), picture_loss, each_step=reporter("align"))
-    for parameter in language:
+    for parameter in (*tower, *language):
         parameter.requires_grad_(True)
-    questions = _batches(source, packer, phases["tune"].batch, questions=True, caption_share=0.15)
-    run_phase([*projector, *language], phases["tune"], questions, picture_loss, each_step=reporter("tune"))
+    questions = _batches(
+        source, packer, phases["tune"].batch, questions=True, caption_share=0.15, easy_share=EASY_SHARE["tune"]
+    )
+    everything = [*tower, *projector, *language]
+    run_phase(everything, phases["tune"], questions, picture_loss, each_step=reporter("tune"))
 
     save_half(model.eval(), processor, folder)
     recipe = {
         "seed": seed,
         "language_prior": language_prior,
-        "easy_share": easy_share,
-        "questions_per_task": questions_per_task,
+        "easy_share": EASY_SHARE,
+        "questions": QUESTIONS,
         "phases": {name: vars(schedule) for name, schedule in phases.items()},
         "checkpoints": record.checkpoints,
         "held_out_images": held_out,
