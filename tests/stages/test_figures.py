@@ -12,12 +12,12 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
+from tests import synthetic_run as run
 
 from pidflow import figure_style, figures, tables
 from pidflow.errors import DataError
 from pidflow.stages import figures as stage
 from pidflow.store import write_table
-from tests import synthetic_run as run
 
 EARLY = "image-question-early"
 REPORT = Path(__file__).resolve().parents[2] / "workflow" / "report"
@@ -50,6 +50,11 @@ def four_tasks():
     return made(run.TASKS[2:6])
 
 
+@pytest.fixture(scope="module")
+def nine_tasks():
+    return made(run.TASKS, layers=33, conditions=("intact", run.CUT, EARLY))
+
+
 FIGURES = {
     "layer-profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
     "fingerprint": lambda t: figures.fingerprint(t.pid, model="standin"),
@@ -61,40 +66,167 @@ FIGURES = {
 }
 
 
-def assert_readable(figure):
-    """No text leaves the figure or lies on other text, and legends do not touch the panels."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    page = figure.bbox.padded(0.5)
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
-    boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts if drawn(t)]
-    for text, box in boxes:
-        assert page.x0 <= box.x0 <= box.x1 <= page.x1, f"{text!r} is cut off at a side"
-        assert page.y0 <= box.y0 <= box.y1 <= page.y1, f"{text!r} is cut off above or below"
-    for (one, a), (two, b) in combinations(boxes, 2):
-        assert not a.padded(-1).overlaps(b.padded(-1)), f"{one!r} lies on {two!r}"
-    for legend in figure.legends:
-        for axes in figure.axes:
-            assert not legend.get_window_extent().overlaps(axes.get_window_extent()), "the legend covers a panel"
+@pytest.fixture
+def assert_readable(monkeypatch):
+    """Check that no text leaves the figure or lies on other text, and that legends do not touch the panels."""
+    texts, draw = [], Text.draw
+    monkeypatch.setattr(Text, "draw", lambda text, renderer: (texts.append(text), draw(text, renderer)))
 
+    def check(figure):
+        FigureCanvasAgg(figure).draw()
+        page = figure.bbox.padded(0.5)
+        boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t.get_visible() and t.get_text().strip()]
+        assert len(boxes) > 10
+        for text, box in boxes:
+            assert page.x0 <= box.x0 <= box.x1 <= page.x1, f"{text!r} is cut off at a side"
+            assert page.y0 <= box.y0 <= box.y1 <= page.y1, f"{text!r} is cut off above or below"
+        for (one, a), (two, b) in combinations(boxes, 2):
+            assert not a.padded(-1).overlaps(b.padded(-1)), f"{one!r} lies on {two!r}"
+        for legend in figure.legends:
+            for axes in figure.axes:
+                assert not legend.get_window_extent().overlaps(axes.get_window_extent()), "the legend covers a panel"
 
-def drawn(text):
-    """Tick labels outside the limits exist as objects but are not drawn."""
-    axes = text.axes
-    if axes is None or text.get_transform().contains_branch(axes.transAxes) is False:
-        return True
-    labels = {id(label): tick for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_major_ticks()
-              for label in (tick.label1, tick.label2)}
-    return id(text) not in labels or labels[id(text)] in (*axes.xaxis._update_ticks(), *axes.yaxis._update_ticks())
+    return check
 
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("size", ["one_task", "four_tasks"])
-def test_figures_are_readable(name, size, request):
+def test_figures_are_readable(name, size, request, assert_readable):
     assert_readable(FIGURES[name](request.getfixturevalue(size)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
-def test_large_figures_are_readable(name):
-    assert_readable(FIGURES[name](made(run.TASKS, layers=33, conditions=("intact", run.CUT, EARLY))))
+def test_large_figures_are_readable(name, nine_tasks, assert_readable):
+    assert_readable(FIGURES[name](nine_tasks))
+
+
+def lines(axes, color):
+    return [line for line in axes.lines if to_hex(line.get_color()) == color.lower()]
+
+
+def test_every_atom_has_its_color_and_its_band(four_tasks):
+    figure = figures.layer_profiles(four_tasks.pid, model="standin")
+    axes = figure.axes[0]
+    for atom, color in figure_style.ATOM_COLORS.items():
+        intact = four_tasks.pid[(four_tasks.pid["task"] == "choose-rel") & (four_tasks.pid["condition"] == "intact")]
+        course = intact[intact["atom"] == atom]
+        assert any(np.array_equal(line.get_ydata(), course["bits"]) for line in lines(axes, color))
+        bands = [band for band in axes.collections if to_hex(band.get_facecolor()[0]) == color.lower()]
+        assert len(bands) == 2  # intact and cut
+        top = max(path.vertices[:, 1].max() for path in bands[0].get_paths())
+        assert top == pytest.approx(course["high"].max())
+
+
+def test_layers_with_a_warning_are_hollow(four_tasks):
+    pid = four_tasks.pid.assign(warning="")
+    pid.loc[pid["layer"] == 3, "warning"] = "clipped"
+    figure = figures.layer_profiles(pid, model="standin")
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == 8  # four atoms, two conditions
+    assert all(list(line.get_xdata()) == [3] for line in hollow)
+    assert "carries a warning" in [text.get_text() for text in figure.legends[0].get_texts()]
+    clean = figures.layer_profiles(pid.assign(warning=""), model="standin")
+    assert "carries a warning" not in [text.get_text() for text in clean.legends[0].get_texts()]
+
+
+def test_shares_fill_the_bar(four_tasks):
+    axes = figures.fingerprint(four_tasks.pid, model="standin").axes[0]
+    ends = [patch.get_x() + patch.get_width() for patch in axes.patches if patch.get_y() < 0.5]
+    assert max(ends) == pytest.approx(1.0)
+
+
+def test_a_task_without_information_has_no_bar_but_a_total(one_task):
+    pid = one_task.pid.copy()
+    pid.loc[:, ["share", "share_se", "share_low", "share_high"]] = np.nan
+    axes = figures.fingerprint(pid, model="standin").axes[0]
+    assert all(patch.get_width() == 0 for patch in axes.patches)
+    assert any("±" in text.get_text() for text in axes.texts)
+
+
+def test_missed_cases_are_hollow():
+    scorecard = run.calibration()
+    figure = figures.calibration(scorecard)
+    hollow = [line for axes in figure.axes for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == (~scorecard["passed"]).sum() > 0
+    assert figure.axes[0].get_title(loc="left").startswith("linear: ")
+
+
+def test_overview_without_a_knockout_has_two_panels(four_tasks):
+    assert len(figures.overview(four_tasks.pid, four_tasks.differences, model="standin", knockout=None).axes) == 2
+
+
+def test_drawing_leaves_no_trace(one_task):
+    before = dict(matplotlib.rcParams)
+    figures.layer_profiles(one_task.pid, model="standin")
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.fixture
+def stored(four_tasks, tmp_path):
+    """Paths of the tables as parquet."""
+    paths = {}
+    for name in ("pid", "differences", "lens", "gaussianity", "scorecard"):
+        paths[name] = str(tmp_path / f"{name}.parquet")
+        write_table(paths[name], getattr(four_tasks, name))
+    return paths
+
+
+ESTIMATE = {"route": "flow", "definition": "broja"}
+OF_MODEL = {"model": "standin", "tasks": run.TASKS[2:3]}
+STAGES = {
+    "layer_profiles": (["pid"], ESTIMATE | OF_MODEL),
+    "fingerprint": (["pid"], ESTIMATE | OF_MODEL | {"condition": "intact"}),
+    "knockout_changes": (["differences"], ESTIMATE | OF_MODEL | {"condition": run.CUT}),
+    "lens_courses": (["lens"], OF_MODEL),
+    "calibration": (["scorecard"], {"definition": "broja"}),
+    "latent_gaussianity": (["gaussianity"], OF_MODEL),
+    "overview": (["pid", "differences"], ESTIMATE | OF_MODEL | {"knockout": run.CUT}),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_writes_equal_bytes_each_time(name, stored, tmp_path):
+    inputs, options = STAGES[name]
+    output = [tmp_path / name for name in ("first.svg", "second.svg", "figure.png")]
+    getattr(stage, name)(**{i: stored[i] for i in inputs}, output=list(map(str, output[:1])), **options)
+    getattr(stage, name)(**{i: stored[i] for i in inputs}, output=list(map(str, output[1:])), **options)
+    first, second, png = (path.read_bytes() for path in output)
+    assert first == second
+    assert first.startswith(b"<?xml")
+    assert b"<dc:date>" not in first
+    assert png.startswith(b"\x89PNG")
+
+
+def test_stage_draws_tasks_in_the_wanted_order(stored, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(stage, "_write", lambda figure, _: titles.extend(a.get_title(loc="left") for a in figure.axes))
+    tasks = [run.TASKS[4], run.TASKS[2]]
+    stage.layer_profiles(pid=stored["pid"], output=[], model="standin", tasks=tasks, **ESTIMATE)
+    assert titles == tasks
+
+
+def test_stage_refuses_other_formats(stored, tmp_path):
+    options = ESTIMATE | {"model": "standin", "tasks": run.TASKS}
+    with pytest.raises(DataError, match=r"figure\.pdf: figures are written as svg or png"):
+        stage.layer_profiles(pid=stored["pid"], output=[str(tmp_path / "figure.pdf")], **options)
+
+
+def test_stage_says_what_the_table_lacks(stored, tmp_path):
+    options = ESTIMATE | {"model": "llava", "tasks": run.TASKS}
+    with pytest.raises(DataError, match="no row has model 'llava'; the table has standin"):
+        stage.layer_profiles(pid=stored["pid"], output=[str(tmp_path / "figure.svg")], **options)
+
+
+@pytest.mark.parametrize("path", sorted(REPORT.glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_render(path):
+    names = {"model": "standin", "route": "flow", "definition": "broja", "condition": "intact", "knockout": run.CUT}
+    config = {"run": {"models": ["standin"], "tasks": ["a", "b"], "conditions": ["intact"]}}
+    snakemake = SimpleNamespace(params=SimpleNamespace(**names), config=config)
+    text = Environment(undefined=StrictUndefined).from_string(path.read_text()).render(snakemake=snakemake)
+    html = publish_string(text, writer="html5", settings_overrides={"halt_level": 2, "report_level": 2})
+    assert b"{{" not in html
+
+
+def test_every_figure_has_a_caption():
+    assert {path.stem for path in REPORT.glob("*.rst")} == {*FIGURES, "workflow", "claims"}

@@ -1,0 +1,213 @@
+"""The look of all figures: one colour per atom, drawn and saved the same on every machine.
+
+Figures are built without pyplot, so nothing global is touched, and rendered by Agg or as SVG with fixed ids and no
+dates: equal tables give equal files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+COLUMN, PAGE = 3.5, 7.2  # widths in inches of one column and of a page
+
+# The palette of Okabe and Ito, which survives every common colour blindness; markers repeat the distinction in print.
+ATOM_COLORS = {
+    "redundancy": "#808080",
+    "unique_vision": "#0072B2",
+    "unique_language": "#E08A00",
+    "synergy": "#009E73",
+}
+ATOM_MARKERS = {"redundancy": "D", "unique_vision": "o", "unique_language": "s", "synergy": "^"}
+ATOM_LABELS = {
+    "redundancy": "redundant",
+    "unique_vision": "vision-unique",
+    "unique_language": "language-unique",
+    "synergy": "synergy",
+}
+BLOCK_COLORS = {"vision": "#0072B2", "language": "#E08A00", "target": "#333333", "all": "#333333"}
+CONDITION_COLORS = ("#222222", "#CC79A7", "#8C5E2A", "#7B4EA3")
+CASE_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h", "*", "p")
+LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+INK, FAINT = "#333333", "#999999"
+BAND = 0.18  # opacity
+MANY_LAYERS = 16  # beyond this only layers with a warning get a marker
+
+_RC = {
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "figure.titlesize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.titlepad": 4,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.2,
+    "lines.markeredgewidth": 0.8,
+    "savefig.dpi": 220,
+    "svg.hashsalt": "pidflow",
+    "svg.fonttype": "path",
+}
+# Nothing in a file may differ from run to run.
+_METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw a figure in this style, whatever the caller's matplotlib settings."""
+
+    @wraps(draw)
+    def drawn(*tables, **options) -> Figure:
+        with style.context(["default", _RC]):
+            return draw(*tables, **options)
+
+    return drawn
+
+
+FORMATS = tuple(_METADATA)
+
+
+def render(figure: Figure, path: Path, *, suffix: str) -> None:
+    """Write a figure as ``svg`` or ``png``, without anything that changes from run to run."""
+    with style.context(["default", _RC]):
+        figure.savefig(path, format=suffix, metadata=_METADATA[suffix])
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches, that keeps its parts from overlapping."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.04, hspace=0.04)
+    return figure
+
+
+def small_multiples(titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """One panel per title, up to three a row, all on the same scales."""
+    columns = min(3, len(titles))
+    rows = -(-len(titles) // columns)
+    width = PAGE if columns == 3 else COLUMN * columns
+    figure = new_figure(width, (1.45 if rows > 1 else 1.8) * rows + 0.85)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for axes in panels[len(titles) :]:
+        axes.remove()
+    for i, (axes, title) in enumerate(zip(panels, titles, strict=False)):
+        axes.set_title(title, loc="left")
+        # A panel whose lower neighbour was removed shows the layers itself.
+        axes.tick_params(labelbottom=i + columns >= len(titles), labelleft=i % columns == 0)
+    return figure, panels[: len(titles)]
+
+
+def draw_course(
+    axes: Axes,
+    layers,
+    value,
+    low,
+    high,
+    *,
+    color: str,
+    marker: str = "o",
+    linestyle="-",
+    warned=None,
+    band: float = BAND,
+) -> None:
+    """A quantity over the layers with its 95 % band; layers in the mask `warned` get hollow markers."""
+    axes.fill_between(layers, low, high, color=color, alpha=band, linewidth=0)
+    axes.plot(layers, value, color=color, linestyle=linestyle)
+    look = {"linestyle": "none", "marker": marker, "color": color}
+    if len(layers) <= MANY_LAYERS:
+        axes.plot(layers, value, **look)
+    if warned is not None and warned.any():
+        axes.plot(layers[warned], value[warned], **look, markerfacecolor="white")
+
+
+def layer_axis(axes: Axes) -> None:
+    """Whole numbers only, and no empty margin that suggests layers beyond the last."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
+
+
+def zero_line(axes: Axes) -> None:
+    axes.axhline(0, color=FAINT, linewidth=0.6, zorder=0)
+
+
+def reference_line(axes: Axes, height: float, text: str) -> None:
+    """A faint level with its name behind the right end."""
+    axes.axhline(height, color=FAINT, linewidth=0.6, zorder=0)
+    axes.annotate(
+        text,
+        (1, height),
+        (3, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        annotation_clip=False,
+        fontsize=6.5,
+        color=INK,
+    )
+
+
+def atom_handles(atoms: Sequence[str]) -> list[Line2D]:
+    return [Line2D([], [], color=ATOM_COLORS[a], marker=ATOM_MARKERS[a], label=ATOM_LABELS[a]) for a in atoms]
+
+
+def atom_patches(atoms: Sequence[str]) -> list[Patch]:
+    return [Patch(color=ATOM_COLORS[a], linewidth=0, label=ATOM_LABELS[a]) for a in atoms]
+
+
+def line_styles(conditions: Sequence[str]) -> list:
+    """A line style per condition, the first one solid; they repeat after the fourth."""
+    return [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(conditions))]
+
+
+def case_marker(index: int) -> str:
+    return CASE_MARKERS[index % len(CASE_MARKERS)]
+
+
+def case_handles(cases: Sequence[str]) -> list[Line2D]:
+    return [
+        Line2D([], [], linestyle="none", marker=case_marker(i), color=INK, label=case) for i, case in enumerate(cases)
+    ]
+
+
+def band_handle(text: str = "95 % interval") -> Patch:
+    return Patch(color=FAINT, alpha=2 * BAND, linewidth=0, label=text)
+
+
+def whisker_handle() -> Line2D:
+    return Line2D([], [], color=INK, linewidth=0.8, marker="|", markersize=4, label="95 % interval")
+
+
+def warning_handle(text: str = "carries a warning") -> Line2D:
+    return Line2D([], [], linestyle="none", marker="o", color=INK, markerfacecolor="white", label=text)
+
+
+def legend_below(figure: Figure, handles: Sequence) -> None:
+    """One legend for the whole figure, outside the panels, in as few rows as its width allows."""
+    width = figure.get_figwidth()
+    fits = [n for n in range(1, len(handles) + 1) if _legend_width(handles, n) <= width]
+    rows = -(-len(handles) // max(fits, default=1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows), columnspacing=1.4)
+
+
+def _legend_width(handles: Sequence, columns: int) -> float:
+    """About how wide in inches a legend is; entries run down the columns."""
+    rows = -(-len(handles) // columns)
+    longest = [max(len(h.get_label()) for h in handles[i : i + rows]) for i in range(0, len(handles), rows)]
+    return sum(0.5 + 0.056 * length for length in longest)
