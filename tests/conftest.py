@@ -1,6 +1,10 @@
 """Test tiers and shared fixtures: tiny random models of both families, drawn scenes, an items table on disk."""
 
 import os
+
+# One thread, before any library asks: on a busy machine two threads that wait for each other are far slower than one.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
 from pathlib import Path
 
 import numpy as np

@@ -53,3 +53,8 @@ def decompositions():
         )
         for layer in design.layer_names(config, model)
     ]
+
+
+def table(name):
+    """The two files of one table: parquet for programs, csv for eyes."""
+    return [f"results/tables/{name}.parquet", f"results/tables/{name}.csv"]

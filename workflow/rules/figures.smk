@@ -5,15 +5,10 @@ Outputs: results/tables/*.{parquet,csv}, results/figures/calibration.{svg,png}, 
 """
 
 
-def table(name):
-    """The two files of one table: parquet for programs, csv for eyes."""
-    return [f"results/tables/{name}.parquet", f"results/tables/{name}.csv"]
-
-
 def drawn(name, **labels):
     """The two files of one figure: svg, which the report shows with its caption, and png."""
     stem = f"results/figures/{name}"
-    caption = f"../report/{name.split('/')[-1].split('-')[0]}.rst"
+    caption = f"../report/{Path(name).name.replace('-{condition}', '')}.rst"
     return [report(f"{stem}.svg", caption=caption, category=labels.pop("category"), labels=labels), f"{stem}.png"]
 
 
@@ -31,7 +26,15 @@ rule collect_pid:
         answers=table("answers"),
         lens=table("lens"),
         gaussianity=table("gaussianity"),
-        claims=table("claims"),
+        claims=[
+            "results/tables/claims.parquet",
+            report(
+                "results/tables/claims.csv",
+                caption="../report/claims.rst",
+                category="first of all",
+                labels={"table": "claims"},
+            ),
+        ],
     log:
         "results/logs/collect_pid/run.log",
     benchmark:
@@ -47,15 +50,15 @@ rule collect_pid:
         "../../scripts/collect_pid.py"
 
 
-rule plot_profiles:
+rule plot_layer_profiles:
     input:
         pid="results/tables/pid.parquet",
     output:
-        figure=drawn("{model}/profiles", category="{model}", figure="layer profiles"),
+        figure=drawn("{model}/layer-profiles", category="{model}", figure="layer profiles"),
     log:
-        "results/logs/plot_profiles/{model}.log",
+        "results/logs/plot_layer_profiles/{model}.log",
     benchmark:
-        "results/benchmarks/plot_profiles/{model}.tsv"
+        "results/benchmarks/plot_layer_profiles/{model}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -65,7 +68,7 @@ rule plot_profiles:
         definition=SHOWN["definition"],
         code=code_digest("figures"),
     script:
-        "../../scripts/plot_profiles.py"
+        "../../scripts/plot_layer_profiles.py"
 
 
 rule plot_fingerprint:
@@ -92,15 +95,17 @@ rule plot_fingerprint:
         "../../scripts/plot_fingerprint.py"
 
 
-rule plot_knockout:
+rule plot_knockout_changes:
     input:
         differences="results/tables/differences.parquet",
     output:
-        figure=drawn("{model}/knockout-{condition}", category="{model}", figure="change", condition="{condition}"),
+        figure=drawn(
+            "{model}/knockout-changes-{condition}", category="{model}", figure="change", condition="{condition}"
+        ),
     log:
-        "results/logs/plot_knockout/{model}/{condition}.log",
+        "results/logs/plot_knockout_changes/{model}/{condition}.log",
     benchmark:
-        "results/benchmarks/plot_knockout/{model}/{condition}.tsv"
+        "results/benchmarks/plot_knockout_changes/{model}/{condition}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -111,18 +116,18 @@ rule plot_knockout:
         definition=SHOWN["definition"],
         code=code_digest("figures"),
     script:
-        "../../scripts/plot_knockout.py"
+        "../../scripts/plot_knockout_changes.py"
 
 
-rule plot_lens:
+rule plot_lens_courses:
     input:
         lens="results/tables/lens.parquet",
     output:
-        figure=drawn("{model}/lens", category="{model}", figure="logit lens"),
+        figure=drawn("{model}/lens-courses", category="{model}", figure="logit lens"),
     log:
-        "results/logs/plot_lens/{model}.log",
+        "results/logs/plot_lens_courses/{model}.log",
     benchmark:
-        "results/benchmarks/plot_lens/{model}.tsv"
+        "results/benchmarks/plot_lens_courses/{model}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -130,18 +135,18 @@ rule plot_lens:
         tasks=RUN["tasks"],
         code=code_digest("figures"),
     script:
-        "../../scripts/plot_lens.py"
+        "../../scripts/plot_lens_courses.py"
 
 
-rule plot_gaussianity:
+rule plot_latent_gaussianity:
     input:
         gaussianity="results/tables/gaussianity.parquet",
     output:
-        figure=drawn("{model}/gaussianity", category="{model}", figure="latent Gaussianity"),
+        figure=drawn("{model}/latent-gaussianity", category="{model}", figure="latent Gaussianity"),
     log:
-        "results/logs/plot_gaussianity/{model}.log",
+        "results/logs/plot_latent_gaussianity/{model}.log",
     benchmark:
-        "results/benchmarks/plot_gaussianity/{model}.tsv"
+        "results/benchmarks/plot_latent_gaussianity/{model}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -149,7 +154,7 @@ rule plot_gaussianity:
         tasks=RUN["tasks"],
         code=code_digest("figures"),
     script:
-        "../../scripts/plot_gaussianity.py"
+        "../../scripts/plot_latent_gaussianity.py"
 
 
 rule plot_overview:
@@ -200,11 +205,11 @@ rule figures:
         expand(
             "results/figures/{model}/{name}.svg",
             model=RUN["models"],
-            name=["overview", "profiles", "lens", "gaussianity"],
+            name=["overview", "layer-profiles", "lens-courses", "latent-gaussianity"],
         ),
         expand("results/figures/{model}/fingerprint-{condition}.svg", model=RUN["models"], condition=RUN["conditions"]),
         expand(
-            "results/figures/{model}/knockout-{condition}.svg",
+            "results/figures/{model}/knockout-changes-{condition}.svg",
             model=RUN["models"],
             condition=[name for name in RUN["conditions"] if name != design.INTACT],
         ),

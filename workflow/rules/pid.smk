@@ -30,6 +30,31 @@ rule estimate_pid:
         "../../scripts/estimate_pid.py"
 
 
+rule calibrate:
+    input:
+        pca=units("results/pca/{model}/{task}/{condition}.h5"),
+    output:
+        scorecard=table("calibration"),
+    log:
+        "results/logs/calibrate/run.log",
+    benchmark:
+        "results/benchmarks/calibrate/run.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    params:
+        routes=config["pid"]["routes"],
+        definitions=config["pid"]["definitions"],
+        permutations=config["pid"]["permutations"],
+        jackknife_groups=config["pid"]["jackknife_groups"],
+        folds=config["items"]["folds"],
+        settings=config["flow"],
+        seed=config["seed"],
+        code=code_digest("calibrate"),
+    script:
+        "../../scripts/calibrate.py"
+
+
 rule pid:
     input:
         decompositions(),

@@ -1,12 +1,12 @@
-"""Rule ``plot_lens``: probability of the answer read out at each layer."""
+"""Rule ``plot_latent_gaussianity``: how far from normal data and latents are."""
 
 from pidflow.logs import job_log
 from pidflow.stages import figures
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        figures.lens_courses(
-            lens=snakemake.input.lens,
+        figures.latent_gaussianity(
+            gaussianity=snakemake.input.gaussianity,
             output=snakemake.output.figure,
             model=snakemake.params.model,
             tasks=snakemake.params.tasks,

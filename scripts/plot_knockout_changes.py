@@ -1,4 +1,4 @@
-"""Rule ``plot_knockout``: what an intervention changes, layer by layer."""
+"""Rule ``plot_knockout_changes``: what an intervention changes, layer by layer."""
 
 from pidflow.logs import job_log
 from pidflow.stages import figures

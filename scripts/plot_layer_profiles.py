@@ -1,13 +1,15 @@
-"""Rule ``plot_gaussianity``: how far from normal data and latents are."""
+"""Rule ``plot_layer_profiles``: the four atoms over the layers, task by task."""
 
 from pidflow.logs import job_log
 from pidflow.stages import figures
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        figures.latent_gaussianity(
-            gaussianity=snakemake.input.gaussianity,
+        figures.layer_profiles(
+            pid=snakemake.input.pid,
             output=snakemake.output.figure,
             model=snakemake.params.model,
             tasks=snakemake.params.tasks,
+            route=snakemake.params.route,
+            definition=snakemake.params.definition,
         )

@@ -1,15 +1,13 @@
-"""Rule ``plot_profiles``: the four atoms over the layers, task by task."""
+"""Rule ``plot_lens_courses``: probability of the answer read out at each layer."""
 
 from pidflow.logs import job_log
 from pidflow.stages import figures
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        figures.layer_profiles(
-            pid=snakemake.input.pid,
+        figures.lens_courses(
+            lens=snakemake.input.lens,
             output=snakemake.output.figure,
             model=snakemake.params.model,
             tasks=snakemake.params.tasks,
-            route=snakemake.params.route,
-            definition=snakemake.params.definition,
         )

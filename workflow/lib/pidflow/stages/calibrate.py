@@ -1,0 +1,179 @@
+"""Stage ``calibrate``: the estimator of a run, judged on planted cases of the run's own size."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+import torch
+
+from pidflow.bias import grouped_folds
+from pidflow.calibration import CASES, Case, planted_cases
+from pidflow.errors import ConfigError, PidflowError
+from pidflow.estimate import ROUTES, estimate_pid_from_latents
+from pidflow.flow import FlowConfig, gaussianize
+from pidflow.pid_estimate import PIDEstimate
+from pidflow.samples import normal_scores
+from pidflow.store import layer_name, reading_h5, write_table
+
+log = logging.getLogger(__name__)
+
+# Names of the two sources in tables; the numerics know them as 1 and 2.
+ATOMS = {
+    "redundancy": "redundancy",
+    "unique_vision": "unique_1",
+    "unique_language": "unique_2",
+    "synergy": "synergy",
+}
+COLUMNS = (
+    "case",
+    "replicate",
+    "route",
+    "definition",
+    "atom",
+    "truth",
+    "bits",
+    "se",
+    "n",
+    "d1",
+    "d2",
+    "m",
+    "passed",
+    "note",
+)
+
+
+def run(
+    *,
+    pca: Sequence[str],
+    scorecard: Sequence[str],
+    routes: Sequence[str],
+    definitions: Sequence[str],
+    permutations: int,
+    jackknife_groups: int,
+    folds: int,
+    seed: int,
+    threads: int,
+    replicates: int = 1,
+    cases: Sequence[str] = CASES,
+    settings: Mapping | None = None,
+) -> None:
+    """Estimate every planted case as a run would, and write what came out beside the truth.
+
+    Parameters
+    ----------
+    pca
+        Principal scores of every unit of the run: their fewest rows and largest dimensions are those of the cases.
+    scorecard
+        Where the table goes, usually one parquet and one csv file. A row an atom, plus a row ``missed_information`` for
+        each route: what the held-out critic finds beyond it, beside what is truly missing.
+    routes, definitions, permutations, jackknife_groups, folds
+        As in the run.
+    seed
+        Random state of the cases and of the estimates.
+    threads
+        CPU threads.
+    replicates
+        Draws of each case.
+    cases
+        Which, from :data:`pidflow.calibration.CASES`.
+    settings
+        Fields of :class:`pidflow.flow.FlowConfig` that differ from its defaults, as in the run.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown case or route.
+    PidflowError
+        When an estimate is refused, with the case in the message.
+    """
+    unknown = [route for route in routes if route not in ROUTES]
+    if unknown:
+        raise ConfigError(f"calibration: unknown route {unknown[0]!r}, expected some of {', '.join(ROUTES)}")
+    torch.set_num_threads(threads)
+    n, dims = size_of_run(pca)
+    rows = []
+    for replicate in range(replicates):
+        for case in planted_cases(n, dims, seed=seed + replicate, names=cases):
+            try:
+                estimates = _estimates(
+                    case,
+                    routes=routes,
+                    definitions=definitions,
+                    permutations=permutations,
+                    jackknife_groups=jackknife_groups,
+                    folds=folds,
+                    seed=seed,
+                    config=FlowConfig(**(settings or {})),
+                )
+            except PidflowError as error:
+                raise type(error)(f"calibration case '{case.name}', n={n}, dims={dims}: {error}") from error
+            found = [row for route, by in estimates.items() for row in _rows(case, route, by, flagged=False)]
+            log.info("%s: %d of %d atoms passed", case.name, sum(row["passed"] for row in found), len(found))
+            rows += [{"case": case.name, "replicate": replicate, **row} for row in found]
+    frame = pd.DataFrame(rows).assign(n=n, d1=dims[0], d2=dims[1], m=dims[2])[list(COLUMNS)]
+    for path in scorecard:
+        write_table(path, frame)
+
+
+def size_of_run(pca: Sequence[str]) -> tuple[int, tuple[int, int, int]]:
+    """The fewest rows of any unit, and the largest dimensions ``(d1, d2, m)`` of any of its layers."""
+    rows, widths = [], []
+    for path in pca:
+        with reading_h5(path, kind="pca") as file:
+            rows.append(len(file["rows"]))
+            target = file["target/scores"].shape[1]
+            for layer in range(int(file.attrs["layers"]) + 1):
+                group = file[layer_name(layer)]
+                widths.append((*(group[f"{source}/scores"].shape[1] for source in ("vision", "language")), target))
+    return min(rows), tuple(max(column) for column in zip(*widths, strict=True))
+
+
+def _estimates(
+    case: Case,
+    *,
+    routes: Sequence[str],
+    definitions: Sequence[str],
+    permutations: int,
+    jackknife_groups: int,
+    folds: int,
+    seed: int,
+    config: FlowConfig,
+) -> dict[str, dict[str, PIDEstimate]]:
+    """What the run would find, by route and definition: the latents of its flow stage, the numbers of its PID stage."""
+    blocks = case.x1, case.x2, case.y
+    labels = grouped_folds(len(case.y), folds=folds, groups=case.groups, seed=seed)
+    out = {}
+    for route in routes:
+        if route == "flow":
+            latents = gaussianize(*blocks, folds=labels, groups=case.groups, seed=seed, config=config)
+            inputs = latents.z1, latents.z2, latents.y
+        else:
+            inputs = blocks if route == "linear" else tuple(normal_scores(block) for block in blocks)
+        out[route] = estimate_pid_from_latents(
+            *inputs,
+            groups=case.groups,
+            permutations=permutations,
+            jackknife=jackknife_groups,
+            seed=seed,
+            definitions=definitions,
+        )
+    return out
+
+
+def _rows(case: Case, route: str, estimates: Mapping[str, PIDEstimate], *, flagged: bool) -> Iterator[dict]:
+    """A row an atom, for the definitions with a known truth."""
+    for definition, estimate in estimates.items():
+        for name, atom in ATOMS.items():
+            if definition not in case.truth:
+                continue
+            bits, se = getattr(estimate, atom), estimate.se[atom]
+            yield {
+                "route": route,
+                "definition": definition,
+                "atom": name,
+                "truth": case.truth[definition][atom],
+                "bits": bits,
+                "se": se,
+                "passed": case.passes(definition, atom, bits=bits, se=se, flagged=flagged),
+                "note": case.note,
+            }
