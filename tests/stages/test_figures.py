@@ -46,6 +46,11 @@ def one_task():
 
 
 @pytest.fixture(scope="module")
+def two_tasks():
+    return made(run.TASKS[-2:], layers=3, conditions=("intact", run.CUT, EARLY))
+
+
+@pytest.fixture(scope="module")
 def four_tasks():
     return made(run.TASKS[2:6])
 
@@ -56,12 +61,12 @@ def nine_tasks():
 
 
 FIGURES = {
-    "layer-profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
+    "profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
     "fingerprint": lambda t: figures.fingerprint(t.pid, model="standin"),
-    "knockout-changes": lambda t: figures.knockout_changes(t.differences, model="standin", condition=t.knockout),
-    "lens-courses": lambda t: figures.lens_courses(t.lens, model="standin"),
+    "knockout": lambda t: figures.knockout_changes(t.differences, model="standin", condition=t.knockout),
+    "lens": lambda t: figures.lens_courses(t.lens, model="standin"),
     "calibration": lambda t: figures.calibration(t.scorecard),
-    "latent-gaussianity": lambda t: figures.latent_gaussianity(t.gaussianity, model="standin"),
+    "gaussianity": lambda t: figures.latent_gaussianity(t.gaussianity, model="standin"),
     "overview": lambda t: figures.overview(t.pid, t.differences, model="standin", knockout=t.knockout),
 }
 
@@ -90,7 +95,7 @@ def assert_readable(monkeypatch):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.parametrize("size", ["one_task", "four_tasks"])
+@pytest.mark.parametrize("size", ["one_task", "two_tasks", "four_tasks"])
 def test_figures_are_readable(name, size, request, assert_readable):
     assert_readable(FIGURES[name](request.getfixturevalue(size)))
 

@@ -107,15 +107,35 @@ def test_a_share_of_no_information_is_not_judged():
     assert "not above zero" in found["synergy-is-small"].reason
 
 
-def test_an_atom_without_spread_is_not_judged():
-    """Clipped to its bound in every replicate, an atom shows no error; that is not certainty."""
+def clipped_profile(atom):
+    """Profiles whose `atom` is at zero in every replicate."""
     records = [run.record("standin", "t", "intact", layer, dict.fromkeys(tables.ATOMS, 0.3)) for layer in range(9)]
     for record in records:
         found = record["routes"]["flow"]["definitions"]["broja"]
-        found["atoms"] = found["atoms"] | {"synergy": 0.0}
-        found["jackknife"] = found["jackknife"] | {"synergy": [0.0] * run.GROUPS}
-    claim = verdicts(claims.judge(cells(records), {}, knockout=None), task="t")["synergy-is-small"]
-    assert (claim.estimate, claim.se) == (0.0, 0.0)
+        record["routes"]["flow"]["mi"]["joint"] = 0.9
+        found["atoms"] = found["atoms"] | {atom: 0.0}
+        found["jackknife"] = found["jackknife"] | {atom: [0.0] * run.GROUPS}
+    return cells(records)
+
+
+@pytest.mark.parametrize(
+    ("atom", "name", "expected"),
+    [("synergy", "synergy-is-small", UNDETERMINED), ("unique_language", "language-dominates-last", NOT_SUPPORTED)],
+)
+def test_a_clipped_share_borrows_the_error_of_the_joint_information(atom, name, expected):
+    """No spread over the replicates is not certainty: a synergy of 0 ± 0 must not pass for one below 2 %."""
+    found = clipped_profile(atom)
+    claim = verdicts(claims.judge(found, {}, knockout=None), task="t")[name]
+    joint = Profile.of(found).estimate(lambda values, _: quantity_of(values, "mi_joint")[..., -1])
+    assert claim.estimate == 0.0
+    assert claim.se == pytest.approx(joint.se / joint.value)
+    assert claim.verdict == expected
+    assert "clipped" in claim.reason
+
+
+def test_a_change_without_spread_is_not_judged():
+    found = clipped_profile("unique_language")
+    claim = verdicts(claims.judge(found, {}, knockout=None), task="t")["language-surges-late"]
     assert claim.verdict == UNDETERMINED
     assert "error is not known" in claim.reason
 

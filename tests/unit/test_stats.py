@@ -127,6 +127,7 @@ def test_fisher_is_finite_at_the_ends():
         (-0.2, -0.1, False, stats.SUPPORTED),
         (-0.1, 0.1, True, stats.UNDETERMINED),
         (0.1, 0.1, True, stats.UNDETERMINED),
+        (0.1, 0.1 + 1e-15, True, stats.UNDETERMINED),
         (np.nan, np.nan, True, stats.UNDETERMINED),
     ],
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations
 
 import numpy as np
@@ -284,11 +284,15 @@ def _measured(statement: Statement, profile: Profile) -> _Evidence:
         joint = profile.estimate(lambda values, _: quantity_of(values, "mi_joint")[..., -1])
         if not joint.interval()[0] > 0:
             return _UNKNOWN, f"the joint information at the last layer ({joint.value:.3f} bits) is not above zero"
-    notes = []
+    found, notes = profile.estimate(statement.of), _warned(profile)
+    if statement.unit == "share" and found.se < stats.ROUNDING:
+        # Clipped to its bound in every replicate, an atom shows no error of its own.
+        found = replace(found, se=joint.se / joint.value)
+        notes.append("the atom is clipped, its error is that of the joint information")
     if statement.of is _peak_contrast:
         vision = profile.course("unique_vision")
-        notes.append(f"largest at layer {profile.layers[int(vision.argmax())]} ({vision.max():.3f} bits)")
-    return profile.estimate(statement.of), "; ".join([*notes, *_warned(profile)])
+        notes.insert(0, f"largest at layer {profile.layers[int(vision.argmax())]} ({vision.max():.3f} bits)")
+    return found, "; ".join(notes)
 
 
 def _changed(statement: Statement, intact: Profile, cut: Profile) -> _Evidence:
@@ -372,6 +376,6 @@ def _sentence(statement: Statement, value: float, low: float, high: float, note:
     if not np.isfinite(value):
         return f"No number: {note}."
     unit = {"bits": " bits", "share": " of the joint information", "correlation": ""}[statement.unit]
-    spread = "its error is not known" if not low < high else f"95 % interval {low:.3f} to {high:.3f}"
+    spread = "its error is not known" if not high - low > stats.ROUNDING else f"95 % interval {low:z.3f} to {high:z.3f}"
     claimed = f"claimed {'above' if statement.above else 'below'} {statement.threshold:g}"
-    return f"{value:.3f}{unit} ({spread}; {claimed})" + (f"; {note}" if note else "") + "."
+    return f"{value:z.3f}{unit} ({spread}; {claimed})" + (f"; {note}" if note else "") + "."

@@ -14,12 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.transforms import Transform
 
 from pidflow import figure_style as look
 from pidflow.errors import DataError
 from pidflow.tables import ATOMS, INTACT
 
 LAYER_LABEL = "layer (0: embedding output)"
+# Shorter whiskers than this share would be specks.
+_VISIBLE = 0.002
+# Of the statistic corrected for estimated mean and variance, at 5 % (D'Agostino and Stephens 1986, table 4.9).
+CRITICAL_ANDERSON_DARLING = 0.752
 
 
 @look.styled
@@ -63,7 +68,8 @@ def knockout_changes(
     for axes, (_, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
         _atoms(axes, of_task)
         look.zero_line(axes)
-    _name_axes(figure, panels, f"change under {condition} (bits)")
+    figure.suptitle(f"{condition} minus {INTACT}", fontsize=7.5)
+    _name_axes(figure, panels, "change (bits)")
     look.legend_below(figure, [*look.atom_handles(ATOMS), *_reading(found)])
     return figure
 
@@ -130,9 +136,9 @@ def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure
 def latent_gaussianity(gaussianity: pd.DataFrame, *, model: str) -> Figure:
     """Distance from a normal distribution before and after the flow, over the layers."""
     found = select(gaussianity, model=model)
-    figure = look.new_figure(look.PAGE * 0.85, 2.7)
+    figure = look.new_figure(look.PAGE * 0.85, 2.85)
     marginal, joint = figure.subplots(1, 2)
-    marginal.set(yscale="log", ylabel="Anderson-Darling, mean over columns")
+    marginal.set(yscale="log", ylabel="Anderson-Darling, column mean")
     marginal.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     joint.set(ylabel="Mardia kurtosis relative to a normal")
     for axes, statistic in ((marginal, "anderson_darling"), (joint, "kurtosis")):
@@ -158,10 +164,6 @@ def latent_gaussianity(gaussianity: pd.DataFrame, *, model: str) -> Figure:
     ]
     look.legend_below(figure, [*handles, look.band_handle("range over tasks")])
     return figure
-
-
-# Of the statistic corrected for estimated mean and variance, at 5 % (D'Agostino and Stephens 1986, table 4.9).
-CRITICAL_ANDERSON_DARLING = 0.752
 
 
 @look.styled
@@ -257,40 +259,50 @@ def _atoms(axes: Axes, rows: pd.DataFrame, *, linestyle="-", band: float = look.
 
 def _share_bars(axes: Axes, found: pd.DataFrame, tasks: Sequence[str], *, whiskers: bool) -> None:
     """Stacked shares at the last layer, the joint information beside each bar."""
-    last = found[found["layer"] == found["layer"].max()]
-    edge = 1.13 if whiskers else 1.07
+    last = found[found["layer"] == found["layer"].max()].set_index(["task", "atom"])
+    # Whiskers of thin neighbouring segments would lie on each other, so each atom has its own height.
+    heights = np.linspace(-0.24, 0.24, len(ATOMS))
+    farthest = 1.0
     for y, task in enumerate(tasks):
-        rows = last[last["task"] == task].set_index("atom")
-        joint = rows.loc["mi_joint"]
-        # Whiskers of neighbouring segments would lie on each other; each atom has its own height.
-        left, heights = 0.0, np.linspace(0.24, -0.24, len(ATOMS))
+        end = 0.0
         for atom, height in zip(ATOMS, heights, strict=True):
-            share = max(0.0, np.nan_to_num(rows.loc[atom, "share"]))
-            axes.barh(y, share, left=left, height=0.72, color=look.ATOM_COLORS[atom], linewidth=0)
-            left += share
-            if whiskers and np.isfinite(rows.loc[atom, "share_se"]):
-                half = rows.loc[atom, "share_high"] - rows.loc[atom, "share"]
-                axes.errorbar(left, y - height, xerr=half, color=look.INK, elinewidth=0.8, capsize=1.3, capthick=0.8)
-        if (rows.loc[list(ATOMS), "warning"] != "").any():
-            axes.plot(edge - 0.035, y, marker="o", color=look.INK, markerfacecolor="white", clip_on=False)
-        text = f"{joint.bits:.2f}" if not whiskers else f"{joint.bits:.2f} ± {joint.high - joint.bits:.2f}"
-        axes.text(edge, y, text, va="center", fontsize=6.5, color=look.INK)
-    axes.annotate(
-        "total (bits)" if whiskers else "bits",
-        (edge, 1),
-        (0, 4),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        annotation_clip=False,
-        fontsize=6.5,
-        color=look.INK,
-    )
-    axes.set(xlim=(0, edge - 0.07), ylim=(len(tasks) - 0.4, -0.6), xlabel="share of the joint information")
+            row = last.loc[(task, atom)]
+            share = max(0.0, np.nan_to_num(row["share"]))
+            axes.barh(y, share, left=end, height=0.72, color=look.ATOM_COLORS[atom], linewidth=0)
+            end += share
+            half = row["share_high"] - row["share"]
+            if whiskers and half > _VISIBLE:
+                axes.errorbar(end, y + height, xerr=half, color=look.INK, elinewidth=0.8, capsize=1.3, capthick=0.8)
+                farthest = max(farthest, end + half)
+    right = farthest + 0.03
+    for y, task in enumerate(tasks):
+        if (last.loc[[(task, atom) for atom in ATOMS], "warning"] != "").any():
+            axes.plot(right + 0.005, y, marker="o", color=look.INK, markerfacecolor="white", clip_on=False)
+        joint = last.loc[(task, "mi_joint")]
+        error = f" ± {joint['high'] - joint['bits']:.2f}" if whiskers else ""
+        _beside(axes, f"{joint['bits']:.2f}{error}", (right, y), axes.transData, va="center")
+    _beside(axes, "total (bits)" if whiskers else "bits", (right, 1), axes.get_xaxis_transform(), va="bottom")
+    axes.set(xlim=(0, right), ylim=(len(tasks) - 0.4, -0.6), xlabel="share of the joint information")
     axes.spines["bottom"].set_bounds(0, 1)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_yticks(range(len(tasks)), tasks)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+
+
+def _beside(axes: Axes, text: str, place: tuple[float, float], transform: Transform, *, va: str) -> None:
+    """Text to the right of the bars, clear of the ring that marks a warning."""
+    axes.annotate(
+        text,
+        place,
+        (8, 0),
+        xycoords=transform,
+        textcoords="offset points",
+        va=va,
+        annotation_clip=False,
+        fontsize=6.5,
+        color=look.INK,
+    )
 
 
 def _mean_label(quantity: str, rows: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from pidflow.bias import jackknife_se
 from pidflow.errors import DataError
 
 LEVEL = 0.95
+ROUNDING = 1e-9
 SUPPORTED, NOT_SUPPORTED, UNDETERMINED = "supported", "not supported", "undetermined"
 
 
@@ -147,9 +148,9 @@ def verdict(low: float, high: float, *, threshold: float, above: bool) -> str:
     """What a 95 % interval says about the claim that a quantity lies above (or below) `threshold`.
 
     Supported when the whole interval lies on the claimed side, not supported when all of it lies on the other,
-    undetermined otherwise. An interval of width zero says nothing: its error was not measured.
+    undetermined otherwise. An interval of width zero, up to rounding, says nothing: its error was not measured.
     """
-    if not low < high:
+    if not high - low > ROUNDING:
         return UNDETERMINED
     if low > threshold:
         return SUPPORTED if above else NOT_SUPPORTED
