@@ -58,3 +58,10 @@ def decompositions():
 def table(name):
     """The two files of one table: parquet for programs, csv for eyes."""
     return [f"results/tables/{name}.parquet", f"results/tables/{name}.csv"]
+
+
+def drawn(name, **labels):
+    """The two files of one figure: svg, which the report shows with its caption, and png."""
+    stem = f"results/figures/{name}"
+    caption = f"../report/{Path(name).name.replace('-{condition}', '')}.rst"
+    return [report(f"{stem}.svg", caption=caption, category=labels.pop("category"), labels=labels), f"{stem}.png"]

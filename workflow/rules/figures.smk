@@ -4,14 +4,6 @@ Inputs from elsewhere: decompositions, answers and flow diagnostics of every uni
 Outputs: results/tables/*.{parquet,csv}, results/figures/calibration.{svg,png}, results/figures/{model}/*.{svg,png}
 """
 
-
-def drawn(name, **labels):
-    """The two files of one figure: svg, which the report shows with its caption, and png."""
-    stem = f"results/figures/{name}"
-    caption = f"../report/{Path(name).name.replace('-{condition}', '')}.rst"
-    return [report(f"{stem}.svg", caption=caption, category=labels.pop("category"), labels=labels), f"{stem}.png"]
-
-
 SHOWN = {"route": config["claims"]["routes"][0], "definition": config["claims"]["definitions"][0]}
 
 
