@@ -112,6 +112,7 @@ def _definition(estimate: PIDEstimate) -> dict:
             "clipped": estimate.union,
             "bias": estimate.union_bias,
         },
+        "blocks": estimate.blocks,
         "clipped": estimate.clipped,
         "gap_bits": estimate.gap_bits,
         "converged": estimate.converged,
