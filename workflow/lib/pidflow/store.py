@@ -6,11 +6,12 @@ versions of the libraries that made them; readers check these and the shapes bef
 """
 
 import dataclasses
+import io
 import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
             f"{path}: could not be written ({err}); free disk space or fix permissions in {path.parent}, then run again"
         ) from err
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _sync_directory(folder: Path) -> None:
@@ -83,13 +85,47 @@ def writing_h5(path: str | Path, *, kind: str, attrs: Mapping[str, Any] | None =
     attrs
         Root attributes. Numbers and strings are stored as they are, everything else as JSON.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, _Sink(temporary) as sink, h5py.File(sink, "w") as file:
         everything = {"schema_version": SCHEMA_VERSION, "kind": kind, "versions": library_versions(), **(attrs or {})}
         for name, value in everything.items():
             file.attrs[name] = (
                 value if isinstance(value, str | int | float | np.number) else to_json(value, indent=None)
             )
         yield file
+
+
+class _Sink(io.FileIO):
+    """A file that remembers a failed write and raises it when it is closed, not before.
+
+    HDF5 flushes its buffers where errors cannot be raised: h5py drops them when a dataset is let go (a truncated file
+    would pass for whole), and a file that HDF5 failed to close makes the process crash later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        try:
+            while left and self.error is None:
+                left = left[super().write(left) :]
+        except OSError as err:
+            self.error = err
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size) if self.error is None else 0
+        except OSError as err:
+            self.error = err
+            return 0
+
+    def close(self) -> None:
+        super().close()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
 
 
 def write_h5(path: str | Path, arrays: Mapping[str, Any], *, kind: str, attrs: Mapping[str, Any] | None = None) -> None:

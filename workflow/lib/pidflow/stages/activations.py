@@ -342,22 +342,19 @@ class _Extraction:
         return None
 
     def _keep(self, rows: np.ndarray, captured: Captured, goal: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        finite = torch.isfinite(captured.states).all(3).all(1).cpu()
-        if not finite.all():
-            layer, row = torch.nonzero(~finite)[0].tolist()
-            raise DataError(
-                f"{self.examples[rows[row]].name}: layer {layer} holds NaN or infinity in {self.loaded.dtype}; "
-                "set the model's dtype to bfloat16 or float32"
-            )
-        states = captured.states.cpu().numpy()
-        goals = goal.cpu().numpy()
-        peak = max(float(np.abs(states).max()), float(np.abs(goals).max()))
-        if peak > np.finfo(self.storage).max:
-            layer, _, row, _ = np.unravel_index(np.abs(states).argmax(), states.shape)
-            raise DataError(
-                f"{self.examples[rows[row]].name}: layer {layer} reaches {peak:.4g}, more than float16 can hold; "
-                "set storage to float32"
-            )
+        states, goals = captured.states.cpu().numpy(), goal.cpu().numpy()
+        # One peak per layer and row, the target as one layer more; NaN and infinity survive the maximum.
+        peaks = np.concatenate([np.abs(states).max(axis=(1, 3)), np.abs(goals).max(axis=1)[None]])
+        limit = float(np.finfo(self.storage).max)
+        bad = np.argwhere(~(peaks <= limit))
+        if len(bad):
+            layer, row = bad[0]
+            where = f"{self.examples[rows[row]].name}: {'the target' if layer == len(states) else f'layer {layer}'}"
+            if np.isfinite(peaks[layer, row]):
+                peak = f"reaches {peaks[layer, row]:.4g}, more than {self.storage} can hold"
+                raise DataError(f"{where} {peak}; set storage to float32")
+            dtype = str(self.loaded.dtype).removeprefix("torch.")
+            raise DataError(f"{where} holds NaN or infinity in {dtype}; set the model's dtype to bfloat16 or float32")
         self._note(rows, read_out(self.loaded, captured, answers=[self.gold[r] for r in rows], tokens=self.tokens))
         return states, goals
 

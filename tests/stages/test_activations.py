@@ -1,0 +1,383 @@
+"""Stage ``extract_activations`` from items on disk to both results, and every fault a dataset or model can have."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pidflow import store
+from pidflow.capture import capture
+from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.knockout import Cut, Plan
+from pidflow.models.inputs import encode
+from pidflow.stages import activations as stage
+
+CUT = {"kind": "cut", "source": "image", "target": "question", "layers": [1, 2]}
+
+
+@pytest.fixture
+def extract(tmp_path, saved_model):
+    """``extract(items, ...)``: run the stage; gives the paths of both results."""
+
+    def run(items, name="intact", **changed):
+        settings = {
+            "model": {"family": "llava", "path": str(saved_model), "batch_size": 4, "dtype": "float32"},
+            "model_id": "tiny",
+            "task": "mixed",
+            "condition": name,
+            "storage": "float32",
+            "seed": 3,
+        } | changed
+        h5, parquet = tmp_path / f"{name}.h5", tmp_path / f"{name}.parquet"
+        stage.run(items=str(items), activations=str(h5), answers=str(parquet), **settings)
+        return h5, parquet
+
+    return run
+
+
+def results(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != "dataset")
+
+
+@pytest.mark.parametrize("intervention", [None, CUT], ids=["intact", "cut"])
+def test_results_hold_what_capture_gives_in_the_order_of_the_items(
+    tiny_llava, asked, write_items, extract, intervention
+):
+    h5, parquet = extract(write_items(11), intervention=intervention)
+    examples, pictures, questions = asked(11)
+    plan = Plan((Cut("image", "question", (1, 2)),)) if intervention else None
+    captured = capture(tiny_llava, encode(tiny_llava, examples, pictures), plan=plan)
+    with store.reading_activations(h5) as data:
+        assert data.item_id.tolist() == [f"q{index}" for index in range(11)]
+        assert data.fold.tolist() == [index % 5 for index in range(11)]
+        for layer in range(4):
+            for index, block in enumerate(store.BLOCKS):
+                np.testing.assert_allclose(data.state(layer, block), captured.states[layer, index], atol=2e-5)
+        np.testing.assert_allclose(data.target(), captured.final, atol=2e-5)
+        assert {name: data.attrs[name] for name in ("model", "task", "condition", "seed", "layers", "width")} == {
+            "model": "tiny",
+            "task": "mixed",
+            "condition": "intact",
+            "seed": 3,
+            "layers": 3,
+            "width": 32,
+        }
+        assert json.loads(data.attrs["intervention"]) == intervention
+        assert data.attrs["revision"].startswith("sha256:")
+    frame = store.read_table(parquet)
+    assert list(frame) == [
+        *("item_id", "image_id", "answer", "predicted", "probability", "answer_probability", "correct"),
+        *(f"lens_{layer:02d}" for layer in range(4)),
+    ]
+    probabilities = captured.logits.softmax(-1)
+    np.testing.assert_allclose(frame["probability"], probabilities.amax(1), atol=1e-5)
+    np.testing.assert_allclose(frame["lens_03"], frame["probability"], atol=1e-5)
+    vocabulary = tiny_llava.tokenizer.get_vocab()
+    gold = [float(probabilities[row, vocabulary[question.answer]]) for row, question in enumerate(questions)]
+    np.testing.assert_allclose(frame["answer_probability"], gold, atol=1e-6)
+    assert frame["predicted"].tolist() == [
+        tiny_llava.tokenizer.decode([index]) for index in probabilities.argmax(1).tolist()
+    ]
+    assert (frame["correct"] == (frame["predicted"] == frame["answer"])).all()
+
+
+def test_batch_size_and_blocks_do_not_matter(write_items, extract, monkeypatch, saved_model):
+    items = write_items(11)
+    first = store.read_table(extract(items, "first")[1])
+    monkeypatch.setattr(stage, "_BLOCK", 4)
+    model = {"family": "llava", "path": str(saved_model), "batch_size": 3, "layers": 3}
+    h5, parquet = extract(items, "second", model=model)
+    second = store.read_table(parquet)
+    assert (first["item_id"] == second["item_id"]).all()
+    np.testing.assert_allclose(first["probability"], second["probability"], atol=1e-5)
+    with store.reading_activations(h5) as data, store.reading_activations(h5.with_name("first.h5")) as other:
+        np.testing.assert_allclose(data.state(2, "text"), other.state(2, "text"), atol=2e-5)
+
+
+def test_a_rerun_gives_the_same_bytes(write_items, extract):
+    items = write_items(5)
+    first, second = extract(items), None
+    contents = [path.read_bytes() for path in first]
+    second = extract(items)
+    assert [path.read_bytes() for path in second] == contents
+
+
+def test_half_storage_is_the_rounded_state(write_items, extract):
+    items = write_items(5)
+    with (
+        store.reading_activations(extract(items, "half", storage="float16")[0]) as half,
+        store.reading_activations(extract(items, "full")[0]) as full,
+    ):
+        assert half.file["layer-01/text"].dtype == np.float16
+        np.testing.assert_array_equal(half.state(1, "text"), full.state(1, "text").astype(np.float16))
+
+
+@pytest.mark.parametrize(("kind", "width"), [("logits", None), ("answer-embedding", 32)])
+def test_other_targets(write_items, extract, kind, width):
+    items = write_items(6)
+    h5, _ = extract(items, target_kind=kind)
+    answers = sorted(set(pd.read_parquet(items)["answer"]))
+    with store.reading_activations(h5) as data:
+        assert data.target().shape == (6, width or len(answers))
+        assert data.attrs["target"] == kind
+        if kind == "logits":
+            assert json.loads(data.file["target"].attrs["candidates"]) == answers
+
+
+def test_items_without_boxes_or_options_run_and_are_counted(write_items, extract, caplog):
+    items = write_items(6, boxes=[None] * 6, options=[None] * 6)
+    h5, _ = extract(items, intervention=CUT | {"source": "object", "layers": "all"})
+    assert "6 of 6 items have nothing to cut" in caplog.text
+    with store.reading_activations(h5) as data:
+        assert data.attrs["uncut_items"] == 6
+
+
+def test_words_and_answers_the_model_cannot_tell_are_counted(write_items, extract, caplog):
+    questions = ["is the zebra red or blue ?"] * 2 + ["is the circle red or blue ?"] * 2
+    items = write_items(4, question=questions, answer=["red", "blue", "mauve", "red"], options=[["red", "Red"]] * 4)
+    extract(items)
+    assert "2 of 4 items ask with words that the tokenizer does not know" in caplog.text
+    assert "1 of 4 items have an answer without a first token of its own" in caplog.text
+    assert "4 of 4 items offer options that begin with the same token" in caplog.text
+
+
+def break_image(items, how):
+    path = items.parent / "images" / "2.png"
+    if how == "missing":
+        path.unlink()
+    elif how == "text":
+        path.write_text("no picture")
+    elif how == "cut short":
+        Image.effect_noise((300, 300), 50).save(path)
+        path.write_bytes(path.read_bytes()[:3000])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        Image.new("1", (9000, 9000)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", "image .*2.png does not exist; fetch the dataset's images"),
+        ("text", "image .*2.png cannot be read .*; it is damaged, fetch it again or remove its items"),
+        ("cut short", "image .*2.png cannot be read"),
+        ("empty", "image .*2.png cannot be read"),
+        ("bomb", "image .*2.png has 9000 x 9000 pixels, more than the 64,000,000 allowed; scale it down"),
+    ],
+)
+def test_bad_pictures_are_named_and_nothing_is_written(tmp_path, write_items, extract, how, message):
+    items = write_items(5)
+    break_image(items, how)
+    with pytest.raises(DataError, match=f"tiny, mixed, intact: item q2: {message}"):
+        extract(items)
+    assert results(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/hostname", "images/../../secret.png"])
+def test_pictures_outside_the_dataset_are_refused(tmp_path, write_items, extract, path):
+    items = write_items(5)
+    shutil.copy(items.parent / "images" / "0.png", tmp_path / "secret.png")
+    table = pd.read_parquet(items)
+    table.loc[1, "image_path"] = path
+    table.to_parquet(items)
+    with pytest.raises(DataError, match=f"item q1: image path '{path}' leaves the dataset's folder"):
+        extract(items)
+
+
+def test_absolute_paths_inside_the_root_are_welcome(tmp_path, write_items, extract):
+    items = write_items(3)
+    table = pd.read_parquet(items)
+    table["image_path"] = [str(items.parent / path) for path in table["image_path"]]
+    moved = tmp_path / "dataset" / "elsewhere" / "items.parquet"
+    store.write_table(moved, table)
+    h5, _ = extract(moved, image_root=str(items.parent))
+    assert h5.exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"item_id": ["a", "a", "b"]}, "item_id 'a' occurs more than once"),
+        ({"question": ["is it red ?", None, "x"]}, "row 1 has no text in 'question'"),
+        ({"answer": ["red", "blue", " "]}, "row 2 has no text in 'answer'"),
+        ({"boxes": [[], [[1.0, 2.0]], []]}, "item q1: boxes must be a list of"),
+        ({"fold": [0.5, 1.0, 2.0]}, "column 'fold' holds float64"),
+        ({"question": ["is the <image> red ?"] * 3}, "item q0: the question .* holds '<image>'"),
+    ],
+)
+def test_bad_items_are_named(write_items, extract, columns, message):
+    with pytest.raises(DataError, match=message):
+        extract(write_items(3, **columns))
+
+
+def test_missing_columns_are_named(write_items, extract):
+    items = write_items(3)
+    pd.read_parquet(items).drop(columns=["fold", "boxes"]).to_parquet(items)
+    with pytest.raises(DataError, match="lacks the columns boxes, fold"):
+        extract(items)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"family": "bert"}, "unknown model family 'bert', expected one of: llava, llava-next"),
+        ({"family": "llava-next"}, "is of type 'llava', but family 'llava-next' means 'llava_next'"),
+        ({"layers": 32}, "has 3 decoder blocks, the configuration says 32"),
+        ({"path": "llava-hf/llava-1.5-7b-hf"}, "'revision' must be a full commit hash .* found None"),
+        ({"path": "llava-hf/llava-1.5-7b-hf", "revision": "main"}, "full commit hash .* found 'main'"),
+        ({"path": "no/such/folder"}, "neither an existing folder nor a hub id"),
+        ({"revision": "a" * 40}, "is a local folder, which has no revision"),
+        ({"dtype": "int8"}, "unknown dtype 'int8', expected auto, float32, float16, bfloat16"),
+        ({"device": "tpu-7"}, "unknown device 'tpu-7'"),
+        ({"prompt": "{question} <image>"}, "a prompt must hold '<image>' once and, after it"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, found 0"),
+        ({"colour": "red"}, "found family, path, batch_size, dtype, colour"),
+    ],
+)
+def test_impossible_models_are_refused(write_items, extract, saved_model, model, message):
+    settings = {"family": "llava", "path": str(saved_model), "batch_size": 4, "dtype": "float32"} | model
+    with pytest.raises(ConfigError, match=message):
+        extract(write_items(3), model=settings)
+
+
+def test_a_checkpoint_without_all_its_weights_is_refused(write_items, extract, saved_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "broken"
+    shutil.copytree(saved_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights.pop(next(name for name in weights if "layers.1.mlp.up_proj" in name))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model = {"family": "llava", "path": str(folder)}
+    with pytest.raises(DataError, match="1 weights are missing or of another shape"):
+        extract(write_items(3), model=model)
+    (folder / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        extract(tmp_path / "dataset" / "items.parquet", model=model)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        extract(tmp_path / "dataset" / "items.parquet", model=model)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"intervention": {"kind": "noise"}}, "unknown intervention kind 'noise', expected 'cut'"),
+        ({"intervention": {"kind": "cut", "source": "image"}}, "has source, target and layers, found kind, source"),
+        ({"intervention": CUT | {"layers": [0, 3]}}, "layers must be 'all' or \\[first, last\\] within 0 and 2"),
+        ({"intervention": CUT | {"layers": "some"}}, "layers must be 'all'"),
+        ({"intervention": CUT | {"source": "question", "target": "image"}}, "cannot cut question -> image"),
+        ({"intervention": CUT | {"source": "picture"}}, "unknown span 'picture'"),
+        ({"target_kind": "answer"}, "unknown target 'answer', expected one of: state"),
+        ({"storage": "float8"}, "unknown storage 'float8', expected one of: float16, float32"),
+    ],
+)
+def test_impossible_settings_are_refused(tmp_path, write_items, extract, changed, message):
+    with pytest.raises(ConfigError, match=message):
+        extract(write_items(3), **changed)
+    assert results(tmp_path) == []
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """``spoiled(change)``: the captured states of one row of every batch go through ``change``."""
+
+    def apply(change):
+        real = stage.capture
+
+        def wrapped(loaded, batch, *, plan):
+            captured = real(loaded, batch, plan=plan)
+            change(captured.states)
+            return captured
+
+        monkeypatch.setattr(stage, "capture", wrapped)
+
+    return apply
+
+
+def test_states_that_are_not_finite_are_named_by_item_and_layer(tmp_path, write_items, extract, spoiled):
+    spoiled(lambda states: states[2, 1, 0].fill_(float("nan")))
+    with pytest.raises(DataError, match=r"item q\d: layer 2 holds NaN or infinity in float32; set the model's dtype"):
+        extract(write_items(3))
+    assert results(tmp_path) == []
+
+
+def test_states_too_large_for_half_storage_are_named(tmp_path, write_items, extract, spoiled):
+    spoiled(lambda states: states[1, 0, 0].fill_(1e5))
+    items = write_items(3)
+    with pytest.raises(DataError, match=r"layer 1 reaches 1e\+05, more than float16 can hold; set storage to float32"):
+        extract(items, storage="float16")
+    extract(items, storage="float32")
+
+
+def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract, monkeypatch, caplog):
+    items = write_items(11)
+    expected = store.read_table(extract(items)[1])
+    real, sizes = stage.capture, []
+
+    def cramped(loaded, batch, *, plan):
+        sizes.append(len(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(loaded, batch, plan=plan)
+
+    monkeypatch.setattr(stage, "capture", cramped)
+    found = store.read_table(extract(items, "cramped")[1])
+    assert sizes == [4, 2] + [1] * 11
+    assert "going on with batches of 1" in caplog.text
+    np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-5)
+
+
+def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monkeypatch):
+    def full(loaded, batch, *, plan):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(stage, "capture", full)
+    with pytest.raises(ConfigError, match=r"no room for a single item \(CUDA out of memory. Tried to allocate 2 GiB\)"):
+        extract(write_items(3))
+    assert results(tmp_path) == []
+
+
+def test_a_failed_self_check_stops_the_stage(tmp_path, write_items, extract, monkeypatch):
+    monkeypatch.setattr("pidflow.knockout._State.allowed", lambda state, layer, queries, keys, base: base)
+    with pytest.raises(NumericsError, match="tiny, mixed, intact: knockout self-check: a cut edge kept weight"):
+        extract(write_items(3))
+    assert results(tmp_path) == []
+
+
+def test_earlier_results_survive_a_failure(write_items, extract, monkeypatch):
+    items = write_items(3)
+    paths = extract(items)
+    before = [path.read_bytes() for path in paths]
+
+    def fails(self, path, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fails)
+    with pytest.raises(DataError, match=r"could not be written .*No space left on device"):
+        extract(items)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_the_progress_bar_is_for_terminals(write_items, extract, capfd):
+    items = write_items(3)
+    extract(items)
+    assert "item/s" not in capfd.readouterr().err
+    extract(items, progress=True)
+    assert "3/3" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "I;16", "1", "CMYK"])
+def test_pictures_of_every_mode_are_read(write_items, extract, mode):
+    items = write_items(2)
+    suffix = "tiff" if mode == "CMYK" else "png"
+    Image.new(mode, (60, 40)).save(items.parent / "images" / f"odd.{suffix}")
+    table = pd.read_parquet(items)
+    table.loc[0, "image_path"] = f"images/odd.{suffix}"
+    table.to_parquet(items)
+    extract(items)
