@@ -157,7 +157,8 @@ def break_image(items, how):
     elif how == "empty":
         path.write_bytes(b"")
     else:
-        Image.new("1", (9000, 9000)).save(path)
+        side = {"large": 9000, "larger": 12_000, "bomb": 16_000}[how]
+        Image.new("1", (side, side)).save(path)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,9 @@ def break_image(items, how):
         ("text", "image .*2.png cannot be read .*; it is damaged, fetch it again or remove its items"),
         ("cut short", "image .*2.png cannot be read"),
         ("empty", "image .*2.png cannot be read"),
-        ("bomb", "image .*2.png has 9000 x 9000 pixels, more than the 64,000,000 allowed; scale it down"),
+        ("large", "image .*2.png has 9000 x 9000 pixels, more than the 64,000,000 allowed; scale it down"),
+        ("larger", "image .*2.png is too large to open safely"),
+        ("bomb", "image .*2.png is too large to open safely"),
     ],
 )
 def test_bad_pictures_are_named_and_nothing_is_written(tmp_path, write_items, extract, how, message):

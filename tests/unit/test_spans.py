@@ -9,11 +9,21 @@ import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil, PreTrainedTokenizerFast
+from transformers import (
+    CLIPImageProcessorPil,
+    LlavaConfig,
+    LlavaImageProcessorPil,
+    LlavaNextConfig,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
 
 from pidflow.errors import ConfigError, DataError
-from pidflow.models.geometry import BASE, NEWLINE, TILE
+from pidflow.models.geometry import BASE, NEWLINE, TILE, llava_layout, llava_next_layout
 from pidflow.models.inputs import Example, encode
+from pidflow.models.standin import build_processor
 from pidflow.spans import PromptText, find_spans
 
 
@@ -138,6 +148,20 @@ def test_tiles_come_as_base_rows_and_newlines(tiny_llava_next, size, rows, colum
         rows * columns,
         rows,
     ]
+
+
+def test_layouts_at_the_real_size_have_the_processors_number_of_tokens():
+    tokenizer = build_processor().tokenizer
+    settings = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    side = {"height": 336, "width": 336}
+    images = LlavaNextImageProcessorPil(size={"shortest_edge": 336}, crop_size=side)
+    processor = LlavaNextProcessor(images, tokenizer, **settings)
+    config = LlavaNextConfig(image_grid_pinpoints=images.image_grid_pinpoints)
+    sizes = np.random.default_rng(0).integers(20, 3000, size=(300, 2)).tolist()
+    expected = processor._get_num_multimodal_tokens(sizes)["num_image_tokens"]
+    assert [len(llava_next_layout(processor, config, tuple(size))) for size in sizes] == expected
+    fixed = LlavaProcessor(CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size=side), tokenizer, **settings)
+    assert {len(llava_layout(fixed, LlavaConfig(), tuple(size))) for size in sizes} == {576}
 
 
 def test_a_box_in_a_corner_is_found_at_both_resolutions(tiny_llava_next):

@@ -1,7 +1,6 @@
 """Pictures from a dataset's folder, opened with distrust: a bad file is named, never skipped."""
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,17 +47,14 @@ def read_image(file: Path) -> Image.Image:
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            image = Image.open(file)
-        with image:
+        with Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"image {file} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed; "
                     "scale it down or remove its items"
                 )
             yield image
-    except Image.DecompressionBombError as err:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
         raise DataError(f"image {file} is too large to open safely ({err}); scale it down or remove its items") from err
     except (OSError, SyntaxError, ValueError) as err:
         raise DataError(

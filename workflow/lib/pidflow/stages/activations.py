@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,15 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
+def _one_ahead(batches: Iterator[tuple[np.ndarray, Batch]]) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The same batches; the next one is read and encoded by a thread while the model works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        upcoming = worker.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = worker.submit(next, batches, None)
+            yield batch
+
+
 class _Extraction:
     """One model over one table of items."""
 
@@ -283,13 +293,18 @@ class _Extraction:
         self._warn()
         return self._frame()
 
-    def _passes(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Row numbers, stored states and stored targets of one batch after the other."""
+    def _batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Row numbers and encoded batch, the shortest prompts first."""
         lengths = [self._length(row) for row in rows]
         rows = rows[np.argsort(lengths, kind="stable")]
         while len(rows):
             chunk, rows = rows[: self.batch_size], rows[self.batch_size :]
-            batch = encode(self.loaded, [self.examples[row] for row in chunk], [self._read_image(row) for row in chunk])
+            examples, pictures = [self.examples[row] for row in chunk], [self._read_image(row) for row in chunk]
+            yield chunk, encode(self.loaded, examples, pictures)
+
+    def _passes(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Row numbers, stored states and stored targets of one batch after the other."""
+        for chunk, batch in _one_ahead(self._batches(rows)):
             self.unknown += int(batch.unknown.sum())
             if self.plan is not None:
                 self.uncut += int((~cut_rows(self.plan, batch.spans)).sum())
@@ -307,7 +322,8 @@ class _Extraction:
                 yield part_rows, *self._keep(part_rows, *result)
                 done += len(part)
 
-    def _length(self, row: int) -> tuple[int, int] | int:
+    def _length(self, row: int) -> int:
+        """Characters of the question, and image tokens, of which the tiled families have more or fewer."""
         with self._naming(row):
             return len(self.loaded.layout(image_size(self.files[row]))) * 1000 + len(self.examples[row].question)
 
