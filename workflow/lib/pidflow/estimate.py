@@ -19,10 +19,11 @@ from hashlib import sha256
 import numpy as np
 
 from pidflow.bias import consistent_union, grouped_folds, jackknife_se, mi_bias
-from pidflow.errors import ConfigError
-from pidflow.gaussian import gaussian_mi, whiten_system
+from pidflow.crossfit import CrossFit
+from pidflow.errors import ConfigError, NumericsError
+from pidflow.gaussian import GaussianSystem, gaussian_mi, whiten_system
 from pidflow.pid_estimate import QUANTITIES, MIEstimate, PIDEstimate
-from pidflow.pid_gaussian import DEFINITIONS, INFORMATIONS, PIDAtoms, decompose
+from pidflow.pid_gaussian import DEFINITIONS, INFORMATIONS, decompose, independent_union
 from pidflow.samples import (
     columns,
     covariance,
@@ -137,14 +138,21 @@ def estimate_pid_from_latents(
     rows = np.concatenate([sources, zy], axis=1)
     null = permuted_covariances(sources, zy, permutations, groups=groups, seed=seed)
     without, sizes = deleted_covariances(rows, blocks)
-    system = whiten_system(np.concatenate([covariance(rows)[None], null, without]), dims)
+    everything = covariance(rows)
+    whiten_system(everything, dims)
+    try:
+        system = whiten_system(np.concatenate([everything[None], null, without]), dims)
+    except NumericsError as err:
+        raise NumericsError(f"standard errors fail when some of the rows are left out: {err}") from err
+    crossfit = None if tuple(definitions) == ("mmi",) else CrossFit.of(rows, blocks, dims, seed=seed)
     return {
         name: _estimate(
-            decompose(system, definition=name),
+            system,
             definition=name,
             dims=dims,
             sizes=np.concatenate([[n], sizes]),
             permutations=permutations,
+            crossfit=crossfit,
             fingerprint=sha256(np.ascontiguousarray(blocks, dtype="<i8").tobytes()).hexdigest()[:16],
         )
         for name in definitions
@@ -221,16 +229,18 @@ def _through_route(
 
 
 def _estimate(
-    plug_in: PIDAtoms,
+    system: GaussianSystem,
     *,
     definition: str,
     dims: tuple[int, int, int],
     sizes: np.ndarray,
     permutations: int,
+    crossfit: CrossFit | None,
     fingerprint: str,
 ) -> PIDEstimate:
     """Corrected estimate from the batch ``[all rows, permutations..., deleted blocks...]``."""
     d1, d2, m = dims
+    plug_in = decompose(system, definition=definition)
     kept = np.r_[0, 1 + permutations : len(plug_in.mi_12)]
     null = slice(1, 1 + permutations)
     exact = {
@@ -238,12 +248,19 @@ def _estimate(
         for name, source in zip(INFORMATIONS, (d1, d2, d1 + d2), strict=True)
     }
     mi = {name: getattr(plug_in, name)[kept] - exact[name] for name in INFORMATIONS}
-    # The measured bias belongs to all rows; fewer rows have more of it, in proportion to the exact bias of I12.
-    union_bias = plug_in.union[null].mean() * exact["mi_12"] / exact["mi_12"][0]
-    corrected = plug_in.union[kept] - union_bias
     if definition == "mmi":
-        # A function of the informations alone, which are corrected already.
+        correction = "exact"
         corrected = np.maximum(mi["mi_1"], mi["mi_2"])
+    elif crossfit is None:
+        correction = "permutation"
+        # The measured bias belongs to all rows; fewer rows have more of it, in proportion to the exact bias of I12.
+        corrected = plug_in.union[kept] - plug_in.union[null].mean() * exact["mi_12"] / exact["mi_12"][0]
+    elif definition == "broja":
+        correction = "cross-fit"
+        corrected = 0.5 * (mi["mi_1"] + crossfit.unique_2 + mi["mi_2"] + crossfit.unique_1)
+    else:
+        correction = "cross-fit"
+        corrected = np.minimum(independent_union(system)[kept] - crossfit.independent_bias, mi["mi_12"])
     union, clipped = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])
     values = {
         "redundancy": mi["mi_1"] + mi["mi_2"] - union,
@@ -262,6 +279,8 @@ def _estimate(
         union_corrected=float(corrected[0]),
         union=float(union[0]),
         clipped=bool(clipped[0]),
+        union_correction=correction,
+        union_null=float(plug_in.union[null].mean()),
         union_bias=float(plug_in.union[0] - corrected[0]),
         mi_bias={name: float(bias[0]) for name, bias in exact.items()},
         raw={name: float(getattr(plug_in, name)[0]) for name in QUANTITIES},
@@ -274,7 +293,8 @@ def _estimate(
         warnings=plug_in.info.notes
         + _bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
         + _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
-        + _range_warning(mi, bool(clipped[0]), float(corrected[0]), float(union[0])),
+        + _correction_warning(correction)
+        + _range_warning(mi, corrected, union),
     )
 
 
@@ -298,14 +318,23 @@ def _dependence_warning(null_mi: np.ndarray, exact: float) -> tuple[str, ...]:
     )
 
 
-def _range_warning(mi: dict[str, np.ndarray], clipped: bool, corrected: float, union: float) -> tuple[str, ...]:
-    if not clipped:
+def _correction_warning(correction: str) -> tuple[str, ...]:
+    if correction != "permutation":
+        return ()
+    return (
+        "rows are too few to be divided, so the union information was corrected by permutations: too little where the "
+        "sources tie, too much where one dominates",
+    )
+
+
+def _range_warning(mi: dict[str, np.ndarray], corrected: np.ndarray, union: np.ndarray) -> tuple[str, ...]:
+    """Noise at a boundary clips by about its own standard error; more than twice that deserves a word."""
+    moved = union - corrected
+    if abs(moved[0]) <= 2 * jackknife_se(moved[1:]):
         return ()
     one, two, both = (float(mi[name][0]) for name in INFORMATIONS)
-    excess = max(one, two) - min(one + two, both)
-    if excess > 0:
-        return (
-            f"the corrected informations contradict each other by {excess:.2g} bit (I1 {one:.4g}, I2 {two:.4g}, "
-            f"I12 {both:.4g}): atoms of this size, some of them negative, are noise",
-        )
-    return (f"union information {corrected:.4g} bit was clipped to {union:.4g}, the nearest consistent value",)
+    lower, upper = max(one, two), min(one + two, both)
+    allowed = f"between {lower:.4g} and {upper:.4g}"
+    if lower > upper:
+        allowed = f"above {lower:.4g} and below {upper:.4g} (the informations contradict each other: they are noise)"
+    return (f"union information {corrected[0]:.4g} bit was clipped to {union[0]:.4g}: it must lie {allowed}",)

@@ -36,6 +36,11 @@ class PIDEstimate:
         Whether `union` differs from `union_corrected`.
     union_bias : float
         What was subtracted from the plug-in union.
+    union_null : float
+        Mean plug-in union of the permuted data, the bias where sources and target are independent.
+    union_correction : str
+        Where `union_bias` comes from: ``"cross-fit"`` (:mod:`pidflow.crossfit`), ``"permutation"`` (`union_null`, when
+        there are too few rows to cross-fit), or ``"exact"`` (``"mmi"``, a function of the informations).
     mi_bias : dict of str to float
         Exact bias subtracted from each information.
     raw : dict of str to float
@@ -67,6 +72,8 @@ class PIDEstimate:
     union: float
     clipped: bool
     union_bias: float
+    union_null: float
+    union_correction: str
     mi_bias: dict[str, float]
     raw: dict[str, float]
     gap_bits: float

@@ -165,7 +165,7 @@ def decompose(system: GaussianSystem, *, definition: str = "broja", tol_bits: fl
         union = np.maximum(system.mi_1, system.mi_2)
     elif definition == "dep":
         method = "closed form: constraint lattice"
-        union = np.minimum(_independent_given_target(system), system.mi_12)
+        union = np.minimum(independent_union(system), system.mi_12)
     else:
         raise ConfigError(f"definition must be one of {', '.join(DEFINITIONS)}, found {definition!r}")
 
@@ -236,8 +236,17 @@ def _duality_gap(system: GaussianSystem, ratio: np.ndarray, basis: np.ndarray, r
     return np.maximum(0.5 * (dual - primal), 0.0)
 
 
-def _independent_given_target(system: GaussianSystem) -> np.ndarray:
-    """``I_ci(X1, X2; Y)`` in bits if X1 and X2 were independent given Y: the precisions of the two sources add up."""
+def independent_union(system: GaussianSystem) -> np.ndarray:
+    """``I(X1, X2; Y)`` in bits if X1 and X2 were independent given Y: the precisions of the two sources add up.
+
+    Parameters
+    ----------
+    system : GaussianSystem
+
+    Returns
+    -------
+    ndarray, shape (...)
+    """
     precision = (
         system.inverse_1.swapaxes(-1, -2) @ system.inverse_1
         + system.inverse_2.swapaxes(-1, -2) @ system.inverse_2

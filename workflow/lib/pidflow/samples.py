@@ -1,5 +1,7 @@
 """Rows of samples: checked, scored, and turned into the covariances that bias and errors are estimated from."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import ndtri
 
@@ -7,6 +9,53 @@ from pidflow.bias import grouped_folds, permuted_rows
 from pidflow.errors import DataError, NumericsError
 
 MIN_BLOCKS = 5
+
+
+@dataclass(frozen=True)
+class RowBlocks:
+    """Sufficient statistics of blocks of rows, from which those of any union of blocks follow.
+
+    Attributes
+    ----------
+    rows : ndarray, shape (G,)
+        Number of rows of each block.
+    sums : ndarray, shape (G, D)
+    outer : ndarray, shape (G, D, D)
+        Sums of rows and of their outer products.
+    """
+
+    rows: np.ndarray
+    sums: np.ndarray
+    outer: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, blocks: np.ndarray) -> "RowBlocks":
+        """Statistics of `rows` ``(n, D)`` in blocks labelled ``0 .. G - 1``; rows are centred for accuracy."""
+        centred = rows - rows.mean(axis=0)
+        parts = [centred[blocks == block] for block in range(blocks.max() + 1)]
+        return cls(
+            rows=np.array([len(part) for part in parts]),
+            sums=np.stack([part.sum(axis=0) for part in parts]),
+            outer=np.stack([part.T @ part for part in parts]),
+        )
+
+    def scatter(self, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scatter matrices about their own mean, and row counts, of unions of blocks.
+
+        Parameters
+        ----------
+        member : ndarray of bool, shape (..., G)
+
+        Returns
+        -------
+        scatter : ndarray, shape (..., D, D)
+        rows : ndarray, shape (...)
+        """
+        member = member.astype(np.float64)
+        rows = member @ self.rows
+        sums = member @ self.sums
+        outer = np.tensordot(member, self.outer, axes=1)
+        return outer - sums[..., :, None] * sums[..., None, :] / rows[..., None, None], rows
 
 
 def columns(**blocks: np.ndarray) -> list[np.ndarray]:
@@ -137,18 +186,12 @@ def deleted_covariances(rows: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarra
         When what is left is too small for ``D`` columns.
     """
     n, total = rows.shape
-    sizes = n - np.bincount(blocks)
-    if sizes.min() <= total + 1:
+    left = n - np.bincount(blocks).max()
+    if left <= total + 1:
         raise NumericsError(
-            f"{n} rows are too few for {total} columns: the jackknife leaves {sizes.min()} of them and more than "
+            f"{n} rows are too few for {total} columns: the jackknife leaves {left} of them and more than "
             f"{total + 1} are needed; reduce the blocks with PCA, or use more and smaller jackknife blocks"
         )
-    centred = rows - rows.mean(axis=0)
-    everything = centred.T @ centred
-    out = np.empty((len(sizes), total, total))
-    for block, size in enumerate(sizes):
-        gone = centred[blocks == block]
-        # The rows are centred, so those that stay sum to minus those that go.
-        shift = gone.sum(axis=0)
-        out[block] = (everything - gone.T @ gone - np.outer(shift, shift) / size) / (size - 1)
-    return out, sizes
+    statistics = RowBlocks.of(rows, blocks)
+    scatter, sizes = statistics.scatter(~np.eye(len(statistics.rows), dtype=bool))
+    return scatter / (sizes[:, None, None] - 1), sizes.astype(np.int64)

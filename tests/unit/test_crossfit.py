@@ -1,0 +1,116 @@
+"""Cross-fitted uniques: what they are made of, and that dividing the rows removes the bias it is meant to remove."""
+
+import numpy as np
+import pytest
+
+from pidflow.crossfit import CrossFit, RowBlocks, can_crossfit, crossfit_uniques, split_plan
+from pidflow.estimate import estimate_pid_from_latents
+from pidflow.pid_gaussian import gaussian_pid
+from pidflow.samples import jackknife_blocks
+
+
+def tied_rows(n, d, *, seed):
+    """Both sources see the target equally well: all they know is redundant, which plug-in estimates deny."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, d))
+    return y + rng.normal(size=(n, d)), y + rng.normal(size=(n, d)), y
+
+
+class TestPlan:
+    def test_parts_partition_the_blocks(self):
+        test, train, first, second = split_plan(20, repeats=3, seed=0)
+        assert test.shape == (12, 20)
+        assert (test ^ train).all()
+        assert ((first ^ second) == train).all()
+        assert not (first & second).any()
+        for repeat in range(3):
+            assert (test[4 * repeat : 4 * repeat + 4].sum(axis=0) == 1).all()
+        assert set(test.sum(axis=1)) == {5}
+        assert set(first.sum(axis=1)) == {8}
+
+    @pytest.mark.parametrize(
+        ("n", "blocks", "dims", "possible"),
+        [
+            (900, 20, (50, 50, 50), True),
+            (700, 20, (50, 50, 50), False),
+            (900, 7, (2, 2, 2), False),
+            (900, 8, (2, 2, 2), True),
+            (900, 20, (2, 110, 20), False),
+        ],
+    )
+    def test_what_can_be_divided(self, n, blocks, dims, possible):
+        assert can_crossfit(n, blocks, dims) is possible
+
+
+def test_scatter_of_unions_of_blocks():
+    rows = np.random.default_rng(0).normal(size=(60, 3)) + 100
+    blocks = np.arange(60) % 5
+    member = np.array([[True, False, True, False, False], [True] * 5])
+    scatter, count = RowBlocks.of(rows, blocks).scatter(member)
+    for found, size, chosen in zip(scatter, count, member, strict=True):
+        part = rows[chosen[blocks]]
+        assert size == len(part)
+        np.testing.assert_allclose(found, np.cov(part.T) * (size - 1), rtol=1e-10)
+
+
+def test_large_samples_give_the_plug_in_uniques():
+    """With 200,000 rows neither dividing them nor correcting matters any more."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(200_000, 3))
+    x1 = y[:, :2] + rng.normal(size=(200_000, 2))
+    x2 = 2 * y[:, 1:] @ rng.normal(size=(2, 3)) + rng.normal(size=(200_000, 3))
+    rows = np.concatenate([x1, x2, y], axis=1)
+    atoms = gaussian_pid(np.cov(rows.T), (2, 3, 3))
+    statistics = RowBlocks.of(rows, jackknife_blocks(len(rows), 20, groups=None, seed=0))
+    found = crossfit_uniques(statistics, (2, 3, 3), plan=split_plan(20, repeats=2, seed=0))
+    assert found == pytest.approx((float(atoms.unique_1), float(atoms.unique_2)), abs=2e-3)
+    assert min(found) > 0.2
+
+
+def test_leaving_out_a_block_is_not_having_it():
+    rows = np.concatenate(tied_rows(400, 2, seed=0), axis=1)
+    blocks = jackknife_blocks(400, 20, groups=None, seed=0)
+    plan = split_plan(20, repeats=2, seed=0)
+    without = crossfit_uniques(RowBlocks.of(rows, blocks), (2, 2, 2), plan=plan, without=7)
+    kept = np.delete(np.arange(20), 7)
+    statistics = RowBlocks.of(rows, blocks)
+    fewer = RowBlocks(statistics.rows[kept], statistics.sums[kept], statistics.outer[kept])
+    assert without == pytest.approx(crossfit_uniques(fewer, (2, 2, 2), plan=plan[..., kept]), abs=1e-12)
+
+
+def test_ties_are_unbiased():
+    """d = 5, n = 400, 40 data sets: the plug-in finds a quarter bit of unique information, there is none."""
+    found, plug_in = [], []
+    for seed in range(40):
+        x1, x2, y = tied_rows(400, 5, seed=seed)
+        rows = np.concatenate([x1, x2, y], axis=1)
+        blocks = jackknife_blocks(400, 20, groups=None, seed=seed)
+        statistics = RowBlocks.of(rows, blocks)
+        found.append(crossfit_uniques(statistics, (5, 5, 5), plan=split_plan(20, repeats=4, seed=seed)))
+        plug_in.append(float(gaussian_pid(np.cov(rows.T), (5, 5, 5)).unique_1))
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    assert np.mean(plug_in) > 0.15
+    np.testing.assert_array_less(np.abs(np.mean(found, axis=0)), 3 * error + 0.02)
+    assert error.max() < 0.03
+
+
+def test_rows_that_cannot_be_divided():
+    x1, x2, y = tied_rows(200, 2, seed=0)
+    rows = np.concatenate([x1, x2, y], axis=1)
+    assert CrossFit.of(rows, np.arange(200) % 6, (2, 2, 2), seed=0) is None
+    # A column that differs in two rows does not vary within the parts that hold neither.
+    rare = x1.copy()
+    rare[:, 0] = np.isin(np.arange(200), [17, 18])
+    rows = np.concatenate([rare, x2, y], axis=1)
+    assert CrossFit.of(rows, np.arange(200) % 20, (2, 2, 2), seed=0) is None
+    assert estimate_pid_from_latents(rare, x2, y)["broja"].union_correction == "permutation"
+
+
+def test_ill_conditioned_columns_do_not_matter():
+    x1, x2, y = tied_rows(400, 3, seed=0)
+    change = np.array([[1, 0, 0], [1, 1e-3, 0], [1, 1, 1e-2]])
+    blocks = jackknife_blocks(400, 20, groups=None, seed=0)
+    plain = CrossFit.of(np.concatenate([x1, x2, y], axis=1), blocks, (3, 3, 3), seed=0)
+    mixed = CrossFit.of(np.concatenate([x1 @ change, x2, 1e6 * y @ change], axis=1), blocks, (3, 3, 3), seed=0)
+    for name in ("unique_1", "unique_2", "independent_bias"):
+        np.testing.assert_allclose(getattr(mixed, name), getattr(plain, name), atol=1e-8)
