@@ -1,10 +1,9 @@
-"""The prefix cache gives what full passes give: both families, padding, tiles, long answers, every edge, kind and window."""
+"""The prefix cache gives what full passes give: families, padding, tiles, long answers, every edge, kind and window."""
 
 import pytest
 import torch
 
 from pidflow.edges import DEFAULT_EDGES, Edge
-from pidflow.errors import ConfigError
 from pidflow.knockout import Cut, Plan
 from pidflow.models.inputs import encode
 from pidflow.prefix import full_pass, read_prefix, recompute
