@@ -33,6 +33,16 @@ def test_states_are_the_means_of_the_librarys_hidden_states(loaded, asked):
         torch.testing.assert_close(found.logits, expected.logits[:, -1], atol=1e-6, rtol=1e-6)
 
 
+def test_a_lone_prompt_is_fed_as_the_library_would_feed_it(loaded, asked):
+    examples, pictures, _ = asked(1)
+    text = loaded.prompt.replace("{question}", examples[0].question)
+    fed = loaded.processor(images=pictures, text=[text], return_tensors="pt")
+    with torch.inference_mode():
+        expected = loaded.model(**fed).logits[:, -1]
+    found = capture(loaded, encode(loaded, examples, pictures)).logits
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("plan", [None, Plan((Cut("image", "question", (0, 1)),))], ids=["intact", "cut"])
 def test_left_padding_changes_nothing(loaded, asked, plan):
     examples, pictures, _ = asked(6)
