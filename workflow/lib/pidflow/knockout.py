@@ -6,7 +6,7 @@ edges taken out of an explicit mask, so blocked weights are exactly 0 and the so
 without a cut get the very mask they always get. Nothing of the model's forward is replaced.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from pidflow.spans import Spans
 
 ATTENTION = "pidflow_knockout"
 _SDPA = "sdpa"
+Kernel = Callable[..., tuple[torch.Tensor, None]]
 _NOTHING_LEFT = "the plan leaves a position with nothing to attend to, not even itself; cut fewer sources from it"
 
 
@@ -124,8 +125,34 @@ class _State:
         return self.mask
 
 
-# A context variable, not a global: another thread, or another model in this one, never sees the plan.
+# Context variables, not globals: another thread, or another model in this one, never sees the plan.
 _ACTIVE: ContextVar[_State | None] = ContextVar(ATTENTION, default=None)
+_KERNEL: ContextVar[tuple[Any, Kernel, tuple[int, ...] | None] | None] = ContextVar("kernel", default=None)
+
+
+def kernel_of(module: nn.Module) -> Kernel | None:
+    """What the block of this attention module attends with instead of SDPA, if anything."""
+    config, kernel, layers = _KERNEL.get() or (None, None, None)
+    return kernel if config is module.config and (layers is None or module.layer_idx in layers) else None
+
+
+@contextmanager
+def attending_with(text_model: nn.Module, kernel: Kernel, *, layers: tuple[int, ...] | None) -> Iterator[None]:
+    """Run some blocks of a language model (None: all) with another kernel than SDPA, of the same signature."""
+    _use_registered(text_model)
+    token = _KERNEL.set((text_model.config, kernel, layers))
+    try:
+        yield
+    finally:
+        _KERNEL.reset(token)
+
+
+def _use_registered(text_model: nn.Module) -> None:
+    used = text_model.config._attn_implementation
+    if used not in (_SDPA, ATTENTION):
+        raise ConfigError(f"knockout needs a model with attn_implementation 'sdpa', found '{used}'")
+    if used != ATTENTION:
+        text_model.set_attn_implementation(ATTENTION)
 
 
 def _attention(
@@ -139,12 +166,13 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """SDPA with the cuts in force; without any, SDPA as it is. A ``front`` (see pidflow.prefix) attends by itself."""
+    kernel = kernel_of(module)
     if front is not None:
-        return front.attend(query, key, value, scaling=kwargs["scaling"]), None
-    sdpa = AttentionInterface()[_SDPA]
+        return front.attend(module, query, key, value, kernel=kernel, **kwargs), None
+    kernel = kernel or AttentionInterface()[_SDPA]
     state = _ACTIVE.get()
     if state is None or module.config is not state.config:
-        return sdpa(module, query, key, value, attention_mask, **kwargs)
+        return kernel(module, query, key, value, attention_mask, **kwargs)
     if query.shape[0] != state.valid.shape[0] or key.shape[2] > state.valid.shape[1]:
         raise ConfigError(
             f"the plan was made for spans of shape {tuple(state.valid.shape)}, but the model was fed a batch of "
@@ -152,8 +180,8 @@ def _attention(
         )
     mask = state.allowed(module.layer_idx, query.shape[2], key.shape[2], attention_mask)
     if state.probe is not None:
-        state.probe.observe(state, module, query, key, mask, **kwargs)
-    return sdpa(module, query, key, value, mask, **kwargs)
+        state.probe.observe(kernel, state, module, query, key, mask, **kwargs)
+    return kernel(module, query, key, value, mask, **kwargs)
 
 
 AttentionInterface.register(ATTENTION, _attention)
@@ -190,14 +218,10 @@ def _in_force(
     loaded: LoadedModel, plan: Plan | Sequence[Plan], spans: Spans, *, probe: "_Probe | None"
 ) -> Iterator[None]:
     text = loaded.text_model
-    used = text.config._attn_implementation
-    if used not in (_SDPA, ATTENTION):
-        raise ConfigError(f"knockout needs a model with attn_implementation 'sdpa', found '{used}'")
+    _use_registered(text)
     edges = _compile(plan, spans, loaded.depth)
     edges = [edge.to(loaded.device) for edge in edges]
     state = _State(text.config, edges, spans.valid.to(loaded.device), probe=probe)
-    if used != ATTENTION:
-        text.set_attn_implementation(ATTENTION)
     token = _ACTIVE.set(state)
     try:
         yield
@@ -296,7 +320,14 @@ class _Probe:
     layers: set[int] = field(default_factory=set)
 
     def observe(
-        self, state: _State, module: nn.Module, query: torch.Tensor, key: torch.Tensor, mask: Any, **kwargs: Any
+        self,
+        kernel: Kernel,
+        state: _State,
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        mask: Any,
+        **kwargs: Any,
     ) -> None:
         """Update the largest weight on a cut edge and the largest deviation of a row's sum from 1."""
         batch, heads, keys, width = key.shape
@@ -307,9 +338,7 @@ class _Probe:
             value = torch.zeros(keys, width, dtype=query.dtype, device=query.device)
             stop = min(start + width, keys)
             value[torch.arange(start, stop), torch.arange(stop - start)] = 1
-            output, _ = AttentionInterface()[_SDPA](
-                module, query, key, value.expand(batch, heads, keys, width).contiguous(), mask, **kwargs
-            )
+            output, _ = kernel(module, query, key, value.expand(batch, heads, keys, width).contiguous(), mask, **kwargs)
             weights = output.transpose(1, 2)[..., : stop - start].float()
             total = total + weights.sum(-1)
             if blocked is not None:

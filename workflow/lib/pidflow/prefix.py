@@ -22,7 +22,16 @@ from transformers import DynamicCache
 
 from pidflow.edges import RANDOM, blocked_pairs, row_seed
 from pidflow.errors import ConfigError
-from pidflow.knockout import Cut, Plan, check_causality, check_keeps_a_source, knockout, seeded
+from pidflow.knockout import (
+    Cut,
+    Kernel,
+    Plan,
+    check_causality,
+    check_keeps_a_source,
+    kernel_of,
+    knockout,
+    seeded,
+)
 from pidflow.models.inputs import Batch
 from pidflow.models.registry import LoadedModel
 from pidflow.spans import Spans
@@ -237,6 +246,8 @@ class _Front:
         # Variants that share a call also pay for each other's keys: keep that below a tenth of what a position costs.
         most = (0.6 * loaded.width + 0.1 * start) // self.size
         self.together = int(max(1, min(most, tokens_at_once // (self.size * self.rows), len(plans))))
+        if any(kernel_of(layer.self_attn) for layer in loaded.layers):
+            self.together = 1  # another kernel than SDPA may care how keys lie to each other
         width = self.together * self.size
         _, heads, _, head_width = prefix.keys[0].shape
         scratch = prefix.keys[0].new_empty(2, self.rows, heads, start + width, head_width)
@@ -270,18 +281,29 @@ class _Front:
             last = self.loaded.final_norm(states[chunk.start : chunk.stop, :, -speaking:])
             yield chunk, self.loaded.unembedding(last).float()
 
-    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scaling: float) -> torch.Tensor:
+    def attend(
+        self,
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        kernel: Kernel | None,
+        scaling: float,
+        **kwargs: Any,
+    ) -> torch.Tensor:
         """Attention ``(variants * B, S, heads, head width)`` of each variant to the shared positions and its own."""
         groups = query.shape[1] // key.shape[1]
         end = self.start + query.shape[0] // self.rows * self.size
         for scratch, own in ((self.keys, key), (self.values, value)):
             scratch[:, :, self.start : end].unflatten(2, (-1, self.size)).copy_(self._by_question(own))
+        keys, values = self.keys[:, :, :end], self.values[:, :, :end]
+        if kernel is not None:
+            return kernel(module, query, keys, values, self.mask, scaling=scaling, **kwargs)[0]
         folded = self._by_question(query)  # (B, heads, variants, S, head width)
         folded = folded.unflatten(1, (-1, groups)).flatten(2, 4)
         mask = self.mask.repeat(1, 1, groups, 1) if groups > 1 else self.mask
-        output = scaled_dot_product_attention(
-            folded, self.keys[:, :, :end], self.values[:, :, :end], attn_mask=mask, scale=scaling
-        )
+        output = scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=scaling)
         output = output.unflatten(2, (groups, -1, self.size)).flatten(1, 2)
         return output.permute(2, 0, 3, 1, 4).flatten(0, 1)
 
