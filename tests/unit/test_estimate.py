@@ -125,6 +125,17 @@ class TestEstimate:
         plain = estimate_pid(x1, x2, y, route="linear", groups=groups)["broja"]
         assert estimate_pid(x1, x2, y, route="linear", groups=names)["broja"] == plain
 
+    def test_without_cross_fitting_replicates_carry_the_bias_of_fewer_rows(self):
+        """Five blocks: each replicate has a fifth fewer rows, hence more bias, and is corrected for that."""
+        rng = np.random.default_rng(0)
+        y = rng.normal(size=(150, 8))
+        x1 = 2 * y * (np.arange(8) < 4) + rng.normal(size=y.shape)
+        x2 = 2 * y * (np.arange(8) >= 4) + y + rng.normal(size=y.shape)
+        result = estimate_pid(x1, x2, y, route="linear", jackknife=5)["broja"]
+        assert result.union_correction == "permutation"
+        assert not result.clipped
+        assert np.mean(result.replicates["synergy"]) == pytest.approx(result.synergy, abs=0.05)
+
     def test_a_column_that_varies_in_one_row_is_refused(self):
         x1, x2, y = rows()
         x1[:, 0] = np.arange(400) == 3
@@ -166,6 +177,16 @@ class TestWarnings:
         assert (result.union_correction, result.clipped) == ("permutation", True)
         assert any("rows are too few to be divided" in w for w in result.warnings)
         assert any("was clipped to" in w for w in result.warnings)
+
+    def test_clipped_noise_is_not_worth_a_warning(self):
+        """One source knows nothing: half of the estimates fall outside by chance."""
+        results = []
+        for seed in range(12):
+            _, x2, y = rows(200, seed=seed)
+            x1 = np.random.default_rng(100 + seed).normal(size=(200, 2))
+            results.append(estimate_pid(x1, x2, y, route="linear", definitions=("broja",))["broja"])
+        assert sum(r.clipped for r in results) > 3
+        assert sum(any("was clipped" in w for w in r.warnings) for r in results) <= 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import pidflow.pid_gaussian
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.gaussian import whiten_system
-from pidflow.pid_gaussian import ATOMS, DEFINITIONS, INFORMATIONS, decompose, gaussian_pid
+from pidflow.pid_gaussian import ATOMS, DEFINITIONS, INFORMATIONS, _duality_gap, decompose, gaussian_pid
 
 DIMS = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 2, 4), (2, 5, 3), (4, 4, 1), (6, 6, 6)]
 EVERYTHING = (*ATOMS, *INFORMATIONS, "union")
@@ -226,6 +226,20 @@ class TestCertificate:
         assert 1e-6 < gap < 1e-3
         assert not decompose(spoilt).info.converged
         assert decompose(spoilt, tol_bits=1e-3).info.converged
+
+    @pytest.mark.parametrize("size", [1e-8, 1e-4, 1e-2])
+    def test_it_bounds_the_error_of_any_claim(self, size):
+        """Spectra and bases that are wrong, together or apart: the claimed union is never further off than the gap."""
+        system = whiten_system(random_cov((4, 4, 4), batch=(200,)), (4, 4, 4))
+        ratio = system.inverse_1 @ system.factor_2
+        basis, root, _ = np.linalg.svd(ratio)
+        rng = np.random.default_rng(0)
+        wrong_basis = basis + size * rng.normal(size=basis.shape) * rng.integers(0, 2, size=(200, 1, 1))
+        wrong_root = root * np.exp(size * rng.normal(size=root.shape) * rng.integers(0, 2, size=(200, 1)))
+        error = np.abs(np.log(np.minimum(wrong_root, 1)).sum(axis=-1) - np.log(np.minimum(root, 1)).sum(axis=-1))
+        gap = _duality_gap(system, ratio, wrong_basis, wrong_root)
+        assert (error <= gap + 1e-12).all()
+        assert np.median(gap[error > size / 10]) < 100 * size
 
     def test_a_loose_certificate_is_an_error(self):
         system = whiten_system(random_cov((3, 3, 3)), (3, 3, 3))

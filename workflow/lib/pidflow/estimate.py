@@ -257,7 +257,7 @@ def _estimate(
         corrected = plug_in.union[kept] - plug_in.union[null].mean() * exact["mi_12"] / exact["mi_12"][0]
     elif definition == "broja":
         correction = "cross-fit"
-        corrected = 0.5 * (mi["mi_1"] + crossfit.unique_2 + mi["mi_2"] + crossfit.unique_1)
+        corrected = 0.5 * (mi["mi_1"] + mi["mi_2"] + crossfit.unique_1 + crossfit.unique_2)
     else:
         correction = "cross-fit"
         corrected = np.minimum(independent_union(system)[kept] - crossfit.independent_bias, mi["mi_12"])

@@ -206,34 +206,31 @@ def _broja_uniques(system: GaussianSystem) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _duality_gap(system: GaussianSystem, ratio: np.ndarray, basis: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Bound in nats on ``U* `` minus its optimum, by weak duality, for any orthonormal-ish `basis` and any `root`.
+    """Bound in nats on the error of the union information that `root` claims, by weak duality.
 
-    In coordinates in which ``C1 = I`` and ``C2 = B = A A^T`` the problem is ``max log det W, W <= I, W <= B``. For
-    positive semi-definite multipliers ``L1 + L2 > 0`` its value is at most ``tr L1 + tr(L2 B) - log det(L1 + L2) - m``.
-    We take ``W = t P diag(min(1, root^2)) P^T``, shrunk by ``t`` until it provably satisfies both constraints, and
-    ``L1, L2 = P diag(1 or 0) P^T, P diag(0 or 1/root^2) P^T``. Nothing assumes that P and root are right.
+    In coordinates in which ``C1 = I`` and ``C2 = B = A A^T`` the problem is ``max log det W, W <= I, W <= B``, and the
+    claim is ``sum log min(1, root^2)``. From above: for any positive semi-definite L1, L2 the maximum is at most
+    ``tr L1 + tr(L2 B) - log det(L1 + L2) - m``, here with ``L1, L2 = P diag(1 or 0) P^T, P diag(0 or 1/root^2) P^T``.
+    From below: any feasible W will do, here ``t P diag(min(1, root^2)) P^T``, shrunk by t until it provably satisfies
+    both constraints. Nothing assumes that `basis` P is orthonormal or that `root` belongs to it.
     """
     m = root.shape[-1]
-    small = root < 1.0
     cap = np.minimum(root, 1.0)
     transposed = basis.swapaxes(-1, -2)
-    _, log_det_basis = np.linalg.slogdet(basis)
+    log_det_basis = np.linalg.slogdet(basis)[1]
 
-    spread = np.einsum("...ik,...ik->...k", basis, basis)
     through = ratio.swapaxes(-1, -2) @ basis
-    traces = np.where(small, np.einsum("...ik,...ik->...k", through, through) / root**2, spread).sum(axis=-1)
-    dual = traces + 2.0 * np.log(cap).sum(axis=-1) - 2.0 * log_det_basis - m
+    trace_1 = np.square(basis).sum(axis=-2)
+    trace_2 = np.square(through).sum(axis=-2) / root**2
+    above = np.where(root < 1.0, trace_2, trace_1).sum(axis=-1) - m - 2.0 * log_det_basis
 
     # W <= I holds for t * ||P||^2 <= 1, W <= B for t * ||A^-1 P cap||^2 <= 1; norms bounded through the Gram matrices.
-    gram = transposed @ basis
-    excess_1 = np.linalg.norm(gram - np.eye(m), axis=(-2, -1))
+    excess_1 = np.linalg.norm(transposed @ basis - np.eye(m), axis=(-2, -1))
     pulled = (system.inverse_2 @ system.factor_1) @ (basis * cap[..., None, :])
-    expected = np.minimum(1.0, 1.0 / root) ** 2
-    excess_2 = np.linalg.norm(pulled.swapaxes(-1, -2) @ pulled - expected[..., None] * np.eye(m), axis=(-2, -1))
-    shrink = -np.log1p(np.maximum(excess_1, excess_2))
-    primal = m * shrink + 2.0 * np.log(cap).sum(axis=-1) + 2.0 * log_det_basis
-    # Rounding can put the bound a few eps below zero.
-    return np.maximum(0.5 * (dual - primal), 0.0)
+    expected = np.square(np.minimum(1.0, 1.0 / root))[..., None] * np.eye(m)
+    excess_2 = np.linalg.norm(pulled.swapaxes(-1, -2) @ pulled - expected, axis=(-2, -1))
+    below = m * np.log1p(np.maximum(excess_1, excess_2)) - 2.0 * log_det_basis
+    return 0.5 * np.maximum(np.maximum(above, below), 0.0)
 
 
 def independent_union(system: GaussianSystem) -> np.ndarray:
