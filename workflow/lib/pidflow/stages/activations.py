@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,21 @@ from tqdm import tqdm
 
 from pidflow import store
 from pidflow.capture import BLOCKS, Captured, capture
+from pidflow.edges import KINDS
 from pidflow.errors import ConfigError, DataError, PidflowError
-from pidflow.knockout import Cut, Plan, cut_rows, self_check
+from pidflow.knockout import Cut, Plan, cut_rows, seeded, self_check
 from pidflow.models.images import image_file, image_size, read_image
 from pidflow.models.inputs import Batch, Example, encode
 from pidflow.models.registry import LoadedModel, load
+from pidflow.pde import continuous_attention, dynamics_of
 from pidflow.readout import TARGETS, AnswerTokens, Readout, answer_tokens, read_out, target
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("item_id", "image_id", "image_path", "question", "answer", "options", "boxes", "fold")
-MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt")
+MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt", "attention")
 BATCH_SIZE = 16
+PDE = "pde"
 
 _BLOCK = 256  # items whose states are held in memory at once, and among which batches are sorted by length
 _SELF_CHECK_ROWS = 2
@@ -59,18 +62,21 @@ def run(
     model
         The model's entry in the configuration: ``family`` and ``path``, optionally ``layers`` (checked), ``revision``,
         ``dtype``, ``device``,
-        ``batch_size`` (does not affect results; halved by itself when a GPU runs out of memory) and ``prompt``.
+        ``batch_size`` (does not affect results; halved by itself when a GPU runs out of memory), ``prompt`` and
+        ``attention`` (of a model trained in continuous time: the keys of :class:`pidflow.pde.Dynamics`).
     model_id, task, condition
         Names for the results' attributes and for messages.
     intervention
         None for the intact model, or ``{"kind": "cut", "source": "image", "target": "question", "layers": "all"}`` with
-        ``layers`` either ``"all"`` or ``[first, last]``, both included, blocks counted from 0.
+        ``layers`` either ``"all"`` or ``[first, last]``, both included, blocks counted from 0. Kinds: ``"cut"``,
+        ``"keep"``, ``"random"`` (see :class:`pidflow.knockout.Cut`); ``"pde"`` with the keys of
+        :class:`pidflow.pde.Dynamics` instead of a source and a target.
     target_kind
         What Y is: ``"state"``, ``"logits"`` or ``"answer-embedding"`` (see :func:`pidflow.readout.target`).
     storage
         ``"float16"`` or ``"float32"``.
     seed
-        Recorded with the results. Nothing here is random.
+        Recorded with the results; random edges are drawn from it and each item's id, nothing else is random.
     image_root
         Folder that relative image paths start from and absolute ones must lie in; default: the items table's folder.
     threads
@@ -86,14 +92,14 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        table = _read_items(Path(items))
-        files = _image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
-        loaded, batch_size = _load(model)
+        table = read_items(Path(items))
+        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
+        loaded, batch_size = load_model(model)
         extraction = _Extraction(
             loaded=loaded,
             table=table,
             files=files,
-            plan=plan_of(intervention, depth=loaded.depth),
+            plan=plan_of(intervention, depth=loaded.depth, seed=seed),
             target_kind=_one_of("target", target_kind, TARGETS),
             storage=_one_of("storage", storage, ("float16", "float32")),
             batch_size=batch_size,
@@ -101,7 +107,7 @@ def run(
         attrs = {
             "model": model_id,
             "family": loaded.family.name,
-            "path": str(model["path"]),
+            "source": Path(model["path"]).name if model.get("revision") is None else model["path"],
             "revision": loaded.revision,
             "prompt": loaded.prompt,
             "dtype": str(loaded.dtype).removeprefix("torch."),
@@ -116,6 +122,7 @@ def run(
             "seed": seed,
         }
         with (
+            attending(loaded, model, intervention),
             store.replacing(answers) as unfinished,
             store.writing_h5(activations, kind="activations", attrs=attrs) as h5,
         ):
@@ -126,25 +133,41 @@ def run(
     log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition, len(frame), frame["correct"].mean())
 
 
-def plan_of(intervention: Mapping[str, Any] | None, *, depth: int) -> Plan | None:
-    """The plan that a configuration entry describes; None for the intact model."""
-    if intervention is None:
+def plan_of(intervention: Mapping[str, Any] | None, *, depth: int, seed: int = 0) -> Plan | None:
+    """The plan that a configuration entry describes; None for the intact model and for continuous-time attention.
+
+    ``seed`` is that of random edges.
+    """
+    if intervention is None or intervention.get("kind") == PDE:
         return None
-    if intervention.get("kind") != "cut":
-        raise ConfigError(f"unknown intervention kind {intervention.get('kind')!r}, expected 'cut'")
+    kind = intervention.get("kind")
+    if kind not in KINDS:
+        raise ConfigError(f"unknown intervention kind {kind!r}, expected {', '.join(map(repr, KINDS))} or '{PDE}'")
     expected = {"kind", "source", "target", "layers"}
     if set(intervention) - expected or not {"source", "target"} <= set(intervention):
         raise ConfigError(
-            f"an intervention of kind 'cut' has source, target and layers, found {', '.join(intervention)}"
+            f"an intervention of kind '{kind}' has source, target and layers, found {', '.join(intervention)}"
         )
-    source, target = intervention["source"], intervention["target"]
     match intervention.get("layers", "all"):
         case "all":
-            return Plan((Cut(source, target),))
+            layers = None
         case [int(first), int(last)] if 0 <= first <= last < depth:
-            return Plan((Cut(source, target, tuple(range(first, last + 1))),))
+            layers = tuple(range(first, last + 1))
         case other:
             raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {other!r}")
+    return Plan((Cut(intervention["source"], intervention["target"], layers, kind=kind, seed=seed),))
+
+
+def attending(
+    loaded: LoadedModel, model: Mapping[str, Any], intervention: Mapping[str, Any] | None = None
+) -> AbstractContextManager[None]:
+    """How the model attends: as an intervention of kind ``pde`` says, else as its entry does, else as ever."""
+    settings = model.get("attention")
+    if intervention is not None and intervention.get("kind") == PDE:
+        settings = {key: value for key, value in intervention.items() if key != "kind"}
+    if settings is None:
+        return nullcontext()
+    return continuous_attention(loaded.text_model, dynamics_of(settings, depth=loaded.depth))
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
@@ -153,7 +176,8 @@ def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     return value
 
 
-def _load(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
+def load_model(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
+    """The model of a configuration entry, and its batch size."""
     unknown = set(model) - set(MODEL_KEYS)
     if unknown or not {"family", "path"} <= set(model):
         raise ConfigError(
@@ -163,6 +187,7 @@ def _load(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
     batch_size = settings.pop("batch_size", BATCH_SIZE)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
+    settings.pop("attention", None)  # see attending
     depth = settings.pop("layers", None)
     loaded = load(settings.pop("family"), settings.pop("path"), **settings)
     if depth is not None and depth != loaded.depth:
@@ -173,7 +198,8 @@ def _load(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
     return loaded, batch_size
 
 
-def _read_items(path: Path) -> pd.DataFrame:
+def read_items(path: Path) -> pd.DataFrame:
+    """The items table, checked."""
     table = store.read_table(path, columns=COLUMNS)
     if not len(table):
         raise DataError(f"{path}: holds no items")
@@ -189,7 +215,7 @@ def _read_items(path: Path) -> pd.DataFrame:
     return table
 
 
-def _image_files(table: pd.DataFrame, root: Path) -> list[Path]:
+def image_files(table: pd.DataFrame, root: Path) -> list[Path]:
     """All pictures' files, checked before any time is spent on the model."""
     files = []
     for item, path in zip(table["item_id"], table["image_path"], strict=True):
@@ -200,7 +226,8 @@ def _image_files(table: pd.DataFrame, root: Path) -> list[Path]:
     return files
 
 
-def _examples(table: pd.DataFrame) -> list[Example]:
+def examples_of(table: pd.DataFrame) -> list[Example]:
+    """The questions of an items table."""
     examples = []
     for item, question, options, boxes in table[["item_id", "question", "options", "boxes"]].itertuples(index=False):
         try:
@@ -219,7 +246,7 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
-def _one_ahead(batches: Iterator[tuple[np.ndarray, Batch]]) -> Iterator[tuple[np.ndarray, Batch]]:
+def one_ahead(batches: Iterator[tuple[np.ndarray, Batch]]) -> Iterator[tuple[np.ndarray, Batch]]:
     """The same batches; the next one is read and encoded by a thread while the model works on this one."""
     with ThreadPoolExecutor(max_workers=1) as worker:
         upcoming = worker.submit(next, batches, None)
@@ -245,7 +272,7 @@ class _Extraction:
         self.loaded, self.table, self.files, self.plan = loaded, table, files, plan
         self.target_kind, self.storage, self.batch_size = target_kind, storage, batch_size
         self.gold = list(table["answer"])
-        self.examples = _examples(table)
+        self.examples = examples_of(table)
         self.tokens = answer_tokens(loaded, [*self.gold, *(o for each in self.examples for o in each.options)])
         self.candidates = self._candidates() if target_kind == "logits" else []
         self.checked = False
@@ -304,7 +331,7 @@ class _Extraction:
 
     def _passes(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Row numbers, stored states and stored targets of one batch after the other."""
-        for chunk, batch in _one_ahead(self._batches(rows)):
+        for chunk, batch in one_ahead(self._batches(rows)):
             self.unknown += int(batch.unknown.sum())
             if self.plan is not None:
                 self.uncut += int((~cut_rows(self.plan, batch.spans)).sum())
@@ -313,12 +340,12 @@ class _Extraction:
             done = 0
             while done < len(chunk):
                 part = batch.take(slice(done, done + self.batch_size))
-                result = self._forward(part)
+                part_rows = chunk[done : done + len(part)]
+                result = self._forward(part, part_rows)
                 if result is None:  # out of GPU memory
                     self.batch_size = max(1, len(part) // 2)
                     log.warning("the GPU ran out of memory; going on with batches of %d", self.batch_size)
                     continue
-                part_rows = chunk[done : done + len(part)]
                 yield part_rows, *self._keep(part_rows, *result)
                 done += len(part)
 
@@ -343,10 +370,11 @@ class _Extraction:
         log.info("self-check passed: attention rows sum to 1 within %.1e", found.row_error)
         self.checked = True
 
-    def _forward(self, batch: Batch) -> tuple[Captured, torch.Tensor] | None:
+    def _forward(self, batch: Batch, rows: np.ndarray) -> tuple[Captured, torch.Tensor] | None:
         """One pass, or None if a GPU has no room for the batch."""
+        plans = self.plan and [seeded(self.plan, item) for item in self.table["item_id"].iloc[rows]]
         try:
-            captured = capture(self.loaded, batch.to(self.loaded), plan=self.plan)
+            captured = capture(self.loaded, batch.to(self.loaded), plan=plans)
             return captured, target(self.loaded, captured, kind=self.target_kind, candidates=self.candidates)
         except torch.OutOfMemoryError as err:
             if len(batch) == 1:
