@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 from pidflow import scenes
 from pidflow.models.standin import PROMPT, build_model, build_processor, vocabulary
@@ -10,11 +11,11 @@ from pidflow.readers import easy_vqa
 from pidflow.standin_training import (
     CAPTION_QUESTION,
     Packer,
+    PlainImage,
     Schedule,
     next_token_loss,
     packed_logits,
     place_words,
-    plain_picture,
     run_phase,
     scene_picture,
 )
@@ -94,14 +95,23 @@ def test_patch_words_describe_what_is_drawn_there():
     assert place_words(0, 5) == ("top", "right")
 
 
-def test_a_plain_picture_shows_its_shape_where_it_is():
-    from PIL import Image, ImageDraw
-
-    image = Image.new("RGB", (48, 48), (240, 240, 250))
-    ImageDraw.Draw(image).rectangle((16, 24, 31, 39), fill=(255, 0, 0))
-    picture = plain_picture(image, shape="rectangle", color="red", questions=[])
-    shown = {index for index, words in enumerate(picture.patch_words) if "rectangle" in words}
-    assert shown == {20, 21, 26, 27}
+def test_a_plain_image_moves_whole_and_its_patches_know_where_it_is():
+    image = Image.new("RGB", (64, 64), (240, 240, 250))
+    ImageDraw.Draw(image).rectangle((20, 30, 39, 49), fill=(255, 0, 0))
+    plain = PlainImage.of(image, shape="rectangle", color="red", questions=[])
+    assert plain.box == (20, 30, 40, 50)
+    places = set()
+    for seed in range(20):
+        picture = plain.moved(np.random.default_rng(seed))
+        pixels = np.asarray(picture.image.resize((48, 48)))
+        red = (pixels[..., 1] < 120).reshape(6, 8, 6, 8).mean(axis=(1, 3)).reshape(-1)
+        shown = np.array(["rectangle" in words for words in picture.patch_words])
+        assert shown[red > 0.2].all()
+        edge = (pixels[..., 1] < 225).reshape(6, 8, 6, 8).any(axis=(1, 3)).reshape(-1)
+        assert not shown[~edge].any()
+        assert (np.asarray(picture.image)[..., 1] == 0).sum() == 400
+        places.add(tuple(np.flatnonzero(shown)))
+    assert len(places) > 5
 
 
 def test_a_phase_learns_what_it_is_shown(packer, pictures):

@@ -14,7 +14,16 @@ def snakemake():
     """Run Snakemake in a folder: ``snakemake(*arguments, cwd=..., root=...)``."""
 
     def run(*arguments, cwd, root=ROOT, check=True):
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--cores", "2", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(root / "Snakefile"),
+            "--cores",
+            "2",
+            *arguments,
+        ]
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
         if check and done.returncode:
             pytest.fail(f"snakemake {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}", pytrace=False)

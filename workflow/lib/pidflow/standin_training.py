@@ -1,8 +1,8 @@
 """How the stand-in is trained: warm-ups of the parts, caption alignment, visual instruction tuning.
 
 The order follows LLaVA (arXiv 2304.08485): a vision tower and a language model that each know their own world are
-joined by a projector, first with captions while only the projector moves, then with questions while everything moves.
-Three choices make a small model learn on two cores:
+joined by a projector, first with captions while only the projector moves, then with questions while the
+projector and the language model move. Three choices make a small model learn on two cores:
 
 * one image carries many questions in one row. Each question is a block that attends to the image and to itself only,
   with its position ids restarted after the image, so a block is computed exactly as in a prompt of its own: nothing
@@ -85,20 +85,49 @@ def scene_picture(rng: np.random.Generator, *, language_prior: float, questions:
     return Picture(scenes.render(scene), tuple(words), scenes.caption(scene), tuple(asked))
 
 
-def plain_picture(image: Image.Image, *, shape: str, color: str, questions: list[tuple[str, str, str]]) -> Picture:
-    """One shape on a plain background (easy-VQA): a patch shows the shape where a tenth of its pixels differ."""
-    side = scenes.IMAGE_SIZE
-    pixels = np.asarray(image.convert("RGB").resize((side, side)), dtype=np.int16)
-    colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-    differs = (np.abs(pixels - colours[counts.argmax()]).sum(axis=2) > 60).astype(float)
-    covered = differs.reshape(_PATCHES, PATCH_SIZE, _PATCHES, PATCH_SIZE).mean(axis=(1, 3))
-    shown = covered >= min(0.1, float(covered.max()))
-    words = tuple(
-        ((shape, color) if shown[row, column] else ("nothing",)) + place_words(row, column)
-        for row in range(_PATCHES)
-        for column in range(_PATCHES)
-    )
-    return Picture(image, words, f"a {color} {shape}", tuple(questions))
+@dataclass(frozen=True)
+class PlainImage:
+    """One shape on a plain background (easy-VQA), with the questions asked about it; none of them is about places."""
+
+    pixels: np.ndarray
+    shape: str
+    color: str
+    questions: tuple[tuple[str, str, str], ...]
+    background: np.ndarray
+    box: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, image: Image.Image, *, shape: str, color: str, questions: list[tuple[str, str, str]]) -> "PlainImage":
+        """Find the background (the commonest colour) and the box ``(left, top, right, bottom)`` of what is on it."""
+        pixels = np.asarray(image.convert("RGB"))
+        colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+        background = colours[counts.argmax()]
+        rows, columns = np.nonzero((pixels != background).any(axis=2))
+        box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+        return cls(pixels, shape, color, tuple(questions), background, box)
+
+    def moved(self, rng: np.random.Generator) -> Picture:
+        """The same shape at a place drawn at random, mirrored by a coin; with the words of its patches.
+
+        A patch shows the shape where a tenth of its pixels do, or, if it is smaller, where it shows most.
+        """
+        left, top, right, bottom = self.box
+        height, width = self.pixels.shape[:2]
+        x, y = int(rng.integers(width - (right - left) + 1)), int(rng.integers(height - (bottom - top) + 1))
+        cut = self.pixels[top:bottom, left:right]
+        canvas = np.broadcast_to(self.background, self.pixels.shape).copy()
+        canvas[y : y + bottom - top, x : x + right - left] = cut[:, ::-1] if rng.random() < 0.5 else cut
+        image = Image.fromarray(canvas)
+        small = np.asarray(image.resize((scenes.IMAGE_SIZE,) * 2), dtype=np.int16)
+        differs = (np.abs(small - self.background).sum(axis=2) > 60).astype(float)
+        covered = differs.reshape(_PATCHES, PATCH_SIZE, _PATCHES, PATCH_SIZE).mean(axis=(1, 3))
+        shown = covered >= min(0.1, float(covered.max()))
+        words = tuple(
+            ((self.shape, self.color) if shown[row, column] else ("nothing",)) + place_words(row, column)
+            for row in range(_PATCHES)
+            for column in range(_PATCHES)
+        )
+        return Picture(image, words, f"a {self.color} {self.shape}", self.questions)
 
 
 @dataclass(frozen=True)

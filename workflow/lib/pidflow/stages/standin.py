@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -21,11 +21,11 @@ from pidflow.standin_training import (
     Batch,
     Packer,
     Picture,
+    PlainImage,
     Schedule,
     answers_right,
     next_token_loss,
     packed_logits,
-    plain_picture,
     run_phase,
     scene_picture,
 )
@@ -34,19 +34,12 @@ log = logging.getLogger(__name__)
 
 PHASES = {
     "vision": Schedule(steps=1400, batch=64, learning_rate=2e-3),
-    "language": Schedule(steps=700, batch=24, learning_rate=2e-3),
+    "language": Schedule(steps=1000, batch=24, learning_rate=2e-3),
     "align": Schedule(steps=400, batch=32, learning_rate=2e-3),
-    "tune": Schedule(steps=6400, batch=16, learning_rate=1.5e-3),
+    "tune": Schedule(steps=4600, batch=16, learning_rate=1.5e-3),
 }
-# Questions of each type asked about one training scene: more of those that are learned last.
-QUESTIONS = {
-    "choose-attr": 2,
-    "choose-cat": 1,
-    "choose-rel": 4,
-    "compare-attr": 3,
-    "logical-obj": 1,
-    "query-attr": 2,
-}
+# Questions of each type asked about one training scene: more of the one that is learned last.
+QUESTIONS = dict.fromkeys(scenes.TASKS, 2) | {"choose-rel": 3}
 # Share of easy-VQA pictures: half while the vision tower is warmed up, its shapes are small and of another style.
 EASY_SHARE = {"vision": 0.5, "language": 0.2, "align": 0.5, "tune": 0.2}
 # Share of the phase done at each checkpoint; the end of the last phase is the model itself.
@@ -59,51 +52,43 @@ class PictureSource:
     def __init__(self, *, seed: int, language_prior: float) -> None:
         self.rng = np.random.default_rng(seed)
         self.language_prior = language_prior
-        self.easy = _easy_pictures("train")
+        self.easy = _easy_images("train")
 
     def draw(self, count: int, *, easy_share: float) -> list[Picture]:
         """``count`` pictures, a share ``easy_share`` of them easy-VQA."""
         return [self._easy() if self.rng.random() < easy_share else self._scene() for _ in range(count)]
 
     def _easy(self) -> Picture:
-        return self.easy[int(self.rng.integers(len(self.easy)))]
+        return self.easy[int(self.rng.integers(len(self.easy)))].moved(self.rng)
 
     def _scene(self) -> Picture:
         rng = np.random.default_rng(int(self.rng.integers(scenes.FIRST_EVALUATION_SEED)))
         return scene_picture(rng, language_prior=self.language_prior, questions=QUESTIONS)
 
 
-def _easy_pictures(split: str) -> list[Picture]:
+def _easy_images(split: str) -> list[PlainImage]:
+    """The images of a split whose shape and colour their questions tell."""
+    images = []
+    for index, entries in _easy_questions(split).items():
+        truth = {task: answer for task, _, answer in entries}
+        if easy_vqa.TASKS["shape"] in truth and easy_vqa.TASKS["colour"] in truth:
+            shape, color = truth[easy_vqa.TASKS["shape"]], truth[easy_vqa.TASKS["colour"]]
+            images.append(PlainImage.of(_load(split, index), shape=shape, color=color, questions=entries))
+    return images
+
+
+def _easy_questions(split: str) -> dict[int, list[tuple[str, str, str]]]:
     asked = defaultdict(list)
     for question in easy_vqa.questions(split):
         asked[question.image_index].append((question.task, question.text, question.answer))
-    truths: dict[int, dict[str, str]] = defaultdict(dict)
-    for index, entries in asked.items():
-        for task, _, answer in entries:
-            truths[index][task] = answer
-    pictures = []
-    for index, entries in asked.items():
-        truth = truths[index]
-        if easy_vqa.TASKS["shape"] in truth and easy_vqa.TASKS["colour"] in truth:
-            image = _load(split, index)
-            for view in (image, ImageOps.mirror(image)):  # no easy-VQA question is about sides
-                pictures.append(
-                    plain_picture(
-                        view,
-                        shape=truth[easy_vqa.TASKS["shape"]],
-                        color=truth[easy_vqa.TASKS["colour"]],
-                        questions=entries,
-                    )
-                )
-    return pictures
+    return asked
 
 
 def _easy_test_pictures() -> list[Picture]:
-    asked = defaultdict(list)
-    for question in easy_vqa.questions("test"):
-        asked[question.image_index].append((question.task, question.text, question.answer))
     unseen = (("nothing",),) * (scenes.IMAGE_SIZE // PATCH_SIZE) ** 2
-    return [Picture(_load("test", index), unseen, "", tuple(entries)) for index, entries in asked.items()]
+    return [
+        Picture(_load("test", index), unseen, "", tuple(entries)) for index, entries in _easy_questions("test").items()
+    ]
 
 
 def _load(split: str, index: int) -> Image.Image:
@@ -260,19 +245,18 @@ def run(
         vision_loss,
         each_step=reporter("vision"),
     )
-    for parameter in tower:
+    for parameter in tower:  # LLaVA keeps it frozen from here on; moved at this learning rate, it forgets what it knows
         parameter.requires_grad_(False)
     run_phase(language, phases["language"], captions_only("language"), soup_loss, each_step=reporter("language"))
     for parameter in language:
         parameter.requires_grad_(False)
     run_phase(projector, phases["align"], captions_only("align"), picture_loss, each_step=reporter("align"))
-    for parameter in (*tower, *language):
+    for parameter in language:
         parameter.requires_grad_(True)
     questions = _batches(
         source, packer, phases["tune"].batch, questions=True, caption_share=0.15, easy_share=EASY_SHARE["tune"]
     )
-    everything = [*tower, *projector, *language]
-    run_phase(everything, phases["tune"], questions, picture_loss, each_step=reporter("tune"))
+    run_phase([*projector, *language], phases["tune"], questions, picture_loss, each_step=reporter("tune"))
 
     save_half(model.eval(), processor, folder)
     recipe = {
