@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.flow_training import TrainedStack, train_stack
+from pidflow.flow_training import TrainedStack, held_out_split, train_stack
 from pidflow.flow_weights import Blocks, apply, common_frame, invert, stored_flows
 from pidflow.gaussianity import Gaussianity, gaussianity
 from pidflow.product_flow import FlowConfig, Layout
@@ -161,7 +161,8 @@ def gaussianize_layers(
     layers = _checked(x1, x2, y, folds=folds, groups=groups)
     labels, fold_of_row = np.unique(folds, return_inverse=True)
     splits = [
-        _split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed) for k in range(len(labels))
+        held_out_split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed)
+        for k in range(len(labels))
     ]
     knots = [_marginal_knots(layer, config) for layer in layers]
     inputs = [_through_marginals(layer, k) for layer, k in zip(layers, knots, strict=True)]
@@ -201,25 +202,6 @@ def _marginal_knots(columns: np.ndarray, config: FlowConfig) -> Knots:
 
 def _through_marginals(columns: np.ndarray, knots: Knots) -> Tensor:
     return transform(torch.from_numpy(columns), knots)[0]
-
-
-def _split(
-    outside: np.ndarray, groups: np.ndarray | None, *, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of the training rows and of the rows to stop on, both outside the fold; whole groups on one side."""
-    rows = np.flatnonzero(outside)
-    _, group = np.unique(rows if groups is None else np.asarray(groups)[rows], return_inverse=True)
-    size = np.bincount(group)
-    shuffled = np.random.default_rng(seed).permutation(len(size))
-    enough = 1 + np.searchsorted(np.cumsum(size[shuffled]), fraction * len(rows))
-    if enough >= len(size):
-        raise DataError(
-            f"{len(rows)} training rows fall into {len(size)} groups, too few to keep {fraction:.0%} of the rows aside "
-            "for early stopping; use fewer folds or finer groups"
-        )
-    aside = np.zeros_like(outside)
-    aside[rows[np.isin(group, shuffled[:enough])]] = True
-    return outside & ~aside, aside
 
 
 def _train(

@@ -12,13 +12,48 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow.errors import NumericsError
+from pidflow.errors import DataError, NumericsError
 from pidflow.product_flow import FlowConfig, Layout, Parameters, ProductFlows, initial_parameters
 
 _JITTER = 1e-6  # relative ridge on a covariance: lets an exact copy of a column read as a few nats, not infinity
+
+
+def held_out_split(
+    outside: np.ndarray, groups: np.ndarray | None, *, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the rows to train on and of the rows to stop on; whole groups on one side.
+
+    Parameters
+    ----------
+    outside
+        Rows outside the fold, boolean, ``(n,)``; the two masks divide them.
+    groups
+        Group of each row, ``(n,)``; every row its own when omitted.
+    fraction
+        Part of the rows to stop on, reached or exceeded by less than one group.
+
+    Raises
+    ------
+    DataError
+        When so few groups are left that one side would be empty.
+    """
+    rows = np.flatnonzero(outside)
+    _, group = np.unique(rows if groups is None else np.asarray(groups)[rows], return_inverse=True)
+    size = np.bincount(group)
+    shuffled = np.random.default_rng(seed).permutation(len(size))
+    enough = 1 + np.searchsorted(np.cumsum(size[shuffled]), fraction * len(rows))
+    if enough >= len(size):
+        raise DataError(
+            f"{len(rows)} training rows fall into {len(size)} groups, too few to keep {fraction:.0%} of the rows aside "
+            "for early stopping; use fewer folds or finer groups"
+        )
+    aside = np.zeros_like(outside)
+    aside[rows[np.isin(group, shuffled[:enough])]] = True
+    return outside & ~aside, aside
 
 
 def profile_loss(z: Tensor, log_det: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
@@ -107,6 +142,7 @@ def train_stack(
         Called as ``progress(step, flows_still_training)`` after each evaluation.
     """
     best = initial_parameters(layout, config, seed=seed, dtype=x.dtype)
+    origin = {name: value.clone() for name, value in best.items()}
     live = torch.arange(len(x), device=x.device)
     flows = ProductFlows(layout, config)
     current = {name: value.clone().requires_grad_() for name, value in best.items()}
@@ -142,6 +178,7 @@ def train_stack(
             cursor += batch_rows
             z, log_det = flows.forward(current, x[:, :, batch])
             loss = profile_loss(z, log_det, weight[:, batch], flows.layout.valid)
+            loss = loss + _penalty(current, {name: value[live] for name, value in origin.items()}, config)
             gradients = torch.autograd.grad(loss.sum(), list(current.values()))
             rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done / config.max_steps))
             done += 1
@@ -181,6 +218,16 @@ def train_stack(
         steps_run < config.max_steps,
         batch_rows,
     )
+
+
+def _penalty(parameters: Parameters, origin: Parameters, config: FlowConfig) -> Tensor:
+    """Cost of leaving the start, nats, ``(S,)``; twists are too few to need one."""
+    weight = {"mix": config.mix_penalty, "twist": 0.0}
+    costs = [
+        weight.get(name.split(".")[1], config.bend_penalty) * (value - origin[name]).square().flatten(1).sum(dim=1)
+        for name, value in parameters.items()
+    ]
+    return torch.stack(costs).sum(dim=0)
 
 
 def _adam(

@@ -1,14 +1,23 @@
 r"""Stacks of product flows ``z1 = f1(x1), z2 = f2(x2), zY = fY(y)``.
 
-One flow acts on the concatenated columns ``(x1, x2, y)`` and never mixes blocks: every linear map and every conditioner
-is masked to its own block. A stack carries ``S`` such flows (all layers and folds of one unit) as one leading tensor
-axis, so that a step is a handful of batched products however many flows there are. Blocks of different width share a
-stack by padding; padding columns carry zeros, are masked out of every map, and add nothing to loss or gradient.
+One flow acts on the concatenated columns ``(x1, x2, y)`` and never mixes blocks. It repeats one stage of three maps:
+
+- *mix*: an invertible matrix within each block;
+- *bend*: a monotone rational-quadratic spline on each column;
+- *twist*: in each block, rotate column pairs by an angle proportional to the squared norm of the block's row,
+  ``x -> R(|x|^2 / d - 1) x``. The norm is kept, so the inverse is the opposite rotation and the determinant is 1.
+
+Mixes and bends alone are a Gaussianization flow (Meng, Song, Song, Ermon 2020) and can reach any density, but undo a
+spiral only with many stages; twists do it with one parameter for each pair. Every part has few parameters on purpose:
+a few hundred rows are all there is, and conditioner networks (coupling, autoregressive) overfit them.
+
+A stack carries ``S`` such flows (all layers and folds of one unit) as one leading tensor axis, so that a step is a
+handful of batched products however many flows there are. Blocks of different width share a stack by padding; padding
+columns carry zeros, are masked out of every map, and add nothing to loss or gradient.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +27,6 @@ from torch import Tensor
 from pidflow.splines import Knots, identity_tailed_knots, inverse, transform
 
 Parameters = dict[str, Tensor]
-
-_LOG_SCALE_LIMIT = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,18 @@ class FlowConfig:
         Map of each column, fixed before training and common to all folds: ``quantile`` carries it to normal scores
         through a coarse monotone spline, ``standardise`` only centres and scales it.
     stages
-        Number of (linear mixing, splines, conditioner) stages.
+        Number of (mix, bend, twist) stages.
     bins
         Bins of each spline.
-    hidden
-        Hidden units of the conditioner, per block; 0 leaves the conditioner out.
     bound
         Splines bend ``[-bound, bound]`` and are the identity outside.
     held_out_fraction
         Part of the training rows of a fold kept aside to stop on.
     max_steps, batch_size, learning_rate
         Adam steps at most, rows in a step (never fewer than four times the columns), step size at the start.
+    bend_penalty, mix_penalty
+        Weight of the squared distance of spline parameters from the identity, and of mixing matrices from their start,
+        in nats.
     evaluate_every, patience
         Steps between two held-out evaluations; evaluations without improvement after which a flow stops.
     precision
@@ -52,16 +60,17 @@ class FlowConfig:
     """
 
     marginals: str = "quantile"
-    stages: int = 2
-    bins: int = 8
-    hidden: int = 32
+    stages: int = 3
+    bins: int = 6
     bound: float = 5.0
     held_out_fraction: float = 0.15
-    max_steps: int = 200
-    batch_size: int = 512
-    learning_rate: float = 0.02
+    max_steps: int = 150
+    batch_size: int = 256
+    learning_rate: float = 0.03
+    bend_penalty: float = 0.03
+    mix_penalty: float = 0.01
     evaluate_every: int = 10
-    patience: int = 3
+    patience: int = 4
     precision: str = "float32"
     values_at_once: int = 20_000_000
 
@@ -122,29 +131,21 @@ def initial_parameters(layout: Layout, config: FlowConfig, *, seed: int, dtype: 
 
 
 def _initial_single(dims: tuple[int, int, int], layout: Layout, config: FlowConfig, *, seed: int) -> Parameters:
-    width, bins, hidden = len(layout.block), config.bins, 3 * config.hidden
-    starts = [0, layout.widest[0], layout.widest[0] + layout.widest[1]]
+    width = len(layout.block)
+    starts = (0, layout.widest[0], layout.widest[0] + layout.widest[1])
     out: Parameters = {}
     for stage in range(config.stages):
         generator = torch.Generator().manual_seed(seed * 1009 + stage)
         mix = torch.eye(width, dtype=torch.float64)
-        into = torch.zeros(hidden, width, dtype=torch.float64)
-        for b, (start, d) in enumerate(zip(starts, dims, strict=True)):
+        for start, d in zip(starts, dims, strict=True):
             square = torch.randn(d, d, generator=generator, dtype=torch.float64)
             if stage:
                 mix[start : start + d, start : start + d] = torch.linalg.qr(square).Q
-            rows = slice(b * config.hidden, (b + 1) * config.hidden)
-            weights = torch.randn(config.hidden, d, generator=generator, dtype=torch.float64)
-            into[rows, start : start + d] = weights / math.sqrt(d)
         out[f"{stage}.mix"] = mix
-        out[f"{stage}.widths"] = torch.zeros(width, bins)
-        out[f"{stage}.heights"] = torch.zeros(width, bins)
-        out[f"{stage}.slopes"] = torch.zeros(width, bins - 1)
-        if config.hidden:
-            out[f"{stage}.into"] = into
-            out[f"{stage}.bias"] = torch.zeros(hidden)
-            out[f"{stage}.scale"] = torch.zeros(width, hidden)
-            out[f"{stage}.shift"] = torch.zeros(width, hidden)
+        out[f"{stage}.widths"] = torch.zeros(width, config.bins)
+        out[f"{stage}.heights"] = torch.zeros(width, config.bins)
+        out[f"{stage}.slopes"] = torch.zeros(width, config.bins - 1)
+        out[f"{stage}.twist"] = torch.zeros(width)
     return out
 
 
@@ -164,67 +165,46 @@ class ProductFlows:
         self.config = config
         self.same_block = layout.same_block
         self.padding = torch.diag_embed(~layout.valid)
-        self.masks = [self._conditioner_masks(reverse=bool(s % 2)) for s in range(config.stages)]
-
-    def _conditioner_masks(self, *, reverse: bool) -> tuple[Tensor, Tensor]:
-        """Masks of the autoregressive conditioner, ``(S, H, D)`` into and ``(S, D, H)`` out of the hidden units.
-
-        A hidden unit of degree ``k`` sees the first ``k`` columns of its block and speaks to the later ones
-        (Germain et al. 2015, MADE). Degrees depend on the width of the flow's own block, not on the padded one.
-        """
-        layout, per_block = self.layout, self.config.hidden
-        device = layout.valid.device
-        widths = torch.tensor(layout.dims, device=device)  # (S, 3)
-        order = layout.position.expand(len(widths), -1)
-        if reverse:
-            order = widths[:, layout.block] - 1 - order
-        unit_block = torch.arange(3, device=device).repeat_interleave(per_block)
-        unit = torch.arange(per_block, device=device).repeat(3)
-        degree = 1 + unit % (widths[:, unit_block] - 1).clamp(min=1)
-        together = (unit_block[:, None] == layout.block) & layout.valid[:, None, :]
-        sees = together & (order[:, None, :] < degree[:, :, None])
-        speaks = together & (order[:, None, :] >= degree[:, :, None])
-        return sees, speaks.transpose(1, 2)
+        # Columns 2j and 2j + 1 of a block are a pair; the parameter of a pair sits at its second column.
+        self.second = torch.nonzero(layout.position % 2 == 1).squeeze(1)
+        self.first = self.second - 1
+        widths = torch.tensor(layout.dims, dtype=torch.float64, device=layout.valid.device)
+        self.membership = torch.nn.functional.one_hot(layout.block, 3).T / widths[:, :, None]  # (S, 3, D)
 
     def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
         """Latents ``(S, D, n)`` and log-determinants ``(S, n)`` of the columns ``x`` of shape ``(S, D, n)``."""
         valid = self.layout.valid[:, :, None]
         log_det = x.new_zeros(())
         for stage in range(self.config.stages):
-            mix = parameters[f"{stage}.mix"] * self.same_block + self.padding
-            x = mix @ x
-            x, log_slope = transform(x, self._knots(parameters, stage))
-            x = torch.where(valid, x, 0)
-            log_slope = torch.where(valid, log_slope, 0)
-            if self.config.hidden:
-                log_scale, shift = self._affine(parameters, stage, x)
-                x = x * log_scale.exp() + shift
-                log_slope = log_slope + log_scale
-            log_det = log_det + log_slope.sum(dim=1) + torch.linalg.slogdet(mix).logabsdet[:, None]
+            mix = self._mix(parameters, stage)
+            x, log_slope = transform(mix @ x, self._knots(parameters, stage))
+            x = self._twisted(parameters, stage, torch.where(valid, x, 0), sign=1)
+            log_slope = torch.where(valid, log_slope, 0).sum(dim=1)
+            log_det = log_det + log_slope + torch.linalg.slogdet(mix).logabsdet[:, None]
         return x, log_det
 
     def inverse(self, parameters: Parameters, z: Tensor) -> Tensor:
         """Columns ``(S, D, n)`` whose latents are ``z``."""
         for stage in reversed(range(self.config.stages)):
-            if self.config.hidden:
-                x = torch.zeros_like(z)
-                for _ in range(max(self.layout.widest)):  # each sweep makes one more column of every block right
-                    log_scale, shift = self._affine(parameters, stage, x)
-                    x = (z - shift) * (-log_scale).exp()
-                z = x
-            z = inverse(z, self._knots(parameters, stage))
+            z = inverse(self._twisted(parameters, stage, z, sign=-1), self._knots(parameters, stage))
             z = torch.where(self.layout.valid[:, :, None], z, 0)
-            z = torch.linalg.solve(parameters[f"{stage}.mix"] * self.same_block + self.padding, z)
+            z = torch.linalg.solve(self._mix(parameters, stage), z)
         return z
+
+    def _mix(self, parameters: Parameters, stage: int) -> Tensor:
+        return parameters[f"{stage}.mix"] * self.same_block + self.padding
 
     def _knots(self, parameters: Parameters, stage: int) -> Knots:
         free = (parameters[f"{stage}.{name}"] for name in ("widths", "heights", "slopes"))
         return identity_tailed_knots(*free, bound=self.config.bound)
 
-    def _affine(self, parameters: Parameters, stage: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-scale and shift that earlier columns of a block ask of the later ones, each ``(S, D, n)``."""
-        sees, speaks = self.masks[stage]
-        hidden = torch.relu((parameters[f"{stage}.into"] * sees) @ x + parameters[f"{stage}.bias"][:, :, None])
-        log_scale = (parameters[f"{stage}.scale"] * speaks) @ hidden
-        shift = (parameters[f"{stage}.shift"] * speaks) @ hidden
-        return _LOG_SCALE_LIMIT * torch.tanh(log_scale / _LOG_SCALE_LIMIT), shift
+    def _twisted(self, parameters: Parameters, stage: int, x: Tensor, *, sign: int) -> Tensor:
+        if not len(self.second):
+            return x
+        radius = self.membership.to(x.dtype) @ x.square() - 1
+        rate = sign * (parameters[f"{stage}.twist"] * self.layout.valid)[:, self.second, None]
+        angle = rate * radius[:, self.layout.block[self.second]]
+        cosine, sine = angle.cos(), angle.sin()
+        a, b = x[:, self.first], x[:, self.second]
+        x = x.index_copy(1, self.first, cosine * a - sine * b)
+        return x.index_copy(1, self.second, sine * a + cosine * b)

@@ -1,0 +1,124 @@
+"""The held-out critic: sees what a Gaussian cannot, proves nothing from noise, never exceeds the truth."""
+
+import numpy as np
+import pytest
+import torch
+
+from pidflow.critic import CriticConfig, critic_information, missed_information
+from pidflow.critic import _gaussian_scores as gaussian_scores
+from pidflow.critic import _row_bounds as row_bounds
+from pidflow.errors import DataError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def independent(n, dims, seed=0):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((n, d)) for d in dims)
+
+
+def xor_of_signs(n, dims, seed=0):
+    x1, x2, y = independent(n, dims, seed)
+    y[:, 0] = np.abs(y[:, 0]) * np.sign(x1[:, 0] * x2[:, 0])
+    rng = np.random.default_rng(seed + 1)
+    return tuple(b @ np.linalg.qr(rng.standard_normal((b.shape[1],) * 2)).Q for b in (x1, x2, y))
+
+
+def correlated(n, dims, rho, seed=0):
+    x1, x2, y = independent(n, dims, seed)
+    y[:, 0] = rho * x1[:, 0] + np.sqrt(1 - rho**2) * y[:, 0]
+    return x1, x2, y
+
+
+@pytest.mark.parametrize(("n", "dims"), [(1000, (1, 1, 1)), (900, (10, 10, 4))])
+def test_xor_of_signs_is_found_and_not_exaggerated(n, dims):
+    found = missed_information(*xor_of_signs(n, dims), folds=np.arange(n) % 3)
+    assert found.flag
+    assert abs(found.gaussian_bits) < 0.1
+    assert 0.2 < found.bits < 1 + 2 * found.se
+    assert found.bits == pytest.approx(found.bound.bits - found.gaussian_bits)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_raises_no_flag(seed):
+    found = missed_information(*independent(600, (6, 6, 3), seed), folds=np.arange(600) % 3, seed=seed)
+    assert not found.flag
+    assert found.bound.bits < 0.03
+
+
+def test_gaussian_dependence_is_bounded_from_below_and_not_called_missed():
+    rho = 0.9
+    x1, x2, y = correlated(900, (3, 3, 2), rho)
+    truth = -0.5 * np.log2(1 - rho**2)
+    found = missed_information(x1, x2, y, folds=np.arange(900) % 3)
+    assert not found.flag
+    assert truth - 0.2 < found.bound.bits < truth + 2 * found.bound.se
+    assert found.gaussian_bits == pytest.approx(truth, abs=0.12)
+
+
+def test_discrete_target_gives_the_information_of_a_noisy_bit():
+    rng = np.random.default_rng(0)
+    x1, x2 = rng.standard_normal((2, 1500, 2))
+    bit = (x1[:, 0] * x2[:, 0] > 0) ^ (rng.random(1500) < 0.05)
+    truth = 1 + 0.05 * np.log2(0.05) + 0.95 * np.log2(0.95)
+    bound = critic_information(x1, x2, np.eye(2)[bit.astype(int)], folds=np.arange(1500) % 3)
+    assert 0.6 * truth < bound.bits < truth + 2 * bound.se
+
+
+def test_the_bound_stays_below_its_ceiling():
+    x1, x2, y = independent(150, (2, 2, 2))
+    bound = critic_information(x1, x2, x1 + 1e-3 * y, folds=np.arange(150) % 3)
+    assert bound.ceiling == pytest.approx(np.log2(50))
+    assert 0.8 * bound.ceiling < bound.bits < bound.ceiling + 1e-6
+
+
+def test_comparing_fewer_rows_lowers_the_ceiling():
+    config = CriticConfig(max_steps=10, rows_compared=16)
+    bound = critic_information(*independent(150, (2, 2, 2)), folds=np.arange(150) % 3, config=config)
+    assert np.log2(12) <= bound.ceiling <= 4
+    assert np.isfinite(bound.rows).all()
+
+
+def test_gaussian_scores_are_the_log_density_ratio():
+    x1, x2, y = correlated(20000, (1, 1, 1), 0.6, seed=3)
+    x = torch.from_numpy(np.hstack([x1, x2]))[None]
+    score = gaussian_scores(x, torch.from_numpy(y)[None])
+    # log p(y|x)/p(y) at unit variances, without the term in x alone: (2 rho x y - rho^2 y^2) / (2 (1 - rho^2))
+    torch.testing.assert_close(score["cross"][0, 0, 0].item(), 0.6 / 0.64, rtol=0.03, atol=0)
+    torch.testing.assert_close(score["own"][0, 0, 0].item(), -0.36 / 1.28, rtol=0.05, atol=0)
+    assert abs(score["cross"][0, 1, 0]) < 0.03
+
+
+def test_row_bounds_are_the_textbook_formula():
+    scores = torch.randn(1, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = scores[0].numpy()
+    expected = [t[i, i] - np.log(np.mean(np.exp(t[i]))) for i in range(5)]
+    np.testing.assert_allclose(row_bounds(scores)[0].numpy(), expected)
+
+
+def test_same_seed_same_bits():
+    rows = xor_of_signs(400, (2, 2, 2))
+    first, again = (critic_information(*rows, folds=np.arange(400) % 2, seed=4) for _ in range(2))
+    np.testing.assert_array_equal(first.rows, again.rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x1": np.ones((5, 2))}, r"x1 has shape \(5, 2\)"),
+        ({"x2": np.full((20, 2), np.inf)}, "x2 has NaN or infinite"),
+        ({"folds": np.zeros(20)}, "two folds"),
+        ({"folds": np.zeros(4)}, "folds has shape"),
+    ],
+)
+def test_refuses_with_a_reason(change, message):
+    x1, x2, y = independent(20, (2, 2, 2))
+    arguments = {"x1": x1, "x2": x2, "y": y, "folds": np.arange(20) % 2} | change
+    with pytest.raises(DataError, match=message):
+        critic_information(**arguments)

@@ -1,0 +1,416 @@
+r"""Information that a Gaussian, and hence a flow, cannot see: a held-out lower bound on ``I(X1,X2;Y)``.
+
+Three pairwise independent signs whose product is fixed look Gaussian to every product of diffeomorphisms. A critic has
+no such blind spot: a function ``T(x, y)`` that scores how well a target fits its sources gives, on rows it was not
+trained on, the lower bound (van den Oord et al. 2018, Poole et al. 2019)
+
+    I(X;Y)  >=  mean_i [ T(x_i, y_i) - log mean_j exp T(x_i, y_j) ]
+
+which holds for any ``T``, cannot exceed the logarithm of the number of rows compared, and so errs on the safe side.
+The critic starts as the log-density ratio of the Gaussian fitted to its training rows and may add
+
+- *products* ``tanh(a.x) tanh(b.x) tanh(c.y)``, begun at the directions that third moments single out: an XOR among
+  twenty dimensions is found from a few hundred rows this way, where a network finds nothing;
+- a small network on the rows and their norms, for everything else.
+
+Training stops on rows of its own; in Gaussian data it stops at once and the Gaussian critic is what is evaluated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from pidflow.bias import mi_bias
+from pidflow.errors import DataError
+from pidflow.flow_training import held_out_split
+from pidflow.gaussian import LN2, gaussian_mi
+
+Parameters = dict[str, Tensor]
+
+_RIDGE = 1e-6
+_UNITS = 32
+_EMBEDDING = 8
+_SHARPNESS = 1.5  # of tanh: between a product (0) and a product of signs (infinity)
+_STARTS = 32
+_POWER_STEPS = 12
+# Step sizes. Directions come from moments and need little; the gains decide, and must outrun the network's overfitting.
+_RATES = {"product.gain": 0.1, "product": 0.003, "source": 0.001, "target": 0.001}
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """How a critic is trained.
+
+    Attributes
+    ----------
+    products
+        Number of product features, even.
+    max_steps, batch_size
+        Adam steps at most, rows compared in a step.
+    evaluate_every, patience
+        Steps between evaluations on the rows kept aside; evaluations without improvement that end the training.
+    held_out_fraction
+        Part of the training rows of a fold kept aside.
+    rows_compared
+        Held-out rows compared with each other at most (memory, and the ceiling of the bound).
+    level
+        One-sided level of the flag of `missed_information`.
+    """
+
+    products: int = 8
+    max_steps: int = 200
+    batch_size: int = 256
+    evaluate_every: int = 10
+    patience: int = 4
+    held_out_fraction: float = 0.15
+    rows_compared: int = 1024
+    level: float = 0.01
+
+
+@dataclass(frozen=True)
+class CriticBound:
+    """Held-out lower bound on ``I(X1,X2;Y)``.
+
+    Attributes
+    ----------
+    bits, se
+        The bound (it may be negative) and its standard error, in bits.
+    ceiling
+        Logarithm of the number of rows compared, bits; no bound of this kind can be larger.
+    rows
+        Contribution of each row, bits, shape ``(n,)``; `bits` is their mean.
+    best_step
+        Step whose critic was kept, for each fold, shape ``(K,)``; 0 is the Gaussian critic.
+    """
+
+    bits: float
+    se: float
+    ceiling: float
+    rows: np.ndarray
+    best_step: np.ndarray
+
+
+@dataclass(frozen=True)
+class MissedInformation:
+    """What the critic proves beyond the Gaussian estimate.
+
+    Attributes
+    ----------
+    bits, se
+        ``max(0, bound - gaussian_bits)`` and the standard error of the difference, bits.
+    flag
+        Whether the difference is positive at the one-sided level `CriticConfig.level` (1 %: 2.33 standard errors).
+    p_value
+        One-sided, of no positive difference.
+    gaussian_bits
+        Gaussian ``I(X1,X2;Y)`` of the same rows without its exact bias, bits.
+    bound
+        The critic's bound.
+    """
+
+    bits: float
+    se: float
+    flag: bool
+    p_value: float
+    gaussian_bits: float
+    bound: CriticBound
+
+
+def missed_information(
+    z1: np.ndarray,
+    z2: np.ndarray,
+    y: np.ndarray,
+    *,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    config: CriticConfig | None = None,
+) -> MissedInformation:
+    """Information about the target that a Gaussian description of these rows provably misses.
+
+    The flag is raised when ``bound - gaussian`` exceeds zero by the normal quantile of ``1 - level`` times its standard
+    error. The difference is paired: each row contributes its share of the bound minus its Gaussian information density,
+    so that luck common to both cancels.
+
+    Parameters
+    ----------
+    z1, z2, y
+        Rows whose Gaussian decomposition is at stake (latents of a flow, or standardised scores), of shapes
+        ``(n, d1)``, ``(n, d2)``, ``(n, m)``.
+    folds
+        Fold label of each row, ``(n,)``; a critic is judged on the fold it was not trained on.
+    groups
+        Rows of a group stay on one side of the split for early stopping, ``(n,)``.
+    seed
+        Determines the critic's starting point, the split for early stopping and the order of rows.
+    device
+        Where to train.
+    config
+        The defaults of `CriticConfig` when omitted.
+
+    Raises
+    ------
+    DataError
+        When shapes disagree, values are not finite or there are fewer than two folds.
+    NumericsError
+        When a block is singular or rows are too few for a covariance.
+    """
+    config = CriticConfig() if config is None else config
+    bound = critic_information(z1, z2, y, folds=folds, groups=groups, seed=seed, device=device, config=config)
+    sources = np.concatenate([z1, z2], axis=1, dtype=float)
+    p, q = sources.shape[1], y.shape[1]
+    both = np.concatenate([sources, y], axis=1)
+    covariance = np.cov(both.T, ddof=0)
+    gaussian = float(gaussian_mi(covariance, (p, q))) - mi_bias(len(y), p, q)
+    difference = bound.bits - gaussian
+    spread = bound.rows - _information_density(both - both.mean(axis=0), covariance, p)
+    se = float(spread.std(ddof=1) / np.sqrt(len(y)))
+    p_value = float(stats.norm.sf(difference / se))
+    return MissedInformation(max(0.0, difference), se, p_value < config.level, p_value, gaussian, bound)
+
+
+def _information_density(rows: np.ndarray, covariance: np.ndarray, p: int) -> np.ndarray:
+    """Gaussian ``log2 p(x, y) / (p(x) p(y))`` of each centred row up to a constant, ``(n,)``."""
+
+    def distance(part: slice) -> np.ndarray:
+        return (rows[:, part] * np.linalg.solve(covariance[part, part], rows[:, part].T).T).sum(axis=1)
+
+    return (distance(slice(p)) + distance(slice(p, None)) - distance(slice(None))) / (2 * LN2)
+
+
+def critic_information(
+    x1: np.ndarray,
+    x2: np.ndarray,
+    y: np.ndarray,
+    *,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    config: CriticConfig | None = None,
+) -> CriticBound:
+    """Held-out lower bound on ``I(X1,X2;Y)`` in bits.
+
+    Parameters and errors are those of `missed_information`. A discrete target goes in as columns of its class
+    indicators; the bound is then that of the classifier whose logits the critic's scores are.
+    """
+    config = CriticConfig() if config is None else config
+    _check(x1, x2, y, folds)
+    x = _standardised(np.concatenate([x1, x2], axis=1, dtype=float)).to(device)
+    target = _standardised(np.asarray(y, dtype=float)).to(device)
+    labels, fold_of_row = np.unique(folds, return_inverse=True)
+    splits = [
+        held_out_split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed)
+        for k in range(len(labels))
+    ]
+    generator = torch.Generator().manual_seed(seed)
+    train, aside = (_stacked([split[side] for split in splits], generator).to(device) for side in (0, 1))
+    critics = _Critics.start(x[train], target[train], x1.shape[1], config=config, generator=generator)
+    best_step = critics.fit(x[train], target[train], x[aside], target[aside], config=config, generator=generator)
+    rows, compared = np.empty(len(fold_of_row)), len(fold_of_row)
+    for k in range(len(labels)):
+        own = np.flatnonzero(fold_of_row == k)
+        own = own[torch.randperm(len(own), generator=generator).numpy()]
+        for part in np.array_split(own, -(-len(own) // config.rows_compared)):
+            compared = min(compared, len(part))
+            with torch.no_grad():
+                bound = _row_bounds(critics.only(k).scores(x[part][None], target[part][None]))
+            rows[part] = bound[0].double().cpu().numpy() / LN2
+    se = float(rows.std(ddof=1) / np.sqrt(len(rows)))
+    return CriticBound(float(rows.mean()), se, float(np.log2(compared)), rows, best_step.numpy())
+
+
+def _check(x1: np.ndarray, x2: np.ndarray, y: np.ndarray, folds: np.ndarray) -> None:
+    for name, block in (("x1", x1), ("x2", x2), ("y", y)):
+        if np.ndim(block) != 2 or len(block) != len(y):
+            raise DataError(f"{name} has shape {np.shape(block)}, expected ({len(y)}, columns) as y has rows")
+        if not np.isfinite(block).all():
+            raise DataError(f"{name} has NaN or infinite values; drop those rows first")
+    if np.shape(folds) != (len(y),):
+        raise DataError(f"folds has shape {np.shape(folds)}, expected ({len(y)},): one label for each row of y")
+    if len(np.unique(folds)) < 2:
+        raise DataError("a held-out bound needs at least two folds, found one label")
+
+
+def _standardised(block: np.ndarray) -> Tensor:
+    centred = block - block.mean(axis=0)
+    return torch.from_numpy(centred / np.maximum(centred.std(axis=0), np.finfo(float).tiny)).float()
+
+
+def _stacked(masks: Sequence[np.ndarray], generator: torch.Generator) -> Tensor:
+    """Row indices of each fold in random order, cut to the shortest, ``(K, N)``."""
+    rows = [torch.from_numpy(np.flatnonzero(mask)) for mask in masks]
+    shortest = min(map(len, rows))
+    return torch.stack([own[torch.randperm(len(own), generator=generator)[:shortest]] for own in rows])
+
+
+def _row_bounds(scores: Tensor) -> Tensor:
+    """Each row's contribution to the bound, nats, ``(K, N)``, from scores of all pairs ``(K, N, N)``."""
+    return scores.diagonal(dim1=1, dim2=2) - scores.logsumexp(dim=2) + math.log(scores.shape[2])
+
+
+@dataclass
+class _Critics:
+    """One critic for each fold; every tensor has a leading fold axis."""
+
+    fixed: Parameters
+    free: Parameters
+
+    @classmethod
+    def start(cls, x: Tensor, y: Tensor, d1: int, *, config: CriticConfig, generator: torch.Generator) -> _Critics:
+        """Gaussian critics of the training rows ``(K, N, d)``, with everything else in place but switched off."""
+        folds, dx, m = len(x), x.shape[2], y.shape[2]
+        fixed = _gaussian_scores(x, y)
+        a, b, c = _product_directions(x, y, d1, count=config.products, generator=generator)
+
+        def layer(units: int, inputs: int) -> Tensor:
+            # One draw for all folds: they differ by their rows alone.
+            weights = torch.randn(inputs, units, generator=generator) * math.sqrt(2 / inputs)
+            return weights.to(x.device).expand(folds, -1, -1).clone()
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(folds, *shape, device=x.device)
+
+        free = {
+            "product.a": _SHARPNESS * a,
+            "product.b": _SHARPNESS * b,
+            "product.c": _SHARPNESS * c,
+            "product.gain": zeros(1, config.products),
+            "source.in": layer(_UNITS, dx + 1),
+            "source.bias": zeros(1, _UNITS),
+            "source.out": zeros(_UNITS, _EMBEDDING),
+            "source.shift": zeros(1, _EMBEDDING),
+            "target.in": layer(_UNITS, m + 1),
+            "target.bias": zeros(1, _UNITS),
+            "target.out": layer(_EMBEDDING, _UNITS),
+        }
+        return cls(fixed, free)
+
+    def only(self, fold: int) -> _Critics:
+        """The critic of one fold, as a stack of one."""
+        return _Critics(*({name: v[fold : fold + 1] for name, v in part.items()} for part in (self.fixed, self.free)))
+
+    def scores(self, x: Tensor, y: Tensor) -> Tensor:
+        """Score of every pair of rows, ``(K, N, N)``; sources along the second axis, targets along the third."""
+        f = self.free
+        products = torch.tanh(x @ f["product.a"]) * torch.tanh(x @ f["product.b"]) * f["product.gain"]
+        source = torch.relu(_with_norm(x) @ f["source.in"] + f["source.bias"]) @ f["source.out"] + f["source.shift"]
+        target = torch.relu(_with_norm(y) @ f["target.in"] + f["target.bias"]) @ f["target.out"]
+        left = torch.cat([x @ self.fixed["cross"], products, source], dim=2)
+        right = torch.cat([y, torch.tanh(y @ f["product.c"]), target], dim=2)
+        return left @ right.transpose(1, 2) + ((y @ self.fixed["own"]) * y).sum(dim=2)[:, None, :]
+
+    def fit(
+        self,
+        x: Tensor,
+        y: Tensor,
+        x_held: Tensor,
+        y_held: Tensor,
+        *,
+        config: CriticConfig,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Train on the first rows, keep each fold's best parameters on the others; returns the best steps ``(K,)``."""
+        best = {name: value.clone() for name, value in self.free.items()}
+        best_bound = self._bounds(x_held, y_held)
+        best_step = torch.zeros(len(x), dtype=torch.long)
+        groups = [
+            {"params": [v.requires_grad_()], "lr": _RATES.get(name, _RATES[name.split(".")[0]])}
+            for name, v in self.free.items()
+        ]
+        optimizer = torch.optim.Adam(groups)
+        for step in range(1, config.max_steps + 1):
+            batch = torch.randperm(x.shape[1], generator=generator)[: config.batch_size].to(x.device)
+            optimizer.zero_grad()
+            (-_row_bounds(self.scores(x[:, batch], y[:, batch])).mean(dim=1).sum()).backward()
+            optimizer.step()
+            if step % config.evaluate_every:
+                continue
+            bound = self._bounds(x_held, y_held)
+            better = bound > best_bound
+            best_bound = torch.where(better, bound, best_bound)
+            best_step[better.cpu()] = step
+            for name, value in self.free.items():
+                best[name][better] = value.detach()[better]
+            if step - int(best_step.max()) >= config.patience * config.evaluate_every:
+                break
+        self.free = best
+        return best_step
+
+    def _bounds(self, x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            return _row_bounds(self.scores(x, y)).mean(dim=1)
+
+
+def _with_norm(rows: Tensor) -> Tensor:
+    return torch.cat([rows, rows.square().mean(dim=2, keepdim=True) - 1], dim=2)
+
+
+def _gaussian_scores(x: Tensor, y: Tensor) -> Parameters:
+    """Log-density ratio of the Gaussian fitted to rows, without what depends on x alone.
+
+    The score of ``(x, y)`` is ``x.cross.y + y.own.y`` with ``(K, dx, m)`` and ``(K, m, m)``.
+    """
+    d = x.shape[2]
+    both = torch.cat([x, y], dim=2).double()
+    both = both - both.mean(dim=1, keepdim=True)
+    covariance = both.transpose(1, 2) @ both / both.shape[1]
+    covariance = covariance + _RIDGE * torch.eye(len(covariance[0]), dtype=torch.float64, device=x.device)
+    covariance = _shrunk(covariance, d, both.shape[1])
+    coefficients = torch.linalg.solve(covariance[:, :d, :d], covariance[:, :d, d:])
+    precision = torch.linalg.inv(covariance[:, d:, d:] - covariance[:, d:, :d] @ coefficients)
+    own = (torch.linalg.inv(covariance[:, d:, d:]) - precision) / 2
+    return {"cross": (coefficients @ precision).float(), "own": own.float()}
+
+
+def _shrunk(covariance: Tensor, d: int, n: int) -> Tensor:
+    """The covariance with its canonical correlations lowered by what noise alone would show.
+
+    Of independent blocks the largest squared canonical correlation is about ``(sqrt p + sqrt q)^2 / n``; leaving that
+    in would cost the bound ``p q / 2n`` nats on new rows.
+    """
+    factor_x = torch.linalg.cholesky(covariance[:, :d, :d])
+    factor_y = torch.linalg.cholesky(covariance[:, d:, d:])
+    between = torch.linalg.solve_triangular(factor_x, covariance[:, :d, d:], upper=False)
+    between = torch.linalg.solve_triangular(factor_y, between.transpose(1, 2), upper=False)
+    left, correlation, right = torch.linalg.svd(between, full_matrices=False)
+    m = covariance.shape[1] - d
+    noise = min(0.99, (math.sqrt(d) + math.sqrt(m)) ** 2 / n)
+    correlation = ((correlation.square() - noise) / (1 - noise)).clamp(min=0).sqrt()
+    cross = factor_y @ (left * correlation[:, None, :]) @ right @ factor_x.transpose(1, 2)
+    out = covariance.clone()
+    out[:, d:, :d] = cross
+    out[:, :d, d:] = cross.transpose(1, 2)
+    return out
+
+
+def _product_directions(
+    x: Tensor, y: Tensor, d1: int, *, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit columns ``a, b, c`` at which the third moment of ``(a.x)(b.x)(c.y)`` is largest, ``(K, d, count)`` each.
+
+    Power iteration from random starts, half of them with a confined to the first source and b to the second (fusion),
+    half of them free (curvature, gating within a source). The best of each half are kept.
+    """
+    n, dx = x.shape[1], x.shape[2]
+    first = (torch.arange(dx, device=x.device) < d1).to(x.dtype)[:, None]
+    kept: list[tuple[Tensor, ...]] = []
+    for inside_a, inside_b in ((first, 1 - first), (torch.ones_like(first),) * 2):
+        starts = [torch.randn(d, _STARTS, generator=generator).to(x.device) for d in (dx, dx, y.shape[2])]
+        a, b, c = (torch.nn.functional.normalize(s, dim=0).expand(len(x), -1, -1) for s in starts)
+        for _ in range(_POWER_STEPS):
+            a = torch.nn.functional.normalize(inside_a * (x.transpose(1, 2) @ ((x @ b) * (y @ c))), dim=1)
+            b = torch.nn.functional.normalize(inside_b * (x.transpose(1, 2) @ ((x @ a) * (y @ c))), dim=1)
+            c = torch.nn.functional.normalize(y.transpose(1, 2) @ ((x @ a) * (x @ b)), dim=1)
+        size = ((x @ a) * (x @ b) * (y @ c)).sum(dim=1) / n
+        best = size.topk(count // 2, dim=1).indices[:, None, :]
+        kept.append(tuple(v.gather(2, best.expand(-1, v.shape[1], -1)) for v in (a, b, c)))
+    return tuple(torch.cat(pair, dim=2).contiguous() for pair in zip(*kept, strict=True))
