@@ -1,6 +1,7 @@
 """The configuration as shipped is valid, and every way to get it wrong has one clear sentence."""
 
 from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from pidflow import design
 from pidflow.errors import ConfigError
+from pidflow.flow import FlowConfig
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
@@ -82,3 +84,8 @@ def test_the_knockout_judged_is_one_of_the_run(config):
 def test_conditions(config):
     assert design.intervention(config, "intact") is None
     assert design.intervention(config, "image-question")["target"] == "question"
+
+
+def test_the_schema_names_the_settings_of_the_flow():
+    schema = yaml.safe_load((CONFIG.parents[1] / "workflow/schemas/config.schema.yaml").read_text())
+    assert list(schema["properties"]["flow"]["properties"]) == [field.name for field in fields(FlowConfig)]

@@ -43,8 +43,10 @@ def study(tmp_path_factory, snakemake):
     build_processor().save_pretrained(work / "tiny")
     (work / "study.yaml").write_text(yaml.safe_dump(STUDY))
 
-    def run(*arguments, **settings):
-        return snakemake("--configfile", "study.yaml", *arguments, cwd=work, root=folder / "repository", **settings)
+    def run(*arguments, changes=None, **settings):
+        (work / "changes.yaml").write_text(yaml.safe_dump(changes or {}))
+        files = ("--configfile", "study.yaml", "changes.yaml")
+        return snakemake(*arguments, *files, cwd=work, root=folder / "repository", **settings)
 
     run()
     return folder / "repository", work, run
@@ -84,7 +86,7 @@ def test_then_nothing_is_to_be_done(study):
 
 def test_a_pid_setting_reruns_pid_and_what_follows(study):
     _, _, run = study
-    found = jobs(run("--dry-run", "--config", "pid={permutations: 21}"))
+    found = jobs(run("--dry-run", changes={"pid": {"permutations": 21}}))
     assert found.pop("estimate_pid") == 2 * 2 * 3
     assert found.pop("collect_pid") == 1
     assert not {"prepare_items", "extract_activations", "fit_pca", "train_flow"} & set(found)
@@ -118,7 +120,8 @@ def test_a_bad_image_fails_with_one_sentence_and_leaves_nothing_behind(study):
     whole = picture.read_bytes()
     picture.write_bytes(whole[:50])
     target = "results/activations/tiny/logical-obj/image-question-early.h5"
-    done = run("--config", "interventions={image-question-early: {layers: [0, 1]}}", "--", target, check=False)
+    changes = {"interventions": {"image-question-early": {"layers": [0, 1]}}}
+    done = run(target, changes=changes, check=False)
     picture.write_bytes(whole)
     assert done.returncode != 0
     assert picture.name in done.stdout + done.stderr

@@ -6,6 +6,7 @@ from dataclasses import fields
 import torch
 from safetensors.torch import save_file
 
+from pidflow.critic import missed_information
 from pidflow.errors import ConfigError
 from pidflow.flow import FlowConfig, FlowInfo, gaussianize_layers
 from pidflow.store import layer_name, put, reading_h5, replacing, take, writing_h5
@@ -21,7 +22,8 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
     pca
         Principal scores from stage ``fit_pca``.
     output
-        HDF5 with, per layer, the held-out latents ``z1``, ``z2``, ``y`` and the training record and diagnostics.
+        HDF5 with, per layer, the held-out latents ``z1``, ``z2``, ``y``, the training record and diagnostics, and what
+        a held-out critic finds beyond their Gaussian information.
     weights
         Weights of all flows as safetensors.
     settings
@@ -50,6 +52,7 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
             for source in ("vision", "language")
         )
         target = take(file, "target/scores")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = gaussianize_layers(
         vision,
         language,
@@ -57,7 +60,7 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         folds=folds,
         groups=images,
         seed=seed,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device,
         config=FlowConfig(**settings),
         progress=lambda step, active: log.info("step %d: %d flows still training", step, active),
     )
@@ -70,11 +73,19 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         save_file(tensors, temporary)
     with writing_h5(output, kind="flow", attrs=attrs | {"seed": seed, "settings": settings}) as file:
         put(file, "image_id", images)
+        put(file, "fold", folds)
         for layer, result in zip(layers, trained, strict=True):
             name = layer_name(layer)
             for part in ("z1", "z2", "y"):
                 put(file, f"{name}/{part}", getattr(result, part))
             _put_info(file, f"{name}/diagnostics", result.info)
+            missed = missed_information(
+                result.z1, result.z2, result.y, folds=folds, groups=images, seed=seed, device=device
+            )
+            log.info("%s: a held-out critic finds %.3f (error %.3f) bits more", name, missed.bits, missed.se)
+            for field in ("bits", "se", "flag", "p_value", "gaussian_bits"):
+                put(file, f"{name}/missed_information/{field}", getattr(missed, field))
+            put(file, f"{name}/missed_information/bound", missed.bound.bits)
 
 
 def _put_info(file, where: str, info: FlowInfo) -> None:

@@ -57,6 +57,10 @@ def run(
         scores.append(take(file, "target/scores"))
     with reading_h5(flow, kind="flow") as file:
         latents = [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")]
+        missed = {
+            field: take(file, f"{name}/missed_information/{field}", shape=()).item()
+            for field in ("bits", "se", "flag", "p_value", "gaussian_bits", "bound")
+        }
     inputs = {"linear": scores, "rank": [normal_scores(block) for block in scores], "flow": latents}
     found = {}
     for route in routes:
@@ -72,6 +76,9 @@ def run(
         except PidflowError as error:
             where = f"model '{identity['model']}', task '{identity['task']}', condition '{identity['condition']}'"
             raise type(error)(f"{where}, {name}, route '{route}': {error}") from error
+        for definition, estimate in found[route].items():
+            parts = "  ".join(f"{atom} {getattr(estimate, field):.3f}" for atom, field in ATOMS.items())
+            log.info("%s %s %s, %d questions: %s bits", name, route, definition, estimate.n, parts)
     write_json(
         output,
         {
@@ -81,6 +88,7 @@ def run(
             "n": len(images),
             "images": len(np.unique(images)),
             "dims": [block.shape[1] for block in scores],
+            "missed_information": missed,
             "routes": {route: _route(estimates) for route, estimates in found.items()},
         },
     )
