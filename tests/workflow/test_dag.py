@@ -12,7 +12,7 @@ RULES = {
     for path in (ROOT / "workflow" / "rules").glob("*.smk")
     for name in re.findall(r"^rule (\w+):", path.read_text(), flags=re.MULTILINE)
 }
-TARGETS = {"activations", "pid", "figures"}
+TARGETS = {"activations", "pid", "sweeps", "figures"}
 JOBS = sorted(set(RULES) - TARGETS)
 
 

@@ -93,12 +93,28 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         known = list(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in known]
         return f"config {where}: unknown key '{unknown[0]}', expected one of: {', '.join(known)}"
-    if error.validator == "oneOf" and isinstance(error.instance, dict) and "reader" in error.instance:
-        readers = [entry["properties"]["reader"]["const"] for entry in error.schema["oneOf"]]
-        reader = error.instance["reader"]
-        if reader not in readers:
-            return f"config {where}.reader: found '{reader}', expected one of: {', '.join(readers)}"
-        inner = [item for item in error.context if item.schema_path[0] == readers.index(reader)]
-        return _sentence(inner[0]) if inner else f"config {where}: {error.message}"
+    if error.validator == "oneOf" and isinstance(error.instance, dict):
+        return _chosen_sentence(error, where)
+    if error.validator == "unevaluatedProperties":
+        return f"config {where}: {error.message}"
     expected = error.schema.get("description", "")
     return f"config {where}: {error.message}" + (f" ({expected})" if expected else "")
+
+
+def _chosen_sentence(error: jsonschema.ValidationError, where: str) -> str:
+    """What is wrong with an entry whose first key (``reader``, ``kind``) chooses among schemas."""
+    choices = [_choices(entry["properties"]) for entry in error.schema["oneOf"]]
+    key = choices[0][0]
+    found = error.instance.get(key)
+    for place, (_, values) in enumerate(choices):
+        if found in values:
+            return _sentence(next(item for item in error.context if item.schema_path[0] == place))
+    known = ", ".join(value for _, values in choices for value in values)
+    return f"config {where}.{key}: found {found!r}, expected one of: {known}"
+
+
+def _choices(properties: dict) -> tuple[str, list[str]]:
+    """The key that tells one schema from its alternatives, and its values there."""
+    key = "reader" if "reader" in properties else "kind"
+    schema = properties[key]
+    return key, schema.get("enum") or [schema["const"]]

@@ -1,0 +1,23 @@
+"""Rule ``sweep_knockout``: edges cut in windows of blocks, and what becomes of the model's answers."""
+
+from pidflow.logs import job_log
+from pidflow.stages import sweep
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        sweep.run(
+            items=snakemake.input.table,
+            answers=snakemake.input.answers,
+            output=snakemake.output.sweep,
+            image_root=snakemake.params.images,
+            model=snakemake.params.model,
+            model_id=snakemake.params.model_id,
+            task=snakemake.params.task,
+            edges=snakemake.params.edges,
+            window=snakemake.params.window,
+            controls=snakemake.params.controls,
+            other_windows=snakemake.params.other_windows,
+            answer_tokens_at_most=snakemake.params.answer_tokens,
+            seed=snakemake.params.seed,
+            threads=snakemake.threads,
+        )
