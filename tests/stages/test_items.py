@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from pidflow.errors import ConfigError, DataError
+from pidflow.readers import easy_vqa
 from pidflow.stages import items
 
 SCENES = {"reader": "scenes", "language_prior": 0.25}
@@ -42,6 +45,21 @@ def test_easy_vqa(tmp_path, task):
     assert len(frame) == 50
     assert frame["item_id"].is_unique
     assert frame.groupby("image_id")["fold"].nunique().max() == 1
+
+
+def test_the_box_of_an_easy_vqa_shape_holds_all_of_it_and_no_more(tmp_path):
+    frame = prepare(tmp_path, EASY, select="easy-shape", count=40)
+    for path, boxes in zip(frame["image_path"], frame["boxes"], strict=True):
+        pixels = np.asarray(Image.open(easy_vqa.root() / "test" / "images" / path).convert("RGB"))
+        ((x, y, width, height),) = np.array([list(box) for box in boxes], dtype=int)
+        drawn = (pixels != pixels[0, 0 if x > 0 or y > 0 else -1]).any(axis=2)
+        inside = np.zeros_like(drawn)
+        inside[y : y + height, x : x + width] = True
+        assert not (drawn & ~inside).any()
+        assert drawn[y].any()
+        assert drawn[:, x].any()
+        assert drawn[y + height - 1].any()
+        assert drawn[:, x + width - 1].any()
 
 
 def table(tmp_path, name, rows):
@@ -104,7 +122,7 @@ def test_missing_and_unreadable_tables(tmp_path):
     with pytest.raises(DataError, match="is missing"):
         prepare(tmp_path, missing)
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
-    with pytest.raises(DataError, match="cannot be read as .parquet"):
+    with pytest.raises(DataError, match=r"cannot be read as \.parquet"):
         prepare(tmp_path, {**missing, "table": str(tmp_path / "bad.parquet")})
     (tmp_path / "table.xlsx").touch()
     with pytest.raises(ConfigError, match=r"expected a .csv, .jsonl or .parquet file"):

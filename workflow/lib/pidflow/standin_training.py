@@ -23,6 +23,7 @@ from torch import nn
 
 from pidflow import scenes
 from pidflow.models.standin import PATCH_SIZE, PROMPT
+from pidflow.readers import easy_vqa
 
 CAPTION_QUESTION = "what is in the image ?"
 _PATCHES = scenes.IMAGE_SIZE // PATCH_SIZE
@@ -101,10 +102,7 @@ class PlainImage:
         """Find the background (the commonest colour) and the box ``(left, top, right, bottom)`` of what is on it."""
         pixels = np.asarray(image.convert("RGB"))
         colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-        background = colours[counts.argmax()]
-        rows, columns = np.nonzero((pixels != background).any(axis=2))
-        box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
-        return cls(pixels, shape, color, tuple(questions), background, box)
+        return cls(pixels, shape, color, tuple(questions), colours[counts.argmax()], easy_vqa.shape_box(image))
 
     def moved(self, rng: np.random.Generator) -> Picture:
         """The same shape at a place drawn at random, mirrored by a coin; with the words of its patches.

@@ -1,9 +1,12 @@
 """easy-VQA: 5,000 real PNGs and 48,248 questions from the PyPI package of that name, nothing to download."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from pidflow.errors import ConfigError, DataError
 from pidflow.items import Item, sample
@@ -35,6 +38,18 @@ def root() -> Path:
 def image_path(split: str, image_index: int) -> Path:
     """Where the PNG of one image lies; image indices restart in each split."""
     return root() / split / "images" / f"{image_index}.png"
+
+
+def shape_box(image: Image.Image) -> tuple[int, int, int, int]:
+    """Box ``(left, top, right, bottom)`` of the one shape of a picture: all pixels that are not of the background.
+
+    The package tells no places, but its backgrounds are of one colour, that of most pixels on the picture's rim.
+    """
+    pixels = np.asarray(image.convert("RGB")).astype(np.int64) @ (65536, 256, 1)
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colours, counts = np.unique(rim, return_counts=True)
+    rows, columns = np.nonzero(pixels != colours[counts.argmax()])
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
 def questions(split: str) -> list[EasyQuestion]:
@@ -78,4 +93,10 @@ def items(split: str, select: str | None, *, count: int, seed: int) -> list[Item
         for index, question in enumerate(questions(split))
         if question.task == select
     ]
-    return sample(found, count, seed=seed)
+    return [replace(item, boxes=(_box(split, item.image_path),)) for item in sample(found, count, seed=seed)]
+
+
+def _box(split: str, name: str) -> tuple[float, float, float, float]:
+    with Image.open(root() / split / "images" / name) as image:
+        left, top, right, bottom = shape_box(image)
+    return (left, top, right - left, bottom - top)
