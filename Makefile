@@ -10,7 +10,7 @@ demo: .venv/installed ## install, then run the whole pipeline on the shipped mod
 	@echo "Figures: results/figures    tables: results/tables"
 
 test: .venv/installed lint ## install, then linters and tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n $(CORES) --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
