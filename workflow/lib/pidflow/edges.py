@@ -63,6 +63,7 @@ def blocked_pairs(
     *,
     first: int = 0,
     seeds: Sequence[int] | None = None,
+    spoken: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Which pairs of positions an intervention blocks.
 
@@ -77,6 +78,8 @@ def blocked_pairs(
         Rows of the result start at this query position.
     seeds
         One per row; only for ``"random"``.
+    spoken
+        Boolean ``(B, T)``: positions of the answer that follows the prompt; only for ``"random"``.
 
     Returns
     -------
@@ -85,9 +88,10 @@ def blocked_pairs(
     Notes
     -----
     ``random`` draws for every target position as many earlier positions outside the source as ``cut`` takes from it.
-    Where there are too few of them for some target position (576 image tokens have no match among 65 others), the row's
-    pairs are drawn from all causal pairs that ``cut`` leaves, whatever their target. No position loses itself. A draw
-    depends on the row's seed and on positions counted from its first real token, so not on padding or on other rows.
+    Where there are too few of them (576 image tokens have no match among 65 others), the position's pairs are drawn
+    from all earlier pairs that ``cut`` leaves, whatever their target; a spoken position then gets none, since nothing
+    before it can change any more. No position loses itself, no pair is drawn twice. A draw depends on the row's seed
+    and on positions counted from its first real token up to the target: not on padding, other rows or what follows.
     """
     length = valid.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=valid.device).tril()[first:]
@@ -103,44 +107,50 @@ def blocked_pairs(
     if seeds is None or len(seeds) != len(valid):
         raise ValueError("random edges need one seed per row")
     found = np.zeros((len(valid), length - first, length), dtype=bool)
-    real, sources, targets = (mask.cpu().numpy() for mask in (valid, source, target))
+    spoken = torch.zeros_like(valid) if spoken is None else spoken
+    real, sources, targets, answers = (mask.cpu().numpy() for mask in (valid, source, target, spoken))
     for row, seed in enumerate(seeds):
         columns = np.flatnonzero(real[row])
-        queries, keys = _random_pairs(sources[row, columns], targets[row, columns], seed)
+        drawn = _random_pairs(sources[row, columns], targets[row, columns], answers[row, columns], seed)
+        queries, keys = np.nonzero(drawn)
         inside = columns[queries] >= first
         found[row, columns[queries][inside] - first, columns[keys][inside]] = True
     return torch.from_numpy(found).to(valid.device)
 
 
-def _random_pairs(source: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Queries and keys of one row's random pairs; masks ``(n,)`` over its real positions."""
+def _random_pairs(source: np.ndarray, target: np.ndarray, spoken: np.ndarray, seed: int) -> np.ndarray:
+    """Boolean ``(n, n)`` over queries and keys: one row's random pairs; masks ``(n,)`` over its real positions."""
     n = len(source)
     earlier = np.tri(n, k=-1, dtype=bool)
     named = np.tri(n, dtype=bool) & target[:, None] & source[None, :]
     needed = named.sum(1)
-    rows = np.flatnonzero(needed)
-    pool = earlier[rows] & ~source[None, :]
-    if (pool.sum(1) >= needed[rows]).all():
-        order = np.where(pool, _hashed(seed, rows, n), np.uint64(2**64 - 1)).argsort(axis=1, kind="stable")
-        chosen = np.arange(n)[None, :] < needed[rows, None]
-        return np.repeat(rows, needed[rows]), order[chosen]
-    queries, keys = np.nonzero(earlier & ~named)
-    count = int(needed.sum())  # more than the pool above held, so never 0
-    if len(queries) < count:
-        raise ConfigError(
-            f"cannot draw {count} random edges: only {len(queries)} other pairs of positions attend to each other; "
-            "leave the random control out for this edge"
-        )
-    drawn = np.argpartition(_hashed(seed, np.arange(n), n)[queries, keys], count - 1)[:count]
-    return queries[drawn], keys[drawn]
+    hashed = _hashed(seed, n)
+    pool = earlier & ~source[None, :] & (needed > 0)[:, None]
+    matched = np.where(pool.sum(1) >= needed, needed, 0)
+    order = np.where(pool, hashed, np.uint64(2**64 - 1)).argsort(axis=1)
+    drawn = np.zeros((n, n), dtype=bool)
+    np.put_along_axis(drawn, order, np.arange(n) < matched[:, None], axis=1)
+    for position in np.flatnonzero((needed > matched) & ~spoken):
+        count = needed[position]
+        free = np.flatnonzero((earlier & ~named & ~drawn)[: position + 1])
+        if len(free) < count:
+            raise ConfigError(
+                f"cannot draw {count} random edges for position {position}: only {len(free)} others come before it; "
+                "leave the random control out for this edge"
+            )
+        # Turned by the position's own hash, or every position would go on where the last one stopped.
+        turned = hashed.ravel()[free] + hashed[position, position]
+        drawn.ravel()[free[np.argpartition(turned, count - 1)[:count]]] = True
+    return drawn
 
 
-def _hashed(seed: int, queries: np.ndarray, n: int) -> np.ndarray:
-    """Uniform 64-bit numbers ``(queries, n)``, a function of seed, query and key alone (the splitmix64 generator)."""
+def _hashed(seed: int, n: int) -> np.ndarray:
+    """Uniform 64-bit numbers ``(n, n)``, a function of seed, query and key alone (the splitmix64 generator)."""
     step = np.uint64(0x9E3779B97F4A7C15)
     state = _mixed(np.array([seed], dtype=np.uint64))
-    for index in (queries[:, None], np.arange(n)[None, :]):
-        state = _mixed(state + (index.astype(np.uint64) + np.uint64(1)) * step)
+    counted = np.arange(1, n + 1, dtype=np.uint64) * step
+    for index in (counted[:, None], counted[None, :]):
+        state = _mixed(state + index)
     return state
 
 

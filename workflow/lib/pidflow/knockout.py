@@ -263,7 +263,7 @@ def _compile(plan: Plan | Sequence[Plan], spans: Spans, depth: int) -> list[_Edg
         kind, *_, seed = pair
         if kind != CUT:
             seeds = [row_seed(seed, item) for item in items[pair]] if kind == RANDOM else None
-            edge.pairs = blocked_pairs(kind, edge.source, edge.target, valid, seeds=seeds)
+            edge.pairs = blocked_pairs(kind, edge.source, edge.target, valid, seeds=seeds, spoken=spans.spoken.cpu())
     found = list(edges.values())
     _check_rows_keep_a_source(found, valid)
     return found

@@ -38,7 +38,7 @@ from pidflow.spans import Spans
 
 TOKENS_AT_ONCE = 4096
 
-_GROWING = ("text", "last")  # spans that the answer's own tokens join while the model says them
+_GROWING = ("text", "last", "answer")  # spans that the answer's own tokens join while the model says them
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Prefix:
     ----------
     batch
         The questions, followed by the answer tokens that were fed back: ``(B, T)`` with T = prompt + m - 1. Those
-        tokens belong to the spans ``last`` and ``text``, since each in its turn is the position that speaks.
+        tokens are the span ``answer`` and belong to ``last`` and ``text``, as each in its turn is what speaks.
     answer_ids, answer_mask
         ``(B, m)``: the greedy answer, and which of its tokens are real (the token that ends it is; what pads a short
         answer is not).
@@ -206,7 +206,9 @@ class _Blocked:
             seeds = [row_seed(cut.seed, name) for name in self.names] if cut.kind == RANDOM else None
             source, target = spans[cut.source], spans[cut.target]
             check_causality(cut, source, target)
-            self.made[cut] = blocked_pairs(cut.kind, source, target, spans.valid, first=self.prefix.start, seeds=seeds)
+            self.made[cut] = blocked_pairs(
+                cut.kind, source, target, spans.valid, first=self.prefix.start, seeds=seeds, spoken=spans.spoken
+            )
         return self.made[cut]
 
     def first(self, cut: Cut) -> int:
@@ -392,7 +394,7 @@ def _with_spoken(batch: Batch, ids: torch.Tensor, real: torch.Tensor) -> Batch:
     }
     masks = {
         name: torch.cat([mask, (real if name in _GROWING else torch.zeros_like(real))[:, None]], 1)
-        for name, mask in batch.spans.masks.items()
+        for name, mask in (batch.spans.masks | {"answer": batch.spans.spoken}).items()
     }
     spans = Spans(masks, torch.cat([batch.spans.valid, real[:, None]], 1))
     return replace(batch, inputs=inputs, spans=spans)

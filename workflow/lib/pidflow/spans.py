@@ -69,6 +69,11 @@ class Spans:
             raise ConfigError(f"unknown span '{name}', expected one of: {', '.join(self.masks)}")
         return self.masks[name]
 
+    @property
+    def spoken(self) -> torch.Tensor:
+        """Positions of the model's own answer where it was fed back after the prompt (the span ``answer``)."""
+        return self.masks["answer"] if "answer" in self.masks else torch.zeros_like(self.valid)
+
     def take(self, rows: Any) -> "Spans":
         """The spans of some rows (indices may repeat)."""
         return Spans({name: mask[rows] for name, mask in self.masks.items()}, self.valid[rows])

@@ -209,20 +209,20 @@ def _answered_rightly(path: Path, table: pd.DataFrame) -> np.ndarray:
 
 
 def _report_absent(wanted: Sequence[Probe], outcome: Outcome) -> None:
-    """An edge that no question has is an error; one that some lack is said."""
-    for edge, place in {probe.edge: place for place, probe in enumerate(wanted)}.items():
-        present = int(outcome.present[place].sum())
-        total = outcome.present.shape[1]
-        if not present:
-            raise DataError(
-                f"the edge {edge} cannot be cut: its source or target is empty in all {total} questions "
-                "(options come from the items' 'options', objects from their 'boxes')"
-            )
-        if present < total:
+    """Questions that lack an edge's source or target are left out of it, and said; a sweep that has none left stops."""
+    total = outcome.present.shape[1]
+    present = {probe.edge: int(outcome.present[place].sum()) for place, probe in enumerate(wanted)}
+    if not any(present.values()):
+        raise DataError(
+            f"nothing to cut: the source or target of {', '.join(map(str, present))} is empty in all {total} questions "
+            "(options come from the items' 'options', objects from their 'boxes')"
+        )
+    for edge, count in present.items():
+        if count < total:
             log.warning(
-                "%s: the source or target is empty in %d of %d questions, which this edge leaves out",
+                "%s: source or target is empty in %d of %d questions, which this edge leaves out",
                 edge,
-                total - present,
+                total - count,
                 total,
             )
 

@@ -1,0 +1,210 @@
+"""Stage ``sweep_knockout`` from items on disk to the tidy table, its controls as conditions, and bad requests."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pidflow import store
+from pidflow.errors import ConfigError, DataError
+from pidflow.knockout import Cut, Plan, knockout, seeded
+from pidflow.models.inputs import encode
+from pidflow.readout import answer_tokens
+from pidflow.stages import activations
+from pidflow.stages import sweep as stage
+
+N = 12
+
+
+@pytest.fixture
+def model(saved_model):
+    return {"family": "llava", "path": str(saved_model), "batch_size": 5, "dtype": "float32"}
+
+
+@pytest.fixture
+def sweep(tmp_path, model):
+    """``sweep(items, ...)``: run the stage; gives the table."""
+
+    def run(items, name="sweep", **changed):
+        settings = {"model": model, "model_id": "tiny", "task": "mixed", "window": 1, "seed": 3} | changed
+        stage.run(items=str(items), output=str(tmp_path / f"{name}.parquet"), **settings)
+        return store.read_table(tmp_path / f"{name}.parquet")
+
+    return run
+
+
+def row_of(table, **wanted):
+    found = table[np.logical_and.reduce([table[name] == value for name, value in wanted.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_the_table_holds_what_whole_passes_say(tiny_llava, asked, write_items, sweep, tmp_path):
+    images = [f"im{index // 2}" for index in range(N)]  # two questions a picture
+    items = write_items(N, image_id=images)
+    table = sweep(
+        items, controls=["random"], other_windows=["all"], details=str(tmp_path / "details.parquet"), progress=False
+    )
+    assert set(table["model"]) == {"tiny"}
+    assert len(table) == 6 * (3 + 3 + 1) * 3
+    details = store.read_table(tmp_path / "details.parquet")
+    examples, pictures, questions = asked(N)
+    tokens = answer_tokens(tiny_llava, [question.answer for question in questions])
+    batch = encode(tiny_llava, examples, pictures)
+
+    def probabilities(plan):
+        plans = [seeded(plan, f"q{row}") for row in range(N)]
+        with torch.inference_mode(), knockout(tiny_llava, plans, batch.spans):
+            return tiny_llava.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1].softmax(-1).numpy()
+
+    intact = probabilities(Plan())
+    own = intact.argmax(1)
+    assert store.read_table(tmp_path / "details.parquet")["intact_first"].iloc[0] == pytest.approx(
+        intact[0].max(), rel=1e-5
+    )
+    for kind, source, layers in (("cut", "image", (1,)), ("random", "object", (2,)), ("cut", "object", None)):
+        found = probabilities(Plan((Cut(source, "question", layers, kind, seed=3),)))
+        here = batch.spans[source].any(1).numpy()
+        change = found[range(N), own] / intact[range(N), own] - 1
+        right = np.array([found[row].argmax() in tokens[questions[row].answer].ids for row in range(N)])
+        window = {"first": 0, "last": 2} if layers is None else {"first": layers[0], "last": layers[0]}
+        row = row_of(table, edge=f"{source}->question", kind=kind, subset="all", **window)
+        assert row["n"] == here.sum()
+        assert row["images"] == len({image for image, there in zip(images, here, strict=True) if there})
+        assert row["change_first"] == pytest.approx(change[here].mean(), abs=1e-6)
+        assert row["accuracy"] == pytest.approx(right[here].mean())
+        each = details[
+            (details["edge"] == row["edge"]) & (details["kind"] == kind) & (details["window"] == row["window"])
+        ]
+        each = each[each["first"] == row["first"]].set_index("item_id")["change_first"]
+        np.testing.assert_allclose(each.to_numpy(), change[here], atol=1e-6)
+        assert list(each.index) == [f"q{row}" for row in np.flatnonzero(here)]
+
+
+def test_batches_and_order_do_not_matter(write_items, sweep, model, tmp_path):
+    items = write_items(N)
+    first = sweep(items, controls=["random", "keep"])
+    turned = pd.read_parquet(items).iloc[::-1]
+    turned.to_parquet(items, index=False)
+    second = sweep(items, "again", controls=["random", "keep"], model=model | {"batch_size": 3})
+    numbers = first.select_dtypes("number").columns
+    assert first.drop(columns=numbers).equals(second.drop(columns=numbers))
+    np.testing.assert_allclose(first[numbers], second[numbers], atol=1e-6)
+
+
+def test_subsets_follow_the_answers_table(write_items, sweep, tmp_path):
+    items = write_items(N)
+    answers = pd.DataFrame({"item_id": [f"q{row}" for row in range(N)][::-1], "correct": [True] * 4 + [False] * 8})
+    answers.to_parquet(tmp_path / "answers.parquet", index=False)
+    table = sweep(items, edges=["image->last"], answers=str(tmp_path / "answers.parquet"))
+    assert row_of(table, subset="right", centre=0)["n"] == 4
+    assert row_of(table, subset="wrong", centre=0)["n"] == 8
+    answers.iloc[:5].to_parquet(tmp_path / "answers.parquet", index=False)
+    with pytest.raises(
+        DataError, match=r"tiny, mixed: .*has 5 answers, the items table 12 items, of which 'q0' has none"
+    ):
+        sweep(items, answers=str(tmp_path / "answers.parquet"))
+
+
+def test_a_span_that_some_questions_lack_is_said_and_left_out(write_items, sweep, caplog):
+    with caplog.at_level(logging.WARNING):
+        table = sweep(write_items(N), edges=["object->question", "image->options"], window="all")
+    assert "object->question: source or target is empty in 2 of 12 questions, which this edge leaves out" in caplog.text
+    assert row_of(table, edge="object->question", subset="all")["n"] == 10
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"edges": ["picture->last"]}, "unknown span 'picture', expected one of: image, "),
+        ({"edges": ["question->image"]}, "cannot cut question -> image: 'image' ends before 'question' begins"),
+        ({"edges": ["image"]}, "an edge is 'source->target' or has a source and a target, found 'image'"),
+        ({"edges": []}, "a sweep needs at least one edge"),
+        ({"edges": ["last->last"], "window": 9}, "a window of 9 blocks reaches beyond the model's 3"),
+        ({"window": [2, 1]}, r"the window \[2, 1\] is empty"),
+        ({"controls": ["shuffle"]}, "unknown control 'shuffle'"),
+        ({"answer_tokens_at_most": 0}, "an answer has at least 1 token, found 0"),
+    ],
+)
+def test_impossible_requests_get_one_clear_sentence(write_items, sweep, tmp_path, changed, message):
+    with pytest.raises(ConfigError, match=f"^tiny, mixed: {message}"):
+        sweep(write_items(2), **changed)
+    assert not (tmp_path / "sweep.parquet").exists()
+
+
+def test_edges_that_no_question_has(write_items, sweep, tmp_path, caplog):
+    items = write_items(3, boxes=[[], [], []])
+    with pytest.raises(DataError, match=r"nothing to cut: the source or target of object->question is empty in all 3"):
+        sweep(items, edges=["object->question"])
+    assert not (tmp_path / "sweep.parquet").exists()
+    with caplog.at_level(logging.WARNING):
+        table = sweep(items, edges=["object->question", "image->last"], window="all")
+    assert "object->question: source or target is empty in 3 of 3 questions" in caplog.text
+    lost = row_of(table, edge="object->question", subset="all")
+    assert lost["n"] == 0
+    assert np.isnan(lost["change_first"])
+    assert row_of(table, edge="image->last", subset="all")["n"] == 3
+
+
+@pytest.mark.parametrize(
+    "intervention",
+    [
+        {"kind": "keep", "source": "image+question", "target": "last", "layers": [0, 1]},
+        {"kind": "random", "source": "image", "target": "question", "layers": "all"},
+        {"kind": "pde", "equation": "wave", "steps": 2, "size": 0.5, "layers": [1, 2]},
+    ],
+    ids=lambda entry: entry["kind"],
+)
+def test_controls_are_conditions_too(write_items, model, tmp_path, intervention):
+    """As conditions they give the answers that the sweep gives, and states that differ from the intact ones."""
+    items = write_items(4)
+    common = {"model_id": "tiny", "task": "mixed", "storage": "float32", "seed": 3, "model": model}
+    results = {}
+    for condition, entry in (("intact", None), ("changed", intervention)):
+        paths = {name: str(tmp_path / f"{condition}.{name}") for name in ("activations", "answers")}
+        activations.run(items=str(items), condition=condition, intervention=entry, **paths, **common)
+        results[condition] = store.read_table(paths["answers"])
+    if intervention["kind"] == "pde":
+        entry = {key: value for key, value in intervention.items() if key != "kind"}
+        paths = {name: str(tmp_path / f"trained.{name}") for name in ("activations", "answers")}
+        settings = common | {"model": model | {"attention": entry}}
+        activations.run(items=str(items), condition="intact", **paths, **settings)
+        pd.testing.assert_frame_equal(store.read_table(paths["answers"]), results["changed"])
+    else:
+        first, last = (0, 2) if intervention["layers"] == "all" else intervention["layers"]
+        stage.run(
+            items=str(items),
+            output=str(tmp_path / "sweep.parquet"),
+            details=str(tmp_path / "details.parquet"),
+            edges=[{"source": intervention["source"], "target": intervention["target"]}],
+            window=[first, last],
+            controls=[intervention["kind"]],
+            **{name: common[name] for name in ("model", "model_id", "task", "seed")},
+        )
+        details = store.read_table(tmp_path / "details.parquet")
+        details = details[details["kind"] == intervention["kind"]]
+        assert details["right"].tolist() == results["changed"]["correct"].tolist()
+        same = results["changed"]["predicted"] == results["intact"]["predicted"]
+        ratio = results["changed"]["probability"] / results["intact"]["probability"]
+        assert same.any()
+        np.testing.assert_allclose(details["change_first"][same.to_numpy()], ratio[same] - 1, atol=1e-5)
+    assert (results["changed"]["probability"] - results["intact"]["probability"]).abs().max() > 1e-6
+
+
+def test_bad_continuous_attention_is_refused(write_items, model, tmp_path):
+    entry = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.7}
+    with pytest.raises(
+        ConfigError, match=r"tiny, mixed, pde: 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
+    ):
+        activations.run(
+            items=str(write_items(2)),
+            activations=str(tmp_path / "a.h5"),
+            answers=str(tmp_path / "a.parquet"),
+            model=model,
+            model_id="tiny",
+            task="mixed",
+            condition="pde",
+            intervention=entry,
+        )
