@@ -47,7 +47,11 @@ def test_every_case_route_and_atom_has_a_row(tmp_path):
     assert len(csv) == len(table)
     assert set(table["case"]) == {"gaussian", "warped", "bent", "discrete", "xor", "null"}
     assert (table[["n", "d1", "d2", "m"]] == [240, 3, 3, 2]).all(axis=None)
+    missed = table[table["atom"] == "missed_information"]
+    assert (missed.groupby(["case", "route"]).size() == 1).all()
+    assert len(missed) == 18
     atoms = table[table["atom"].isin(ATOMS)]
+    assert len(atoms) + len(missed) == len(table)
     assert (atoms.groupby(["case", "route", "definition"])["atom"].nunique() == 4).all()
     assert np.isfinite(atoms[["truth", "bits", "se"]]).all(axis=None)
     gaussian = atoms[(atoms["case"] == "gaussian") & (atoms["route"] == "linear") & (atoms["definition"] == "broja")]

@@ -8,6 +8,7 @@ import torch
 
 from pidflow.bias import grouped_folds
 from pidflow.calibration import CASES, Case, planted_cases
+from pidflow.critic import MissedInformation, missed_information
 from pidflow.errors import ConfigError, PidflowError
 from pidflow.estimate import ROUTES, estimate_pid_from_latents
 from pidflow.flow import FlowConfig, gaussianize
@@ -64,8 +65,9 @@ def run(
     pca
         Principal scores of every unit of the run: their fewest rows and largest dimensions are those of the cases.
     scorecard
-        Where the table goes, usually one parquet and one csv file. A row an atom, plus a row ``missed_information`` for
-        each route: what the held-out critic finds beyond it, beside what is truly missing.
+        Where the table goes, usually one parquet and one csv file. A row an atom, plus, for each route, a row
+        ``missed_information``: what the held-out critic proves beyond the estimate, beside what is truly missing (the
+        critic's number is a lower bound on that, so they need not agree; ``passed`` judges the flag).
     routes, definitions, permutations, jackknife_groups, folds
         As in the run.
     seed
@@ -95,21 +97,27 @@ def run(
     for replicate in range(replicates):
         for case in planted_cases(n, dims, seed=seed + replicate, names=cases):
             try:
-                estimates = _estimates(
-                    case,
-                    routes=routes,
-                    definitions=definitions,
-                    permutations=permutations,
-                    jackknife_groups=jackknife_groups,
-                    folds=folds,
-                    seed=seed,
-                    config=FlowConfig(**(settings or {})),
-                )
+                found = [
+                    {"case": case.name, "replicate": replicate, "route": route, **row}
+                    for route in routes
+                    for row in _rows(
+                        case,
+                        *_judged(
+                            case,
+                            route,
+                            definitions=definitions,
+                            permutations=permutations,
+                            jackknife_groups=jackknife_groups,
+                            folds=folds,
+                            seed=seed,
+                            config=FlowConfig(**(settings or {})),
+                        ),
+                    )
+                ]
             except PidflowError as error:
                 raise type(error)(f"calibration case '{case.name}', n={n}, dims={dims}: {error}") from error
-            found = [row for route, by in estimates.items() for row in _rows(case, route, by, flagged=False)]
-            log.info("%s: %d of %d atoms passed", case.name, sum(row["passed"] for row in found), len(found))
-            rows += [{"case": case.name, "replicate": replicate, **row} for row in found]
+            log.info("%s: %d of %d rows passed", case.name, sum(row["passed"] for row in found), len(found))
+            rows += found
     frame = pd.DataFrame(rows).assign(n=n, d1=dims[0], d2=dims[1], m=dims[2])[list(COLUMNS)]
     for path in scorecard:
         write_table(path, frame)
@@ -128,52 +136,55 @@ def size_of_run(pca: Sequence[str]) -> tuple[int, tuple[int, int, int]]:
     return min(rows), tuple(max(column) for column in zip(*widths, strict=True))
 
 
-def _estimates(
+def _judged(
     case: Case,
+    route: str,
     *,
-    routes: Sequence[str],
     definitions: Sequence[str],
     permutations: int,
     jackknife_groups: int,
     folds: int,
     seed: int,
     config: FlowConfig,
-) -> dict[str, dict[str, PIDEstimate]]:
-    """What the run would find, by route and definition: the latents of its flow stage, the numbers of its PID stage."""
+) -> tuple[dict[str, PIDEstimate], MissedInformation]:
+    """What the run would find by this route: latents as in its flow stage, numbers as in its PID stage."""
     blocks = case.x1, case.x2, case.y
-    labels = grouped_folds(len(case.y), folds=folds, groups=case.groups, seed=seed)
-    out = {}
-    for route in routes:
-        if route == "flow":
-            latents = gaussianize(*blocks, folds=labels, groups=case.groups, seed=seed, config=config)
-            inputs = latents.z1, latents.z2, latents.y
-        else:
-            inputs = blocks if route == "linear" else tuple(normal_scores(block) for block in blocks)
-        out[route] = estimate_pid_from_latents(
-            *inputs,
-            groups=case.groups,
-            permutations=permutations,
-            jackknife=jackknife_groups,
-            seed=seed,
-            definitions=definitions,
-        )
-    return out
+    same = {"groups": case.groups, "seed": seed}
+    labels = grouped_folds(len(case.y), folds=folds, **same)
+    if route == "flow":
+        latents = gaussianize(*blocks, folds=labels, config=config, **same)
+        blocks = latents.z1, latents.z2, latents.y
+    elif route == "rank":
+        blocks = tuple(normal_scores(block) for block in blocks)
+    estimates = estimate_pid_from_latents(
+        *blocks, permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
+    )
+    return estimates, missed_information(*blocks, folds=labels, **same)
 
 
-def _rows(case: Case, route: str, estimates: Mapping[str, PIDEstimate], *, flagged: bool) -> Iterator[dict]:
-    """A row an atom, for the definitions with a known truth."""
+def _rows(case: Case, estimates: Mapping[str, PIDEstimate], missed: MissedInformation) -> Iterator[dict]:
+    """A row an atom, for the definitions with a known truth, and one for what was missed."""
     for definition, estimate in estimates.items():
         for name, atom in ATOMS.items():
             if definition not in case.truth:
                 continue
             bits, se = getattr(estimate, atom), estimate.se[atom]
             yield {
-                "route": route,
                 "definition": definition,
                 "atom": name,
                 "truth": case.truth[definition][atom],
                 "bits": bits,
                 "se": se,
-                "passed": case.passes(definition, atom, bits=bits, se=se, flagged=flagged),
+                "passed": case.passes(definition, atom, bits=bits, se=se, flagged=missed.flag),
                 "note": case.note,
             }
+    total = next(iter(estimates.values()))
+    yield {
+        "definition": "any",
+        "atom": "missed_information",
+        "truth": max(0.0, case.information - total.mi_12),
+        "bits": missed.bits,
+        "se": missed.se,
+        "passed": case.flag_is_right(flagged=missed.flag, mi_12=total.mi_12, se=total.se["mi_12"]),
+        "note": f"{'flag raised' if missed.flag else 'no flag'} (p = {missed.p_value:.2g}); {case.note}",
+    }
