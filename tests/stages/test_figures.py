@@ -61,12 +61,12 @@ def nine_tasks():
 
 
 FIGURES = {
-    "profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
+    "layer-profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
     "fingerprint": lambda t: figures.fingerprint(t.pid, model="standin"),
-    "knockout": lambda t: figures.knockout_changes(t.differences, model="standin", condition=t.knockout),
-    "lens": lambda t: figures.lens_courses(t.lens, model="standin"),
+    "knockout-changes": lambda t: figures.knockout_changes(t.differences, model="standin", condition=t.knockout),
+    "lens-courses": lambda t: figures.lens_courses(t.lens, model="standin"),
     "calibration": lambda t: figures.calibration(t.scorecard),
-    "gaussianity": lambda t: figures.latent_gaussianity(t.gaussianity, model="standin"),
+    "latent-gaussianity": lambda t: figures.latent_gaussianity(t.gaussianity, model="standin"),
     "overview": lambda t: figures.overview(t.pid, t.differences, model="standin", knockout=t.knockout),
 }
 

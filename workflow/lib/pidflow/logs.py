@@ -47,4 +47,3 @@ def job_log(path: str | Path) -> Iterator[None]:
         for handler in (to_file, to_stderr):
             root.removeHandler(handler)
             handler.close()
-
