@@ -37,6 +37,7 @@ from pidflow.models.registry import LoadedModel
 from pidflow.spans import Spans
 
 TOKENS_AT_ONCE = 4096
+_LOGITS_AT_ONCE = 1024  # positions; a vocabulary is much wider than a residual stream
 
 _GROWING = ("text", "last", "answer")  # spans that the answer's own tokens join while the model says them
 
@@ -271,7 +272,7 @@ class _Front:
             begun = joined
             self.keys[:, :, : self.start] = self.prefix.keys[block][:, :, : self.start]
             self.values[:, :, : self.start] = self.prefix.values[block][:, :, : self.start]
-            for chunk in self._chunks(begun):
+            for chunk in _chunks(begun, self.together):
                 self.mask = self._mask(block, chunk)
                 fed = states[chunk.start : chunk.stop].flatten(0, 1)
                 rotary = tuple(each[: len(fed)] for each in self.rotary)
@@ -279,7 +280,7 @@ class _Front:
                 result = result[0] if isinstance(result, tuple) else result
                 states[chunk.start : chunk.stop] = result.unflatten(0, (len(chunk), self.rows))
         speaking = self.prefix.answer_ids.shape[1]
-        for chunk in self._chunks(begun):
+        for chunk in _chunks(begun, max(1, _LOGITS_AT_ONCE // (self.rows * speaking))):
             last = self.loaded.final_norm(states[chunk.start : chunk.stop, :, -speaking:])
             yield chunk, self.loaded.unembedding(last).float()
 
@@ -313,10 +314,6 @@ class _Front:
         """``(variants * B, heads, S, head width)`` as ``(B, heads, variants, S, head width)``."""
         return states.unflatten(0, (-1, self.rows)).permute(1, 2, 0, 3, 4)
 
-    def _chunks(self, count: int) -> Iterator[range]:
-        for first in range(0, count, self.together):
-            yield range(first, min(first + self.together, count))
-
     def _base_mask(self) -> torch.Tensor:
         """Additive ``(B, 1, variants * S, start + variants * S)``: causal, padding closed, no variant sees another."""
         valid, start, size = self.prefix.batch.spans.valid, self.start, self.size
@@ -325,9 +322,7 @@ class _Front:
         )
         open_edges[..., :start] = valid[:, None, None, :start]
         own = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril() & valid[:, None, start:]
-        own = own | torch.eye(
-            size, dtype=torch.bool, device=valid.device
-        )  # padding attends to itself, never to nothing
+        own = own | torch.eye(size, dtype=torch.bool, device=valid.device)  # padding must attend to something
         for place in range(self.together):
             self._own(open_edges, place).copy_(own)
         closed = torch.zeros(open_edges.shape, dtype=self.loaded.dtype, device=valid.device)
@@ -354,6 +349,11 @@ class _Front:
         """The part ``(B, S, S)`` of a mask ``(B, variants, S, keys)`` that is one variant's own keys."""
         first = self.start + place * self.size
         return mask[:, place, :, first : first + self.size]
+
+
+def _chunks(count: int, size: int) -> Iterator[range]:
+    for first in range(0, count, size):
+        yield range(first, min(first + size, count))
 
 
 def _covers(cut: Cut, block: int) -> bool:
