@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 
 from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.flow import FlowConfig, apply, gaussianize, gaussianize_layers, invert
-from pidflow.flow_training import held_out_split
+from pidflow.flow_training import held_out_split, train_stack
 from pidflow.product_flow import Layout, ProductFlows, initial_parameters
 
 QUICK = FlowConfig(max_steps=20, evaluate_every=10, precision="float64")
@@ -165,6 +165,19 @@ def test_weights_are_those_of_the_best_evaluation():
         assert info.best_step[k] <= info.steps_run[k] <= 150
     assert info.stopped_early.any(), "150 steps on 100 rows must overfit"
     assert np.isfinite(info.training_loss[:, 1]).all()
+
+
+def test_a_diverging_flow_falls_back_to_its_start():
+    x1, x2, y = system(200)
+    found = gaussianize(x1, x2, y, folds=np.arange(200) % 2, config=dataclasses.replace(QUICK, learning_rate=1e4))
+    assert (found.info.best_step == 0).all()
+    assert np.isfinite(found.z1).all()
+
+
+def test_a_stack_without_a_covariance_cannot_start():
+    x, weight = torch.zeros(1, 3, 50, dtype=torch.float64), torch.ones(1, 50, dtype=torch.float64)
+    with pytest.raises(NumericsError, match="1 of 1 flows cannot start"):
+        train_stack(x, weight, x, weight, layout=Layout.of([(1, 1, 1)]), config=QUICK, seed=0)
 
 
 @pytest.mark.parametrize("marginals", ["quantile", "standardise"])

@@ -110,7 +110,7 @@ class MissedInformation:
     p_value
         One-sided, of no positive difference.
     gaussian_bits
-        Gaussian ``I(X1,X2;Y)`` of the same rows without its exact bias, bits.
+        Gaussian ``I(X1,X2;Y)`` of the same rows without its exact bias, at least 0, bits.
     bound
         The critic's bound.
     """
@@ -138,7 +138,7 @@ def missed_information(
 
     The flag is raised when ``bound - gaussian`` exceeds zero by the normal quantile of ``1 - level`` times its standard
     error. The difference is paired: each row contributes its share of the bound minus its Gaussian information density,
-    so that luck common to both cancels.
+    so that luck common to both cancels. False alarms are rarer than `level`, as the bound is conservative.
 
     Parameters
     ----------
@@ -169,10 +169,12 @@ def missed_information(
     p, q = sources.shape[1], y.shape[1]
     both = np.concatenate([sources, y], axis=1)
     covariance = np.cov(both.T, ddof=0)
-    gaussian = float(gaussian_mi(covariance, (p, q))) - mi_bias(len(y), p, q)
+    gaussian = max(0.0, float(gaussian_mi(covariance, (p, q))) - mi_bias(len(y), p, q))
     difference = bound.bits - gaussian
     spread = bound.rows - _information_density(both - both.mean(axis=0), covariance, p)
-    se = float(spread.std(ddof=1) / np.sqrt(len(y)))
+    # Near independence densities all but vanish, and with them their spread; what the Gaussian estimate still scatters
+    # by is that of a chi-square with p q degrees of freedom over 2 n.
+    se = float(np.sqrt(spread.var(ddof=1) / len(y) + p * q / 2 / (len(y) * LN2) ** 2))
     p_value = float(stats.norm.sf(difference / se))
     return MissedInformation(max(0.0, difference), se, p_value < config.level, p_value, gaussian, bound)
 

@@ -58,12 +58,15 @@ def held_out_split(
 
 def profile_loss(z: Tensor, log_det: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
     """Negative profile log-likelihood per sample of each flow, nats up to a constant, ``(S,)``."""
-    _, log_volume = _moments(z, weight, valid)[1:]
+    _, _, log_volume = _moments(z, weight, valid)
     return log_volume - (log_det * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 def _moments(z: Tensor, weight: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean ``(S, D, 1)``, Cholesky factor of the covariance ``(S, D, D)`` and half its log-determinant ``(S,)``."""
+    """Mean ``(S, D, 1)``, Cholesky factor of the covariance ``(S, D, D)`` and half its log-determinant ``(S,)``.
+
+    The last is NaN for a flow whose covariance is not positive definite.
+    """
     count = weight.sum(dim=1)[:, None, None]
     mean = (z * weight[:, None, :]).sum(dim=2, keepdim=True) / count
     centred = (z - mean) * weight[:, None, :]
@@ -71,12 +74,8 @@ def _moments(z: Tensor, weight: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, 
     scale = covariance.diagonal(dim1=1, dim2=2).detach()
     ridge = torch.where(valid, _JITTER * scale, 1.0)
     factor, info = torch.linalg.cholesky_ex(covariance + torch.diag_embed(ridge))
-    if info.any():
-        raise NumericsError(
-            f"the latents of {int((info != 0).sum())} of {len(info)} flows have no positive definite covariance; "
-            "expected finite columns and more training rows than columns: keep fewer components or add rows"
-        )
-    return mean, factor, factor.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    return mean, factor, torch.where(info == 0, log_volume, torch.nan)
 
 
 def held_out_loss(
@@ -164,6 +163,11 @@ def train_stack(
     curves = torch.full((2, S, evaluations), float("nan"), device=x.device, dtype=torch.float64)
     steps = torch.zeros(evaluations, dtype=torch.long)
     start = torch.stack(losses())
+    if not start.isfinite().all():
+        raise NumericsError(
+            f"{int((~start.isfinite().all(dim=0)).sum())} of {S} flows cannot start: their columns have no positive "
+            "definite covariance; expected finite columns and more rows than columns"
+        )
     curves[:, :, 0] = 0
     best_loss = torch.zeros(S, device=x.device, dtype=x.dtype)
     best_step = torch.zeros(S, device=x.device, dtype=torch.long)
@@ -238,12 +242,16 @@ def _adam(
     rate: float,
     step: int,
 ) -> None:
-    """One Adam step (Kingma, Ba 2015) in place, with the gradient of each flow clipped to norm 1 on its own."""
+    """One Adam step (Kingma, Ba 2015) in place, with the gradient of each flow clipped to norm 1 on its own.
+
+    A flow that has diverged gets no gradient: it drifts until its early stop and falls back to its best parameters,
+    and the others never notice.
+    """
     norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
-    clip = 1 / norm.clamp(min=1)
+    clip = torch.where(norm.isfinite(), 1 / norm.clamp(min=1), 0)
     with torch.no_grad():
         for (name, value), gradient in zip(parameters.items(), gradients, strict=True):
-            gradient = gradient * clip.view(-1, *[1] * (gradient.dim() - 1))
+            gradient = gradient.nan_to_num(0, 0, 0) * clip.view(-1, *[1] * (gradient.dim() - 1))
             mean, square = moments[name]
             mean.lerp_(gradient, 0.1)
             square.lerp_(gradient.square(), 0.001)

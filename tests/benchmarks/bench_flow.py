@@ -1,0 +1,278 @@
+"""What flows recover, what they find in noise, what they cost; and the same of the critic.
+
+    python tests/benchmarks/bench_flow.py truth  [--rows 2000] [--seeds 1] [--folds 3] [--config max_steps=100 ...]
+    python tests/benchmarks/bench_flow.py null   [--rows 900] [--seeds 20]
+    python tests/benchmarks/bench_flow.py unit   [--rows 900] [--folds 5]
+    python tests/benchmarks/bench_flow.py stack  [--rows 900]
+    python tests/benchmarks/bench_flow.py critic [--rows 900] [--seeds 20]
+
+``truth``: Gaussian sources and targets of known information, each block sent through a known diffeomorphism (after
+Czyż et al. 2023 and Butakov et al. 2024). Errors in nats, after the exact bias correction, of the sample before it was
+warped, of the linear and the rank estimate of what the warp left, and of the flow; "per fold" is the flow without
+pooling of folds. ``null``: independent blocks. ``unit``: nine layers of one model, differently warped. ``stack``: 33
+flows at once against one after another. ``critic``: how often it flags what is and what is not there. Times are
+processor seconds of one thread.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import ndtr
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
+
+from pidflow.bias import mi_bias
+from pidflow.critic import missed_information
+from pidflow.flow import FlowConfig, Gaussianized, gaussianize, gaussianize_layers
+from pidflow.flow_training import train_stack
+from pidflow.gaussian import LN2, gaussian_mi
+from pidflow.product_flow import Layout
+from pidflow.samples import normal_scores
+
+Warp = Callable[[np.ndarray], np.ndarray]
+
+
+def identity(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def half_cube(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.abs(x) ** 1.5
+
+
+def cube(x: np.ndarray) -> np.ndarray:
+    return x**3 + 0.2 * x
+
+
+def heavy(x: np.ndarray) -> np.ndarray:
+    return np.sinh(1.5 * x)
+
+
+def bimodal(x: np.ndarray) -> np.ndarray:
+    """Columns with the law of an even mixture of N(-1.5, 0.25) and N(1.5, 0.25)."""
+    grid = np.linspace(-9, 9, 4001)
+    return np.interp(ndtr(x), (ndtr((grid + 1.5) / 0.5) + ndtr((grid - 1.5) / 0.5)) / 2, grid)
+
+
+def banana(x: np.ndarray) -> np.ndarray:
+    """Every second column moved by the square of the one before it."""
+    z = x.copy()
+    z[:, 1::2] += x[:, 0 : 2 * (x.shape[1] // 2) : 2] ** 2
+    return z
+
+
+def spiral(x: np.ndarray) -> np.ndarray:
+    return _spiral(x, 0, 1)
+
+
+def other_spiral(x: np.ndarray) -> np.ndarray:
+    return _spiral(x, 1, 2)
+
+
+def _spiral(x: np.ndarray, i: int, j: int) -> np.ndarray:
+    """Rotation of two columns by the squared norm of the row over its length."""
+    angle, z = np.square(x).mean(axis=1), x.copy()
+    z[:, i] = np.cos(angle) * x[:, i] - np.sin(angle) * x[:, j]
+    z[:, j] = np.sin(angle) * x[:, i] + np.cos(angle) * x[:, j]
+    return z
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Blocks of `dims` columns, the first `pairs` target columns tied to both sources (to one if `single`)."""
+
+    name: str
+    dims: tuple[int, int, int]
+    warps: tuple[Warp, Warp, Warp]
+    rho: float = 0.6
+    pairs: int = 99
+    single: bool = False
+    rotated: bool = False
+
+    def covariance(self) -> np.ndarray:
+        d1, d2, m = self.dims
+        out = np.eye(d1 + d2 + m)
+        for j in range(min(self.pairs, m)):
+            for start, width, rho in ((0, d1, self.rho), (d1, d2, 0.0 if self.single else 0.7 * self.rho)):
+                if j < width:
+                    out[start + j, d1 + d2 + j] = out[d1 + d2 + j, start + j] = rho
+        return out
+
+    def draw(self, n: int, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Blocks before and after the warp (and, if `rotated`, a random rotation of each block)."""
+        rng = np.random.default_rng([seed, *self.name.encode()])
+        rows = rng.standard_normal((n, sum(self.dims))) @ np.linalg.cholesky(self.covariance()).T
+        before = np.split(rows, np.cumsum(self.dims)[:2], axis=1)
+        after = [warp(block) for warp, block in zip(self.warps, before, strict=True)]
+        if self.rotated:
+            after = [block @ rotation(block.shape[1], rng) for block in after]
+        return before, after
+
+    def truth(self) -> float:
+        d1, d2, m = self.dims
+        return float(gaussian_mi(self.covariance(), (d1 + d2, m))) * LN2
+
+
+PROBLEMS = (
+    Problem("linear 10/10/5", (10, 10, 5), (identity,) * 3),
+    Problem("monotone 1-D", (1, 1, 1), (cube, np.sinh, np.exp)),
+    Problem("monotone 5-D", (5, 5, 5), (cube, heavy, np.exp)),
+    Problem("monotone 5-D rotated", (5, 5, 5), (half_cube, np.sinh, half_cube), rotated=True),
+    Problem("half-cube 5-D", (5, 5, 5), (half_cube,) * 3),
+    Problem("heavy tails 5-D", (5, 5, 5), (heavy,) * 3),
+    Problem("bimodal 5-D", (5, 5, 5), (bimodal,) * 3),
+    Problem("bimodal 5-D rotated", (5, 5, 5), (bimodal,) * 3, rotated=True),
+    Problem("banana 2-D", (2, 2, 2), (banana,) * 3),
+    Problem("banana 4-D rotated", (4, 4, 4), (banana,) * 3, rotated=True),
+    Problem("spiral 3-D", (3, 3, 3), (spiral, spiral, other_spiral)),
+    Problem("spiral 3-D rotated", (3, 3, 3), (spiral, spiral, other_spiral), rotated=True),
+    Problem("spiral 5-D", (5, 5, 5), (spiral, spiral, other_spiral)),
+    Problem("spiral 25-D, 2 pairs", (25, 25, 25), (spiral, identity, other_spiral), rho=0.8, pairs=2, single=True),
+    Problem("25-D, 2 pairs", (25, 25, 25), (identity,) * 3, rho=0.8, pairs=2, single=True),
+    Problem("half-cube 25-D, 2 pairs", (25, 25, 25), (half_cube,) * 3, rho=0.8, pairs=2, single=True),
+    Problem("null 10/10/5", (10, 10, 5), (half_cube, bimodal, heavy), rho=0.0),
+    Problem("null 10/10/10", (10, 10, 10), (identity,) * 3, rho=0.0),
+)
+
+
+def rotation(d: int, rng: np.random.Generator) -> np.ndarray:
+    return np.linalg.qr(rng.standard_normal((d, d))).Q
+
+
+def corrected_nats(x1: np.ndarray, x2: np.ndarray, y: np.ndarray) -> float:
+    p, q = x1.shape[1] + x2.shape[1], y.shape[1]
+    covariance = np.cov(np.hstack([x1, x2, y]).T)
+    return (float(gaussian_mi(covariance, (p, q))) - mi_bias(len(y), p, q)) * LN2
+
+
+def bench_truth(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
+    print(f"{'':26}{'true':>7}{'unwarped':>10}{'linear':>8}{'rank':>8}{'flow':>8}{'per fold':>10}{'seconds':>9}  steps")
+    table = []
+    labels = np.arange(rows) % folds
+    for problem in PROBLEMS:
+        for seed in range(seeds):
+            before, after = problem.draw(rows, seed)
+            start = time.process_time()
+            found = gaussianize(*after, folds=labels, seed=seed, config=config)
+            seconds = time.process_time() - start
+            latents = found.z1, found.z2, found.y
+            each = [corrected_nats(*(block[labels == k] for block in latents)) for k in range(folds)]
+            estimates = [corrected_nats(*before), corrected_nats(*after)]
+            estimates += [corrected_nats(*map(normal_scores, after)), corrected_nats(*latents), float(np.mean(each))]
+            errors = np.array(estimates) - problem.truth()
+            table.append(errors)
+            print(
+                f"{problem.name:26}{problem.truth():7.3f}{errors[0]:+10.3f}"
+                + "".join(f"{e:+8.3f}" for e in errors[1:4])
+                + f"{errors[4]:+10.3f}{seconds:9.1f}  {found.info.best_step}",
+                flush=True,
+            )
+    mean = np.abs(table).mean(axis=0)
+    print(f"{'mean absolute error':33}{mean[0]:10.3f}" + "".join(f"{e:8.3f}" for e in mean[1:4]) + f"{mean[4]:10.3f}")
+
+
+def bench_null(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
+    for dims in ((10, 10, 5), (10, 10, 10)):
+        bits = []
+        for seed in range(seeds):
+            blocks = [np.random.default_rng([seed, b]).standard_normal((rows, d)) for b, d in enumerate(dims)]
+            found = gaussianize(*blocks, folds=np.arange(rows) % folds, seed=seed, config=config)
+            bits.append(corrected_nats(found.z1, found.z2, found.y) / LN2)
+        print(f"null {dims}: I12 {np.mean(bits):+.3f} ± {np.std(bits):.3f} bits, largest {np.abs(bits).max():.3f}")
+
+
+def layers_of_one_unit(rows: int, count: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, float]:
+    """One target, and per layer the same sources through another warp, rotated."""
+    problem = Problem("unit", (10, 10, 5), (identity,) * 3, rho=0.5)
+    before, _ = problem.draw(rows, 0)
+    rng = np.random.default_rng(1)
+    warps = (identity, half_cube, banana, spiral, bimodal, np.sinh, banana, half_cube, identity)
+    x1, x2 = ([warps[i % 9](block) @ rotation(10, rng) for i in range(count)] for block in before[:2])
+    return x1, x2, half_cube(before[2]) @ rotation(5, rng), problem.truth()
+
+
+def report(found: list[Gaussianized], truth: float, x1: list, x2: list, y: np.ndarray) -> str:
+    flow = np.mean([corrected_nats(f.z1, f.z2, f.y) for f in found])
+    linear = np.mean([corrected_nats(a, b, y) for a, b in zip(x1, x2, strict=True)])
+    steps = [int(f.info.steps_run.mean()) for f in found]
+    return f"I12 true {truth:.3f} linear {linear:.3f} flow {flow:.3f} nats; steps {steps}"
+
+
+def bench_unit(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
+    x1, x2, y, truth = layers_of_one_unit(rows, 9)
+    start = time.process_time()
+    found = gaussianize_layers(x1, x2, y, folds=np.arange(rows) % folds, config=config)
+    print(f"9 layers x {folds} folds: {time.process_time() - start:.1f} s; {report(found, truth, x1, x2, y)}")
+
+
+def bench_stack(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
+    """Equal work on both sides: 20 steps of every flow, none stopped."""
+    count, config = 33, replace(config, max_steps=20, patience=99)
+    x = torch.randn(count, 25, rows, generator=torch.Generator().manual_seed(0))
+    weight = torch.ones(count, rows)
+
+    def train(flows: slice) -> float:
+        part = x[flows], weight[flows]
+        start = time.process_time()
+        train_stack(*part, *part, layout=Layout.of([(10, 10, 5)] * len(part[0])), config=config, seed=0)
+        return time.process_time() - start
+
+    train(slice(1))  # the first call of a process pays for loading
+    together = train(slice(None))
+    apart = sum(train(slice(i, i + 1)) for i in range(count))
+    print(f"{count} flows together {together:.1f} s, one after another {apart:.1f} s: {apart / together:.1f} times")
+
+
+def bench_critic(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
+    def xor(blocks: list[np.ndarray]) -> None:
+        x1, x2, y = blocks
+        y[:, 0] = np.abs(y[:, 0]) * np.sign(x1[:, 0] * x2[:, 0])
+
+    def curved(blocks: list[np.ndarray]) -> None:
+        blocks[2][:, 0] = (blocks[0][:, 0] ** 2 - 1) / np.sqrt(2) + 0.5 * blocks[2][:, 0]
+
+    def tied(blocks: list[np.ndarray]) -> None:
+        blocks[2] += 0.5 * blocks[0][:, : blocks[2].shape[1]]
+
+    cases = {"nothing": lambda blocks: None, "Gaussian": tied, "xor": xor, "curved": curved}
+    for name, plant in cases.items():
+        for dims in ((10, 10, 4), (2, 2, 2)):
+            found, seconds = [], 0.0
+            for seed in range(seeds):
+                blocks = [np.random.default_rng([seed, b]).standard_normal((rows, d)) for b, d in enumerate(dims)]
+                plant(blocks)
+                start = time.process_time()
+                found.append(missed_information(*blocks, folds=np.arange(rows) % folds, seed=seed))
+                seconds += time.process_time() - start
+            print(
+                f"{name:9} {dims!s:12} flags {sum(f.flag for f in found)}/{seeds}, "
+                f"bound {np.mean([f.bound.bits for f in found]):+.3f}, "
+                f"Gaussian {np.mean([f.gaussian_bits for f in found]):+.3f}, "
+                f"missed {np.mean([f.bits for f in found]):.3f} ± {np.mean([f.se for f in found]):.3f} bits, "
+                f"{seconds / seeds:.2f} s",
+                flush=True,
+            )
+
+
+BENCHES = {"truth": bench_truth, "null": bench_null, "unit": bench_unit, "stack": bench_stack, "critic": bench_critic}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=BENCHES)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument(
+        "--config", nargs="*", default=[], metavar="FIELD=NUMBER", help="fields of FlowConfig to change"
+    )
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    changes = {name: float(v) if "." in v else int(v) for name, v in (item.split("=") for item in args.config)}
+    rows = args.rows or (2000 if args.what == "truth" else 900)
+    BENCHES[args.what](rows, args.seeds, args.folds, FlowConfig(**changes))
