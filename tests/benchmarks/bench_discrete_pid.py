@@ -27,7 +27,7 @@ def cone_union(pmf: np.ndarray) -> float:
     problem = cp.Problem(cp.Minimize(sum(cp.sum(cp.rel_entr(q, cell)) for q in entries)), constraints)
     problem.solve(solver="CLARABEL")
     target = pmf.sum(axis=(0, 1))
-    return float(problem.value - (target * np.log(target)).sum()) / np.log(2)
+    return float(problem.value - (target * np.log(np.where(target > 0, target, 1.0))).sum()) / np.log(2)
 
 
 def cone_speed(tables: np.ndarray, unions: np.ndarray) -> str:

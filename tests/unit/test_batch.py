@@ -178,6 +178,17 @@ def test_training_lowers_the_held_out_information():
     assert curve.min() < curve[0] - 0.05
 
 
+def test_the_weights_that_were_best_on_held_out_rows_are_kept(monkeypatch):
+    def union(losses, **settings):
+        script = iter(losses)
+        monkeypatch.setattr(batch, "_union", lambda *_: next(script))
+        return batch_pid(*coins("and", 60), evaluate_every=1, patience=3, **settings)
+
+    best_first = union([1.0, 0.5, 0.9, 0.9, 0.9])
+    assert best_first.info.steps == 4
+    assert float(best_first.atoms.union) == float(union([1.0, 0.5], max_steps=1).atoms.union)
+
+
 def test_the_seed_decides():
     one, again, other = (batch_pid(*coins("or", 100), max_steps=20, seed=seed) for seed in (0, 0, 1))
     assert float(one.atoms.union) == float(again.atoms.union) != float(other.atoms.union)

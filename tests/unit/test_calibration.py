@@ -37,11 +37,11 @@ def test_parallel_channels_agree_with_the_covariance(definition, seed):
 
 @pytest.mark.parametrize("dims", [(10, 10, 4), (3, 5, 8), (1, 1, 1)])
 def test_gaussian_rows_have_the_stated_truth(dims):
-    planted = case("gaussian", n=40_000, dims=dims)
+    planted = case("gaussian", n=20_000, dims=dims)
     estimate = estimate_pid(planted.x1, planted.x2, planted.y, route="linear")
     for definition in DEFINITIONS:
         found = [getattr(estimate[definition], atom) for atom in ATOMS]
-        np.testing.assert_allclose(found, [planted.truth[definition][atom] for atom in ATOMS], atol=0.04)
+        np.testing.assert_allclose(found, [planted.truth[definition][atom] for atom in ATOMS], atol=0.07)
 
 
 def test_the_gaussian_case_has_every_atom():
