@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pidflow import batch
-from pidflow.batch import batch_pid
+from pidflow.batch import batch_pid, confident_or_uniform
 from pidflow.coupling import feasible, information, lower_bound, scaled, slope
 from pidflow.errors import DataError
 from pidflow.pid_discrete import discrete_pid
@@ -192,6 +192,12 @@ def test_the_weights_that_were_best_on_held_out_rows_are_kept(monkeypatch):
 def test_the_seed_decides():
     one, again, other = (batch_pid(*coins("or", 100), max_steps=20, seed=seed) for seed in (0, 0, 1))
     assert float(one.atoms.union) == float(again.atoms.union) != float(other.atoms.union)
+
+
+def test_unsure_predictions_become_uniform():
+    given = np.array([[0.28, 0.26, 0.24, 0.22], [0.3, 0.3, 0.2, 0.2]])
+    np.testing.assert_allclose(confident_or_uniform(given), [[0.25] * 4, given[1]])
+    np.testing.assert_allclose(confident_or_uniform(given, threshold=0.5), np.full((2, 4), 0.25))
 
 
 @pytest.mark.parametrize(
