@@ -1,8 +1,10 @@
 """Estimates from rows: routes, corrections, errors, refusals, paired differences."""
 
+import doctest
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -280,3 +282,9 @@ class TestPackage:
         assert (
             subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {home!r}); {code}"]).returncode == 0
         )
+
+
+def test_examples_in_the_manual():
+    page = Path(__file__).resolve().parents[2] / "docs" / "finite-samples.md"
+    found = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert (found.failed, found.attempted > 5) == (0, True)
