@@ -214,13 +214,18 @@ def bench_unit(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
 def bench_stack(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
     """Equal work on both sides: 20 steps of every flow, none stopped."""
     count, config = 33, replace(config, max_steps=20, patience=99)
-    x = torch.randn(count, 25, rows, generator=torch.Generator().manual_seed(0))
-    weight = torch.ones(count, rows)
+    outside = rows * (folds - 1) // folds
+    x = torch.randn(count, 25, outside, generator=torch.Generator().manual_seed(0))
+    parts = x.split([outside - outside // 7, outside // 7], dim=2)
 
     def train(flows: slice) -> float:
-        part = x[flows], weight[flows]
-        start = time.process_time()
-        train_stack(*part, *part, layout=Layout.of([(10, 10, 5)] * len(part[0])), config=config, seed=0)
+        (train, aside), start = (part[flows] for part in parts), time.process_time()
+        train_stack(
+            *(tensor for part in (train, aside) for tensor in (part, torch.ones(len(part), part.shape[2]))),
+            layout=Layout.of([(10, 10, 5)] * len(train)),
+            config=config,
+            seed=0,
+        )
         return time.process_time() - start
 
     train(slice(1))  # the first call of a process pays for loading
