@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,6 +219,35 @@ def test_refusals(change, error, message):
     arguments = {"x1": x1, "x2": x2, "y": y, "route": "linear", **change}
     with pytest.raises(error, match=message):
         estimate_pid(arguments.pop("x1"), arguments.pop("x2"), arguments.pop("y"), **arguments)
+
+
+class TestFlowRoute:
+    @pytest.fixture
+    def calls(self, monkeypatch):
+        """A flow that halves what it is given, and remembers it; the real one needs seconds to import and to train."""
+        calls = []
+
+        def gaussianize(x1, x2, y, *, folds, groups, seed):
+            calls.append({"x2": x2, "folds": folds, "groups": groups, "seed": seed})
+            return SimpleNamespace(z1=x1 / 2, z2=x2 / 2, y=y / 2)
+
+        monkeypatch.setitem(sys.modules, "pidflow.flow", SimpleNamespace(gaussianize=gaussianize))
+        return calls
+
+    def test_latents_are_decomposed_and_folds_keep_groups_whole(self, calls):
+        x1, x2, y = rows()
+        groups = np.arange(400) // 4
+        found = estimate_pid(x1, x2, y, folds=3, groups=groups, seed=7)
+        assert found == estimate_pid_from_latents(x1 / 2, x2 / 2, y / 2, groups=groups, seed=7)
+        (call,) = calls
+        assert (call["groups"] is groups, call["seed"]) == (True, 7)
+        assert set(call["folds"]) == {0, 1, 2}
+        assert (call["folds"].reshape(100, 4) == call["folds"][::4, None]).all()
+
+    def test_information_of_two_blocks_needs_an_idle_third(self, calls):
+        x1, _, y = rows()
+        assert estimate_mi(x1, y) == estimate_mi(x1 / 2, y / 2, route="linear")
+        assert np.abs(np.corrcoef(calls[0]["x2"][:, 0], x1[:, 0])[0, 1]) < 0.15
 
 
 class TestMutualInformation:
