@@ -27,7 +27,7 @@ report: demo ## one HTML page with every figure and its caption
 	$(BIN)/snakemake --cores $(CORES) --report results/report.html
 
 train-standin: .venv/installed ## about two hours on one core
-	$(BIN)/snakemake --cores 1 train_standin
+	$(BIN)/snakemake --cores 1 results/standins/standin
 
 clean: ## removes results, keeps the installation
 	rm -rf results/* .snakemake

@@ -4,7 +4,7 @@ snakemake                    tables and figures of the run in the configuration
 snakemake activations        hidden states and answers only
 snakemake pid                up to the decomposition, no tables or figures
 snakemake figures            tables and figures
-snakemake train_standin      train the shipped model again (about two hours on one core)
+snakemake results/standins/standin    train the shipped model again (about two hours on one core)
 """
 
 from snakemake.utils import min_version

@@ -1,4 +1,4 @@
-"""Rule ``train_standin``: the stand-in model trained from nothing."""
+"""Rule ``train_standin``: the stand-in model, or a variant of it, trained from nothing."""
 
 import torch
 
@@ -8,4 +8,9 @@ from pidflow.stages import standin
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         torch.set_num_threads(snakemake.threads)
-        standin.run(output=snakemake.output.model, seed=snakemake.params.seed)
+        standin.run(
+            output=snakemake.output.model,
+            attention=snakemake.params.settings["attention"],
+            phases=snakemake.params.settings["phases"],
+            seed=snakemake.params.seed,
+        )

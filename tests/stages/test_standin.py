@@ -3,20 +3,25 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from pidflow import scenes
+from pidflow.errors import ConfigError
 from pidflow.readers import easy_vqa
 from pidflow.stages import standin
-from pidflow.standin_training import Packer, Schedule
+from pidflow.standin_training import Packer
 
 SHIPPED = Path(__file__).resolve().parents[2] / "workflow/resources/standin"
 
 
-def test_training_leaves_a_model_and_its_record(tmp_path):
-    phases = {name: Schedule(steps=4, batch=2, learning_rate=1e-3) for name in standin.PHASES}
-    standin.run(output=str(tmp_path), phases=phases, held_out=3)
+SHORT = dict.fromkeys(standin.PHASES, {"steps": 4, "batch": 2, "learning_rate": 1e-3})
+
+
+@pytest.mark.parametrize("attention", [None, {"equation": "diffusion", "steps": 2, "size": 0.25}])
+def test_training_leaves_a_model_and_its_record(tmp_path, attention):
+    standin.run(output=str(tmp_path), attention=attention, phases=SHORT, held_out=3)
     record = json.loads((tmp_path / "training.json").read_text())
     assert [entry["name"] for entry in record["checkpoints"]] == [
         *("align-00000", "align-00004"),
@@ -26,7 +31,14 @@ def test_training_leaves_a_model_and_its_record(tmp_path):
         assert AutoModelForImageTextToText.from_pretrained(folder).dtype == torch.float16
         AutoProcessor.from_pretrained(folder)
     assert set(record["accuracy"]) == {*scenes.TASKS, *easy_vqa.TASKS.values()}
+    assert record["attention"] == attention
+    assert "attn" not in (tmp_path / "config.json").read_text()  # loads without pidflow, with its own attention
     assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_an_unknown_phase_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="unknown training phase 'rest', expected some of: vision, language"):
+        standin.run(output=str(tmp_path), phases={"rest": {"steps": 1}})
 
 
 def test_the_shipped_model_answers_as_its_record_says():

@@ -18,6 +18,7 @@ RUN = config["run"]
 
 wildcard_constraints:
     model=design.ID_PATTERN,
+    standin=design.ID_PATTERN,
     task=design.ID_PATTERN,
     condition=design.ID_PATTERN,
     layer=r"\d\d+",

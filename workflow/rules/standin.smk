@@ -1,21 +1,22 @@
-"""The stand-in model, trained again from nothing on request.
+"""Small models trained from nothing on request: the stand-in and its variants.
 
-Outputs: results/standin (weights, processor, checkpoints, training.json). The run uses the shipped copy in
-workflow/resources/standin; point models.standin.path here to use this one.
+Outputs: results/standins/{standin} (weights, processor, checkpoints, training.json). A run uses the shipped copies in
+workflow/resources; point models.{model}.path here to use these.
 """
 
 
 rule train_standin:
     output:
-        model=directory("results/standin"),
+        model=directory("results/standins/{standin}"),
     log:
-        "results/logs/train_standin/standin.log",
+        "results/logs/train_standin/{standin}.log",
     benchmark:
-        "results/benchmarks/train_standin/standin.tsv"
+        "results/benchmarks/train_standin/{standin}.tsv"
     conda:
         "../../envs/extract.yaml"
     threads: 1
     params:
+        settings=lambda wildcards: design.training(config, wildcards.standin),
         seed=config["seed"],
         code=code_digest("standin"),
     script:

@@ -59,6 +59,12 @@ def judged_knockout(config: dict) -> str | None:
     return knockout if knockout in config["run"]["conditions"] else None
 
 
+def training(config: dict, standin: str) -> dict:
+    """How a stand-in is trained."""
+    _defined([standin], config["standins"], f"results/standins/{standin}", "standins")
+    return config["standins"][standin]
+
+
 def task_settings(config: dict, task: str) -> dict:
     """A task with its dataset spelled out: all that ``prepare_items`` needs to know of the configuration."""
     settings = dict(config["tasks"][task])

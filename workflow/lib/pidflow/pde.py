@@ -12,7 +12,7 @@ flows over its ends, closed keys keep weight 0. So a result does not depend on p
 Weights stay non-negative and sum to 1. Everything is differentiable, so a model can be trained with it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -164,9 +164,13 @@ def attention_weights(
         Boolean, broadcastable to the weights; a query without any open key gets weights 0.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
-    scores = query.to(wide) @ key.to(wide).transpose(2, 3) * scaling
-    scores = scores.masked_fill(~open_keys, torch.finfo(wide).min)
-    return evolve(scores.softmax(-1) * open_keys, open_keys, dynamics)
+    scores = (query.to(wide) @ key.to(wide).transpose(2, 3) * scaling).to(wide)  # autocast would narrow it
+
+    def weights(scores: torch.Tensor, open_keys: torch.Tensor) -> torch.Tensor:
+        masked = scores.masked_fill(~open_keys, torch.finfo(wide).min)
+        return _evolved(masked.softmax(-1) * open_keys, open_keys, dynamics)
+
+    return _side_by_side(scores, open_keys, weights)
 
 
 def evolve(weights: torch.Tensor, open_keys: torch.Tensor, dynamics: Dynamics) -> torch.Tensor:
@@ -181,12 +185,29 @@ def evolve(weights: torch.Tensor, open_keys: torch.Tensor, dynamics: Dynamics) -
     """
     if dynamics.steps == 0:
         return weights
-    first = torch.nn.functional.pad(open_keys[..., :-1], (1, 0))
-    if ((open_keys & ~first).sum(-1) > 1).any():  # a row's open keys lie apart: close the ranks, evolve, spread again
-        order = (~open_keys).to(torch.uint8).sort(dim=-1, stable=True).indices
-        places = order.expand(weights.shape)
-        gathered = evolve(weights.gather(-1, places), open_keys.gather(-1, order), dynamics)
-        return torch.zeros_like(weights).scatter(-1, places, gathered)
+    return _side_by_side(weights, open_keys, lambda weights, open_keys: _evolved(weights, open_keys, dynamics))
+
+
+def _side_by_side(
+    values: torch.Tensor, open_keys: torch.Tensor, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """``change(values, open_keys)`` with every row's open keys next to each other; closed keys come back as 0."""
+    before = torch.nn.functional.pad(open_keys[..., :-1], (1, 0))
+    if ((open_keys & ~before).sum(-1) <= 1).all():  # each row's open keys are one run already
+        return change(values, open_keys)
+    count = open_keys.sum(-1, keepdim=True)
+    filled = torch.arange(int(count.max()), device=open_keys.device) < count
+    places = torch.zeros(filled.shape, dtype=torch.long, device=open_keys.device)
+    places[filled] = open_keys.nonzero()[:, -1]  # both run through rows, then through a row's open keys in order
+    places = places.expand(*values.shape[:-1], -1)
+    changed = change(values.gather(-1, places) * filled, filled)
+    return torch.zeros_like(values).scatter_add(-1, places, changed)
+
+
+def _evolved(weights: torch.Tensor, open_keys: torch.Tensor, dynamics: Dynamics) -> torch.Tensor:
+    """Weights after all steps, where no closed key lies between open ones."""
+    if dynamics.steps == 0:
+        return weights
     joined = (open_keys[..., 1:] & open_keys[..., :-1]).to(weights.dtype)
     step = dynamics.strength * dynamics.size
     if dynamics.equation == WAVE:

@@ -6,7 +6,10 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pidflow import scenes
+from pidflow.errors import ConfigError
 from pidflow.models.standin import PATCH_SIZE, build_model, build_processor
+from pidflow.pde import continuous_attention, dynamics_of
 from pidflow.readers import easy_vqa
 from pidflow.standin_training import (
     Batch,
@@ -165,10 +170,11 @@ def run(
     output: str,
     seed: int = 0,
     language_prior: float = 0.25,
-    phases: Mapping[str, Schedule] = PHASES,
+    attention: Mapping[str, Any] | None = None,
+    phases: Mapping[str, Mapping[str, Any]] | None = None,
     held_out: int = 1000,
 ) -> None:
-    """Train the stand-in from nothing.
+    """Train the stand-in, or a variant that attends in continuous time, from nothing.
 
     Parameters
     ----------
@@ -178,18 +184,38 @@ def run(
         Determines initial weights and every picture.
     language_prior
         Probability that an attribute follows its shape's typical value in the training scenes.
+    attention
+        Keys of :class:`pidflow.pde.Dynamics`, by which the attention of the language model evolves throughout; None for
+        ordinary attention. The weights alone do not know: a model's entry in the configuration must repeat them.
     phases
-        Schedule of each phase: ``vision``, ``language``, ``align``, ``tune``.
+        By phase (``vision``, ``language``, ``align``, ``tune``), the fields of its :class:`Schedule` that differ from
+        `PHASES`.
     held_out
         Images per data set that accuracy is measured on; a third of it at checkpoints.
     """
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    phases = dict(phases or {})
+    if unknown := set(phases) - set(PHASES):
+        raise ConfigError(f"unknown training phase '{min(unknown)}', expected some of: {', '.join(PHASES)}")
+    schedules = {name: replace(schedule, **phases.get(name, {})) for name, schedule in PHASES.items()}
     torch.manual_seed(seed)
-    model, processor = build_model(seed=seed), build_processor()
+    model = build_model(seed=seed)
+    language = model.model.language_model
+    dynamics = None if attention is None else dynamics_of(attention, depth=language.config.num_hidden_layers)
+    with nullcontext() if dynamics is None else continuous_attention(language, dynamics):
+        recipe = {"seed": seed, "language_prior": language_prior, "attention": attention}
+        recipe |= _train(model, Path(output), seed=seed, prior=language_prior, phases=schedules, held_out=held_out)
+    (Path(output) / "training.json").write_text(json.dumps(recipe, indent=1) + "\n")
+
+
+def _train(
+    model, folder: Path, *, seed: int, prior: float, phases: Mapping[str, Schedule], held_out: int
+) -> dict[str, Any]:
+    """All phases; the weights go into the folder, what is worth recording of the training comes back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    processor = build_processor()
     model.train()
     packer = Packer(processor)
-    source = PictureSource(seed=seed, language_prior=language_prior)
+    source = PictureSource(seed=seed, language_prior=prior)
     record = _Record(folder, model, packer, held_out=max(1, held_out // 3))
     head = nn.Linear(model.config.vision_config.hidden_size, len(packer.vocabulary))
     hits: dict[str, list[bool]] = defaultdict(list)
@@ -201,16 +227,13 @@ def run(
         return nn.functional.binary_cross_entropy_with_logits(logits, batch.patch_targets) * len(packer.vocabulary)
 
     def soup_loss(batch: Batch) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = packed_logits(model, batch, soup=True)
-        return next_token_loss(logits.float(), batch.labels)
+        return next_token_loss(packed_logits(model, batch, soup=True), batch.labels)
 
     def picture_loss(batch: Batch) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = packed_logits(model, batch)
+        logits = packed_logits(model, batch)
         for task, hit in zip(batch.tasks, answers_right(logits.detach(), batch).tolist(), strict=True):
             hits[task].append(hit)
-        return next_token_loss(logits.float(), batch.labels)
+        return next_token_loss(logits, batch.labels)
 
     def reporter(phase: str):
         losses: list[float] = []
@@ -259,17 +282,15 @@ def run(
     run_phase([*projector, *language], phases["tune"], questions, picture_loss, each_step=reporter("tune"))
 
     save_half(model.eval(), processor, folder)
-    recipe = {
-        "seed": seed,
-        "language_prior": language_prior,
+    accuracy = evaluate(model.half().float(), packer, images=held_out)
+    log.info("final accuracy on %d held-out images a data set: %s", held_out, _short(accuracy))
+    return {
         "easy_share": EASY_SHARE,
         "questions": QUESTIONS,
         "phases": {name: vars(schedule) for name, schedule in phases.items()},
         "checkpoints": record.checkpoints,
         "held_out_images": held_out,
-        "accuracy": evaluate(model.half().float(), packer, images=held_out),
+        "accuracy": accuracy,
         "torch": torch.__version__,
         "platform": platform.machine(),
     }
-    (folder / "training.json").write_text(json.dumps(recipe, indent=1) + "\n")
-    log.info("final accuracy on %d held-out images a data set: %s", held_out, _short(recipe["accuracy"]))
