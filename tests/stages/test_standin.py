@@ -16,7 +16,7 @@ from pidflow.standin_training import Packer
 SHIPPED = Path(__file__).resolve().parents[2] / "workflow/resources/standin"
 
 
-SHORT = dict.fromkeys(standin.PHASES, {"steps": 4, "batch": 2, "learning_rate": 1e-3})
+SHORT = {name: {"steps": 4, "batch": 2, "learning_rate": 1e-3} for name in standin.PHASES}
 
 
 @pytest.mark.parametrize("attention", [None, {"equation": "diffusion", "steps": 2, "size": 0.25}])
