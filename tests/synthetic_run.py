@@ -7,7 +7,7 @@ of image-to-question attention vision-unique information and synergy rise, the m
 import numpy as np
 import pandas as pd
 
-from pidflow.tables import ATOMS, INTACT
+from pidflow.tables import ATOMS, INTACT, QUANTITIES
 
 TASKS = (
     *("choose-attr", "choose-cat", "choose-rel", "compare-attr", "logical-obj", "query-attr"),
@@ -81,10 +81,11 @@ def record(model, task, condition, layer, atoms, routes=("flow",), definitions=(
         "jackknife": {atom: r.tolist() for atom, r in jackknife.items()},
         "clipped": atoms["synergy"] == 0.0,
         "warnings": [],
+        "twin": {name: {"truth": 1.0, "bits": 1.0, "se": se, "passed": True} for name in QUANTITIES},
     }
     missed = bool(layer == 0 and task == TASKS[-1])
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "model": model,
         "task": task,
         "condition": condition,
@@ -97,11 +98,11 @@ def record(model, task, condition, layer, atoms, routes=("flow",), definitions=(
                 "mi": mi,
                 "mi_se": {"vision": 1.4 * se, "language": 1.4 * se, "joint": 2 * se},
                 "p_value": 1 / 21,
+                "missed_information": {"bits": 0.21 if missed else 0.0, "se": 0.03, "flag": missed},
                 "warnings": [],
             }
             for route in routes
         },
-        "missed_information": {"bits": 0.21 if missed else 0.0, "se": 0.03, "flag": missed},
     }
 
 

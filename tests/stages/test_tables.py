@@ -113,7 +113,7 @@ def test_claims_on_a_route_that_was_not_run(results, tmp_path, caplog):
 def test_damaged_decomposition_is_named(results, tmp_path):
     broken = tmp_path / "layer-02.json"
     broken.write_text(json.dumps(json.loads(Path(results["pid"][0]).read_text()) | {"schema_version": 7}))
-    with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 1, found 7"):
+    with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 2, found 7"):
         collected(tmp_path, results | {"pid": [str(broken)]})
     assert not list(tmp_path.glob("*.parquet"))
 

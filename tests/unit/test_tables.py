@@ -63,7 +63,7 @@ def test_interval_is_students():
 
 def test_warnings_are_joined_without_breaking_the_separator():
     record = run.record("m", "t", "intact", 2, ONE)
-    record["missed_information"] = {"bits": 0.4, "se": 0.1, "flag": True}
+    record["routes"]["flow"]["missed_information"] = {"bits": 0.4, "se": 0.1, "flag": True}
     found = record["routes"]["flow"]["definitions"]["broja"]
     found |= {"clipped": True, "warnings": ["few rows; be careful"]}
     table = tables.pid_table(cells(record))
@@ -73,10 +73,17 @@ def test_warnings_are_joined_without_breaking_the_separator():
     assert (table["missed_bits"] == 0.4).all()
 
 
-def test_record_without_missed_information_is_read():
-    record = run.record("m", "t", "intact", 2, ONE)
-    del record["missed_information"]
-    assert tables.pid_table(cells(record))["missed_bits"].isna().all()
+def test_a_quantity_that_is_wrong_in_the_twin_is_marked_and_the_others_are_not():
+    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
+    cut["routes"]["flow"]["definitions"]["broja"]["twin"]["synergy"]["passed"] = False
+    table = tables.pid_table(cells(intact, cut))
+    marked = table[table["twin_failed"]]
+    assert marked[["condition", "atom", "warning"]].values.tolist() == [[run.CUT, "synergy", tables.TWIN]]
+    assert (table.drop(marked.index)["warning"] == "").all()
+    changes = tables.difference_table(cells(intact, cut)).set_index("atom")["warning"]
+    assert changes["synergy"] == f"{run.CUT}: {tables.TWIN}"
+    assert (changes.drop("synergy") == "").all()
+    assert [cell.warning for cell in cells(cut)] == [f"{tables.TWIN}: synergy"]
 
 
 def test_order_of_files_does_not_matter():
@@ -180,10 +187,10 @@ def test_gaussianity_splits_columns_into_blocks():
     assert len(table) == 7
 
 
-@pytest.mark.parametrize("version", [None, 2])
+@pytest.mark.parametrize("version", [None, 1])
 def test_other_schema_versions_are_refused(version):
     record = run.record("m", "t", "intact", 2, ONE) | {"schema_version": version}
-    with pytest.raises(DataError, match=r"layer-02\.json.*schema version 1, found"):
+    with pytest.raises(DataError, match=r"layer-02\.json.*schema version 2, found"):
         tables.cells(record, where="layer-02.json")
 
 

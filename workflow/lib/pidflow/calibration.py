@@ -41,6 +41,9 @@ COIN_SPREAD = 0.3
 # Consecutive rows that share a group label.
 GROUP_ROWS = 3
 
+# Bits that an estimate may be off beyond its 95 % interval before it counts as wrong.
+TOLERANCE = 0.1
+
 INTERVAL, FLAG, INTERVAL_OR_FLAG, BOUND = "interval", "flag", "interval or flag", "bound"
 
 
@@ -85,8 +88,9 @@ class Case:
         was flagged, whatever the atom. By rule ``"interval or flag"``: either, because a shortfall that is announced
         misleads nobody. By rule ``"bound"``: ``bits ± tolerance`` holds the truth.
         """
-        error = abs(bits - self.truth[definition][atom])
-        holds = bool(error <= self.tolerance + (0.0 if self.rule == BOUND else 1.96 * se))
+        holds = within(
+            bits, self.truth[definition][atom], se=0.0 if self.rule == BOUND else se, tolerance=self.tolerance
+        )
         return {FLAG: flagged, INTERVAL_OR_FLAG: holds or flagged}.get(self.rule, holds)
 
     def flag_is_right(self, *, flagged: bool, mi_12: float, se: float) -> bool:
@@ -97,6 +101,11 @@ class Case:
         if self.rule == FLAG:
             return flagged
         return not flagged or self.information - mi_12 > -1.96 * se
+
+
+def within(bits: float, truth: float, *, se: float, tolerance: float = TOLERANCE) -> bool:
+    """Whether ``bits ± (1.96 se + tolerance)`` holds the truth."""
+    return bool(abs(bits - truth) <= 1.96 * se + tolerance)
 
 
 def planted_cases(n: int, dims: Sequence[int], *, seed: int = 0, names: Sequence[str] = CASES) -> Iterator[Case]:
@@ -263,7 +272,7 @@ def _case(
     truth: dict[str, dict[str, float]],
     rule: str,
     note: str,
-    tolerance: float = 0.1,
+    tolerance: float = TOLERANCE,
 ) -> Case:
     x1, x2, y = blocks
     return Case(

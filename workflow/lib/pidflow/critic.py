@@ -14,6 +14,11 @@ The critic starts as the log-density ratio of the Gaussian fitted to its trainin
 - a small network on the rows and their norms, for everything else.
 
 Training stops on rows of its own; in Gaussian data it stops at once and the Gaussian critic is what is evaluated.
+
+Information does not change when each block is mapped invertibly, so a bound found in one representation of the rows
+holds for all of them: latents of a flow, in which bent dependence is straight, and the scores it started from, in which
+clusters are still clusters. A critic is trained in each, and the rows kept aside decide which of them is judged on a
+fold.
 """
 
 from __future__ import annotations
@@ -24,13 +29,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
-from pidflow.bias import mi_bias
 from pidflow.errors import DataError
 from pidflow.flow_training import held_out_split
-from pidflow.gaussian import LN2, gaussian_mi
+from pidflow.gaussian import LN2
 
 Parameters = dict[str, Tensor]
 
@@ -60,8 +63,6 @@ class CriticConfig:
         Part of the training rows of a fold kept aside.
     rows_compared
         Held-out rows compared with each other at most (memory, and the ceiling of the bound).
-    level
-        One-sided level of the flag of `missed_information`.
     """
 
     products: int = 8
@@ -71,7 +72,6 @@ class CriticConfig:
     patience: int = 4
     held_out_fraction: float = 0.15
     rows_compared: int = 1024
-    level: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class CriticBound:
         Logarithm of the number of rows compared, bits; no bound of this kind can be larger.
     rows
         Contribution of each row, bits, shape ``(n,)``; `bits` is their mean.
+    chosen
+        Number of the representation whose critic was judged on each fold, shape ``(K,)``.
     best_step
         Step whose critic was kept, for each fold, shape ``(K,)``; 0 is the Gaussian critic.
     """
@@ -94,57 +96,26 @@ class CriticBound:
     se: float
     ceiling: float
     rows: np.ndarray
+    chosen: np.ndarray
     best_step: np.ndarray
 
 
-@dataclass(frozen=True)
-class MissedInformation:
-    """What the critic proves beyond the Gaussian estimate.
-
-    Attributes
-    ----------
-    bits, se
-        ``max(0, bound - gaussian_bits)`` and the standard error of the difference, bits.
-    flag
-        Whether the difference is positive at the one-sided level `CriticConfig.level` (1 %: 2.33 standard errors).
-    p_value
-        One-sided, of no positive difference.
-    gaussian_bits
-        Gaussian ``I(X1,X2;Y)`` of the same rows without its exact bias, at least 0, bits.
-    bound
-        The critic's bound.
-    """
-
-    bits: float
-    se: float
-    flag: bool
-    p_value: float
-    gaussian_bits: float
-    bound: CriticBound
-
-
-def missed_information(
-    z1: np.ndarray,
-    z2: np.ndarray,
-    y: np.ndarray,
-    *,
+def critic_information(
+    *representations: Sequence[np.ndarray],
     folds: np.ndarray,
     groups: np.ndarray | None = None,
     seed: int = 0,
     device: str = "cpu",
     config: CriticConfig | None = None,
-) -> MissedInformation:
-    """Information about the target that a Gaussian description of these rows provably misses.
-
-    The flag is raised when ``bound - gaussian`` exceeds zero by the normal quantile of ``1 - level`` times its standard
-    error. The difference is paired: each row contributes its share of the bound minus its Gaussian information density,
-    so that luck common to both cancels. False alarms are rarer than `level`, as the bound is conservative.
+) -> CriticBound:
+    """Held-out lower bound on ``I(X1,X2;Y)`` in bits.
 
     Parameters
     ----------
-    z1, z2, y
-        Rows whose Gaussian decomposition is at stake (latents of a flow, or standardised scores), of shapes
-        ``(n, d1)``, ``(n, d2)``, ``(n, m)``.
+    *representations
+        ``(x1, x2, y)`` of shapes ``(n, d1)``, ``(n, d2)``, ``(n, m)``: the same rows, once or several times, each time
+        under other invertible maps of the blocks (scores, latents of a flow). A discrete target may go in as columns
+        of its class indicators; the bound is then that of the classifier whose logits the critic's scores are.
     folds
         Fold label of each row, ``(n,)``; a critic is judged on the fold it was not trained on.
     groups
@@ -156,58 +127,17 @@ def missed_information(
     config
         The defaults of `CriticConfig` when omitted.
 
+    Returns
+    -------
+    CriticBound
+
     Raises
     ------
     DataError
         When shapes disagree, values are not finite or there are fewer than two folds.
-    NumericsError
-        When a block is singular or rows are too few for a covariance.
     """
     config = CriticConfig() if config is None else config
-    bound = critic_information(z1, z2, y, folds=folds, groups=groups, seed=seed, device=device, config=config)
-    sources = np.concatenate([z1, z2], axis=1, dtype=float)
-    p, q = sources.shape[1], y.shape[1]
-    both = np.concatenate([sources, y], axis=1)
-    covariance = np.cov(both.T, ddof=0)
-    gaussian = max(0.0, float(gaussian_mi(covariance, (p, q))) - mi_bias(len(y), p, q))
-    difference = bound.bits - gaussian
-    spread = bound.rows - _information_density(both - both.mean(axis=0), covariance, p)
-    # Near independence densities all but vanish, and with them their spread; what the Gaussian estimate still scatters
-    # by is that of a chi-square with p q degrees of freedom over 2 n.
-    se = float(np.sqrt(spread.var(ddof=1) / len(y) + p * q / 2 / (len(y) * LN2) ** 2))
-    p_value = float(stats.norm.sf(difference / se))
-    return MissedInformation(max(0.0, difference), se, p_value < config.level, p_value, gaussian, bound)
-
-
-def _information_density(rows: np.ndarray, covariance: np.ndarray, p: int) -> np.ndarray:
-    """Gaussian ``log2 p(x, y) / (p(x) p(y))`` of each centred row up to a constant, ``(n,)``."""
-
-    def distance(part: slice) -> np.ndarray:
-        return (rows[:, part] * np.linalg.solve(covariance[part, part], rows[:, part].T).T).sum(axis=1)
-
-    return (distance(slice(p)) + distance(slice(p, None)) - distance(slice(None))) / (2 * LN2)
-
-
-def critic_information(
-    x1: np.ndarray,
-    x2: np.ndarray,
-    y: np.ndarray,
-    *,
-    folds: np.ndarray,
-    groups: np.ndarray | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    config: CriticConfig | None = None,
-) -> CriticBound:
-    """Held-out lower bound on ``I(X1,X2;Y)`` in bits.
-
-    Parameters and errors are those of `missed_information`. A discrete target goes in as columns of its class
-    indicators; the bound is then that of the classifier whose logits the critic's scores are.
-    """
-    config = CriticConfig() if config is None else config
-    _check(x1, x2, y, folds)
-    x = _standardised(np.concatenate([x1, x2], axis=1, dtype=float)).to(device)
-    target = _standardised(np.asarray(y, dtype=float)).to(device)
+    _check(representations, folds)
     labels, fold_of_row = np.unique(folds, return_inverse=True)
     splits = [
         held_out_split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed)
@@ -215,31 +145,57 @@ def critic_information(
     ]
     generator = torch.Generator().manual_seed(seed)
     train, aside = (_stacked([split[side] for split in splits], generator).to(device) for side in (0, 1))
-    critics = _Critics.start(x[train], target[train], x1.shape[1], config=config, generator=generator)
-    best_step = critics.fit(x[train], target[train], x[aside], target[aside], config=config, generator=generator)
-    rows, compared = np.empty(len(fold_of_row)), len(fold_of_row)
-    for k in range(len(labels)):
-        own = np.flatnonzero(fold_of_row == k)
-        own = own[torch.randperm(len(own), generator=generator).numpy()]
-        for part in np.array_split(own, -(-len(own) // config.rows_compared)):
-            compared = min(compared, len(part))
+    compared = [
+        part
+        for k in range(len(labels))
+        for part in _parts(np.flatnonzero(fold_of_row == k), config.rows_compared, generator)
+    ]
+    candidates = []
+    for x1, x2, y in representations:
+        x = _standardised(np.concatenate([x1, x2], axis=1, dtype=float)).to(device)
+        target = _standardised(np.asarray(y, dtype=float)).to(device)
+        shared = torch.Generator().manual_seed(seed)
+        critics = _Critics.start(x[train], target[train], x1.shape[1], config=config, generator=shared)
+        best_step, aside_bound = critics.fit(
+            x[train], target[train], x[aside], target[aside], config=config, generator=shared
+        )
+        rows = np.empty(len(fold_of_row))
+        for part in compared:
             with torch.no_grad():
-                bound = _row_bounds(critics.only(k).scores(x[part][None], target[part][None]))
-            rows[part] = bound[0].double().cpu().numpy() / LN2
-    se = float(rows.std(ddof=1) / np.sqrt(len(rows)))
-    return CriticBound(float(rows.mean()), se, float(np.log2(compared)), rows, best_step.numpy())
+                scores = critics.only(fold_of_row[part[0]]).scores(x[part][None], target[part][None])
+            rows[part] = _row_bounds(scores)[0].double().cpu().numpy() / LN2
+        candidates.append((rows, best_step.numpy(), aside_bound.cpu().numpy()))
+    every_row, every_step, every_aside = (np.stack(each) for each in zip(*candidates, strict=True))
+    chosen = every_aside.argmax(axis=0)
+    rows = every_row[chosen[fold_of_row], np.arange(len(fold_of_row))]
+    return CriticBound(
+        bits=float(rows.mean()),
+        se=float(rows.std(ddof=1) / np.sqrt(len(rows))),
+        ceiling=float(np.log2(min(map(len, compared)))),
+        rows=rows,
+        chosen=chosen,
+        best_step=every_step[chosen, np.arange(len(labels))],
+    )
 
 
-def _check(x1: np.ndarray, x2: np.ndarray, y: np.ndarray, folds: np.ndarray) -> None:
-    for name, block in (("x1", x1), ("x2", x2), ("y", y)):
-        if np.ndim(block) != 2 or len(block) != len(y):
-            raise DataError(f"{name} has shape {np.shape(block)}, expected ({len(y)}, columns) as y has rows")
-        if not np.isfinite(block).all():
-            raise DataError(f"{name} has NaN or infinite values; drop those rows first")
-    if np.shape(folds) != (len(y),):
-        raise DataError(f"folds has shape {np.shape(folds)}, expected ({len(y)},): one label for each row of y")
+def _check(representations: Sequence[Sequence[np.ndarray]], folds: np.ndarray) -> None:
+    n = len(folds)
+    for x1, x2, y in representations:
+        for name, block in (("x1", x1), ("x2", x2), ("y", y)):
+            if np.ndim(block) != 2 or len(block) != n:
+                raise DataError(
+                    f"{name} has shape {np.shape(block)}, expected ({n}, columns): a row for each fold label"
+                )
+            if not np.isfinite(block).all():
+                raise DataError(f"{name} has NaN or infinite values; drop those rows first")
     if len(np.unique(folds)) < 2:
         raise DataError("a held-out bound needs at least two folds, found one label")
+
+
+def _parts(rows: np.ndarray, most: int, generator: torch.Generator) -> list[np.ndarray]:
+    """The rows of one fold in random order, in equal parts of at most so many."""
+    shuffled = rows[torch.randperm(len(rows), generator=generator).numpy()]
+    return np.array_split(shuffled, -(-len(rows) // most))
 
 
 def _standardised(block: np.ndarray) -> Tensor:
@@ -319,8 +275,8 @@ class _Critics:
         *,
         config: CriticConfig,
         generator: torch.Generator,
-    ) -> Tensor:
-        """Train on the first rows, keep each fold's best parameters on the others; returns the best steps ``(K,)``."""
+    ) -> tuple[Tensor, Tensor]:
+        """Train on the first rows, keep each fold's best parameters on the others; best steps and bounds ``(K,)``."""
         best = {name: value.clone() for name, value in self.free.items()}
         best_bound = self._bounds(x_held, y_held)
         best_step = torch.zeros(len(x), dtype=torch.long)
@@ -345,7 +301,7 @@ class _Critics:
             if step - int(best_step.max()) >= config.patience * config.evaluate_every:
                 break
         self.free = best
-        return best_step
+        return best_step, best_bound
 
     def _bounds(self, x: Tensor, y: Tensor) -> Tensor:
         with torch.no_grad():

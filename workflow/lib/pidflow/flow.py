@@ -134,7 +134,7 @@ def gaussianize(
 def gaussianize_layers(
     x1: Sequence[np.ndarray],
     x2: Sequence[np.ndarray],
-    y: np.ndarray,
+    y: np.ndarray | Sequence[np.ndarray],
     *,
     folds: np.ndarray,
     groups: np.ndarray | None = None,
@@ -151,6 +151,8 @@ def gaussianize_layers(
     ----------
     x1, x2
         One array per layer, ``(n, d1_l)`` and ``(n, d2_l)``; widths may differ between layers.
+    y
+        The target ``(n, m)`` that all layers share, or a list of one target per layer.
     progress
         Called as ``progress(step, flows_still_training)`` after each evaluation.
 
@@ -158,7 +160,8 @@ def gaussianize_layers(
     """
     config = FlowConfig() if config is None else config
     _check_config(config)
-    layers = _checked(x1, x2, y, folds=folds, groups=groups)
+    targets = [y] * len(x1) if isinstance(y, np.ndarray) else list(y)
+    layers = _checked(x1, x2, targets, folds=folds, groups=groups)
     labels, fold_of_row = np.unique(folds, return_inverse=True)
     splits = [
         held_out_split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed)
@@ -166,7 +169,7 @@ def gaussianize_layers(
     ]
     knots = [_marginal_knots(layer, config) for layer in layers]
     inputs = [_through_marginals(layer, k) for layer, k in zip(layers, knots, strict=True)]
-    dims = [(a.shape[1], b.shape[1], y.shape[1]) for a, b in zip(x1, x2, strict=True)]
+    dims = [tuple(block.shape[1] for block in blocks) for blocks in zip(x1, x2, targets, strict=True)]
     _check_rows(dims, splits)
 
     out: list[Gaussianized] = []
@@ -272,26 +275,33 @@ def _result(
 
 
 def _checked(
-    x1: Sequence[np.ndarray], x2: Sequence[np.ndarray], y: np.ndarray, *, folds: np.ndarray, groups: np.ndarray | None
+    x1: Sequence[np.ndarray],
+    x2: Sequence[np.ndarray],
+    y: Sequence[np.ndarray],
+    *,
+    folds: np.ndarray,
+    groups: np.ndarray | None,
 ) -> list[np.ndarray]:
     """The columns of each layer, ``(d1 + d2 + m, n)`` float64."""
-    if len(x1) != len(x2) or not x1:
-        raise DataError(f"expected as many layers of x1 as of x2, and at least one; found {len(x1)} and {len(x2)}")
+    if not len(x1) == len(x2) == len(y) or not x1:
+        raise DataError(
+            f"expected as many layers of x1 as of x2 (and of y, if it is a list), and at least one; found {len(x1)}, "
+            f"{len(x2)} and {len(y)}"
+        )
+    n = len(y[0])
     labelled = {"folds": folds} | ({} if groups is None else {"groups": groups})
     for name, values in labelled.items():
-        if np.shape(values) != (len(y),):
-            raise DataError(f"{name} has shape {np.shape(values)}, expected ({len(y)},): one label for each row of y")
+        if np.shape(values) != (n,):
+            raise DataError(f"{name} has shape {np.shape(values)}, expected ({n},): one label for each row of y")
     if not np.issubdtype(np.asarray(folds).dtype, np.integer):
         raise DataError(f"fold labels are {np.asarray(folds).dtype}, expected whole numbers")
     if len(np.unique(folds)) < 2:
         raise DataError("cross-fitting needs at least two folds, found one label; assign rows to 3 or 5 folds")
     layers = []
-    for layer, blocks in enumerate(zip(x1, x2, [y] * len(x1), strict=True)):
+    for layer, blocks in enumerate(zip(x1, x2, y, strict=True)):
         for name, block in zip(_NAMES, blocks, strict=True):
-            if block.ndim != 2 or len(block) != len(y):
-                raise DataError(
-                    f"layer {layer}: {name} has shape {block.shape}, expected ({len(y)}, columns) as y has rows"
-                )
+            if block.ndim != 2 or len(block) != n:
+                raise DataError(f"layer {layer}: {name} has shape {block.shape}, expected ({n}, columns) as y has rows")
             if not np.isfinite(block).all():
                 raise DataError(f"layer {layer}: {name} has NaN or infinite values; drop those rows first")
             constant = np.flatnonzero(np.ptp(block, axis=0) == 0)

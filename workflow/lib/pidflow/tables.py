@@ -19,14 +19,16 @@ ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
 INFORMATIONS = ("mi_vision", "mi_language", "mi_joint")
 QUANTITIES = (*ATOMS, *INFORMATIONS)
 INTACT = "intact"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MISSED = "missed information"
 CLIPPED = "clipped"
+TWIN = "wrong in the planted twin"
 
 PLACE = ("model", "task", "condition", "layer", "route", "definition")
 PID_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high"),
     *("share", "share_se", "share_low", "share_high", "p_value", "missed_bits", "n", "groups", "clipped", "missed"),
+    "twin_failed",
     "warning",
 )
 DIFFERENCE_COLUMNS = (
@@ -66,6 +68,8 @@ class Cell:
         Of "no information at all", and what a critic finds beyond it.
     clipped, missed
         Whether the union information was moved to the consistent range; whether information is significantly missed.
+    twin_failed
+        Quantities that the same estimator got wrong in the planted twin (:mod:`pidflow.twin`).
     warnings
         What the estimator said.
     """
@@ -85,6 +89,7 @@ class Cell:
     missed_bits: float
     clipped: bool
     missed: bool
+    twin_failed: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -95,8 +100,15 @@ class Cell:
     @property
     def warning(self) -> str:
         """All that speaks against the numbers, ";" between."""
+        return self._joined([f"{TWIN}: {', '.join(self.twin_failed)}"] if self.twin_failed else [])
+
+    def warning_about(self, quantity: str) -> str:
+        """All that speaks against one of `QUANTITIES`."""
+        return self._joined([TWIN] if quantity in self.twin_failed else [])
+
+    def _joined(self, twin: Sequence[str]) -> str:
         flags = [name for name, raised in ((MISSED, self.missed), (CLIPPED, self.clipped)) if raised]
-        return "; ".join([*flags, *(text.replace(";", ",") for text in self.warnings)])
+        return "; ".join([*flags, *twin, *(text.replace(";", ",") for text in self.warnings)])
 
     def share(self, quantity: str) -> stats.Estimate:
         """A quantity as a fraction of the joint information; NaN where that is not above zero."""
@@ -134,7 +146,7 @@ def cells(record: Mapping, *, where: str) -> list[Cell]:
 def _cell(record: Mapping, route: str, definition: str) -> Cell:
     along = record["routes"][route]
     found = along["definitions"][definition]
-    missed = record.get("missed_information") or {}
+    missed = along["missed_information"]
     replicates = {atom: np.asarray(found["jackknife"][atom], dtype=float) for atom in ATOMS}
     replicates |= {name: sum(replicates[atom] for atom in parts) for name, parts in _SUMS.items()}
     return Cell(
@@ -152,9 +164,10 @@ def _cell(record: Mapping, route: str, definition: str) -> Cell:
         replicates=replicates,
         blocks=str(found.get("blocks", "")),
         p_value=_number(along.get("p_value")),
-        missed_bits=_number(missed.get("bits")),
+        missed_bits=_number(missed["bits"]),
         clipped=bool(found["clipped"]),
-        missed=bool(missed.get("flag")),
+        missed=bool(missed["flag"]),
+        twin_failed=tuple(name for name in QUANTITIES if not found["twin"][name]["passed"]),
         warnings=tuple(found.get("warnings", along.get("warnings", ()))),
     )
 
@@ -202,7 +215,8 @@ def pid_table(found: Sequence[Cell]) -> pd.DataFrame:
                     "groups": groups,
                     "clipped": cell.clipped,
                     "missed": cell.missed,
-                    "warning": cell.warning,
+                    "twin_failed": quantity in cell.twin_failed,
+                    "warning": cell.warning_about(quantity),
                 }
             )
     return _sorted(pd.DataFrame(rows, columns=PID_COLUMNS))
@@ -221,9 +235,9 @@ def difference_table(found: Sequence[Cell]) -> pd.DataFrame:
         if cell.condition == INTACT or intact is None:
             continue
         paired = same_groups(cell, intact)
-        warned = ((condition, c.warning) for condition, c in ((cell.condition, cell), (INTACT, intact)) if c.warning)
-        warning = "; ".join(f"{condition}: {text}" for condition, text in warned)
         for quantity in QUANTITIES:
+            texts = ((c.condition, c.warning_about(quantity)) for c in (cell, intact))
+            warning = "; ".join(f"{condition}: {text}" for condition, text in texts if text)
             change = stats.propagate(
                 lambda a, b: (a - b)[..., 0],
                 [(np.array([c.bits[quantity]]), c.replicates[quantity][:, None]) for c in (cell, intact)],

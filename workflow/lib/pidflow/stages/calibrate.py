@@ -8,10 +8,11 @@ import torch
 
 from pidflow.bias import grouped_folds
 from pidflow.calibration import CASES, Case, planted_cases
-from pidflow.critic import MissedInformation, missed_information
+from pidflow.critic import critic_information
 from pidflow.errors import ConfigError, PidflowError
 from pidflow.estimate import ROUTES, estimate_pid_from_latents
 from pidflow.flow import FlowConfig, gaussianize
+from pidflow.missed import MissedInformation, missed_information
 from pidflow.pid_estimate import PIDEstimate
 from pidflow.samples import normal_scores
 from pidflow.store import layer_name, reading_h5, write_table
@@ -97,22 +98,20 @@ def run(
     for replicate in range(replicates):
         for case in planted_cases(n, dims, seed=seed + replicate, names=cases):
             try:
+                judged = _judged(
+                    case,
+                    routes=routes,
+                    definitions=definitions,
+                    permutations=permutations,
+                    jackknife_groups=jackknife_groups,
+                    folds=folds,
+                    seed=seed,
+                    config=FlowConfig(**(settings or {})),
+                )
                 found = [
                     {"case": case.name, "replicate": replicate, "route": route, **row}
-                    for route in routes
-                    for row in _rows(
-                        case,
-                        *_judged(
-                            case,
-                            route,
-                            definitions=definitions,
-                            permutations=permutations,
-                            jackknife_groups=jackknife_groups,
-                            folds=folds,
-                            seed=seed,
-                            config=FlowConfig(**(settings or {})),
-                        ),
-                    )
+                    for route, estimates, missed in judged
+                    for row in _rows(case, estimates, missed)
                 ]
             except PidflowError as error:
                 raise type(error)(f"calibration case '{case.name}', n={n}, dims={dims}: {error}") from error
@@ -138,28 +137,31 @@ def size_of_run(pca: Sequence[str]) -> tuple[int, tuple[int, int, int]]:
 
 def _judged(
     case: Case,
-    route: str,
     *,
+    routes: Sequence[str],
     definitions: Sequence[str],
     permutations: int,
     jackknife_groups: int,
     folds: int,
     seed: int,
     config: FlowConfig,
-) -> tuple[dict[str, PIDEstimate], MissedInformation]:
-    """What the run would find by this route: latents as in its flow stage, numbers as in its PID stage."""
-    blocks = case.x1, case.x2, case.y
+) -> Iterator[tuple[str, dict[str, PIDEstimate], MissedInformation]]:
+    """What the run would find by each route: latents and bound as in its flow stage, numbers as in its PID stage."""
     same = {"groups": case.groups, "seed": seed}
     labels = grouped_folds(len(case.y), folds=folds, **same)
-    if route == "flow":
-        latents = gaussianize(*blocks, folds=labels, config=config, **same)
-        blocks = latents.z1, latents.z2, latents.y
-    elif route == "rank":
-        blocks = tuple(normal_scores(block) for block in blocks)
-    estimates = estimate_pid_from_latents(
-        *blocks, permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
-    )
-    return estimates, missed_information(*blocks, folds=labels, **same)
+    blocks = case.x1, case.x2, case.y
+    latents = gaussianize(*blocks, folds=labels, config=config, **same)
+    inputs = {
+        "linear": blocks,
+        "rank": tuple(normal_scores(block) for block in blocks),
+        "flow": (latents.z1, latents.z2, latents.y),
+    }
+    bound = critic_information(inputs["linear"], inputs["flow"], folds=labels, **same)
+    for route in routes:
+        estimates = estimate_pid_from_latents(
+            *inputs[route], permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
+        )
+        yield route, estimates, missed_information(*inputs[route], bound=bound.rows)
 
 
 def _rows(case: Case, estimates: Mapping[str, PIDEstimate], missed: MissedInformation) -> Iterator[dict]:

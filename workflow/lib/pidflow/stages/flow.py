@@ -3,13 +3,15 @@
 import logging
 from dataclasses import fields
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from pidflow.critic import missed_information
+from pidflow.critic import CriticBound, critic_information
 from pidflow.errors import ConfigError
-from pidflow.flow import FlowConfig, FlowInfo, gaussianize_layers
+from pidflow.flow import FlowConfig, FlowInfo, Gaussianized, gaussianize_layers
 from pidflow.store import layer_name, put, reading_h5, replacing, take, writing_h5
+from pidflow.twin import Twin, planted_twin
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +24,9 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
     pca
         Principal scores from stage ``fit_pca``.
     output
-        HDF5 with, per layer, the held-out latents ``z1``, ``z2``, ``y``, the training record and diagnostics, and what
-        a held-out critic finds beyond their Gaussian information.
+        HDF5 with, per layer, the held-out latents ``z1``, ``z2``, ``y``, the training record and diagnostics; the
+        bound of a held-out critic (``critic``, from scores or latents, whichever serves better); and the planted
+        twin: its rows, its covariance and the latents that the same training finds for it (``twin``).
     weights
         Weights of all flows as safetensors.
     settings
@@ -53,17 +56,18 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         )
         target = take(file, "target/scores")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trained = gaussianize_layers(
-        vision,
-        language,
-        target,
-        folds=folds,
-        groups=images,
-        seed=seed,
-        device=device,
-        config=FlowConfig(**settings),
-        progress=lambda step, active: log.info("step %d: %d flows still training", step, active),
-    )
+    same = {"folds": folds, "groups": images, "seed": seed, "device": device}
+    config = FlowConfig(**settings)
+
+    def trained_on(vision: list, language: list, target: np.ndarray | list, *, what: str) -> list[Gaussianized]:
+        def progress(step: int, active: int) -> None:
+            log.info("%s, step %d: %d flows still training", what, step, active)
+
+        return gaussianize_layers(vision, language, target, config=config, progress=progress, **same)
+
+    trained = trained_on(vision, language, target, what="flows")
+    twins = [planted_twin(result, seed=seed) for result in trained]
+    in_twins = trained_on(*([getattr(twin, part) for twin in twins] for part in ("x1", "x2", "y")), what="twins")
     tensors = {
         f"{layer_name(layer)}/{name}": tensor.clone()  # layers may share a tensor, safetensors may not
         for layer, result in zip(layers, trained, strict=True)
@@ -74,21 +78,21 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
     with writing_h5(output, kind="flow", attrs=attrs | {"seed": seed, "settings": settings}) as file:
         put(file, "image_id", images)
         put(file, "fold", folds)
-        for layer, result in zip(layers, trained, strict=True):
+        for layer, result, twin, in_twin in zip(layers, trained, twins, in_twins, strict=True):
             name = layer_name(layer)
             for part in ("z1", "z2", "y"):
                 put(file, f"{name}/{part}", getattr(result, part))
             _put_info(file, f"{name}/diagnostics", result.info)
-            missed = missed_information(
-                result.z1, result.z2, result.y, folds=folds, groups=images, seed=seed, device=device
-            )
-            log.info("%s: a held-out critic finds %.3f (error %.3f) bits more", name, missed.bits, missed.se)
-            for field in ("bits", "se", "flag", "p_value", "gaussian_bits"):
-                put(file, f"{name}/missed_information/{field}", getattr(missed, field))
-            put(file, f"{name}/missed_information/bound", missed.bound.bits)
+            scores = vision[layer], language[layer], target
+            bound = critic_information(scores, (result.z1, result.z2, result.y), **same)
+            log.info("%s: a held-out critic proves %.3f (error %.3f) bits in all", name, bound.bits, bound.se)
+            _put_info(file, f"{name}/critic", bound)
+            _put_info(file, f"{name}/twin", twin)
+            for part, latent in (("z1", in_twin.z1), ("z2", in_twin.z2), ("zy", in_twin.y)):
+                put(file, f"{name}/twin/{part}", latent)
 
 
-def _put_info(file, where: str, info: FlowInfo) -> None:
+def _put_info(file, where: str, info: FlowInfo | CriticBound | Twin) -> None:
     for field in fields(info):
         value = getattr(info, field.name)
         if hasattr(value, "__dataclass_fields__"):

@@ -1,12 +1,16 @@
 """Stage ``estimate_pid``: the decomposition of one layer of one unit, by every route and definition asked for."""
 
 import logging
+from dataclasses import asdict
 
 import numpy as np
 
+from pidflow.calibration import within
 from pidflow.errors import PidflowError
 from pidflow.estimate import estimate_pid_from_latents
+from pidflow.missed import MissedInformation, missed_information
 from pidflow.pid_estimate import PIDEstimate
+from pidflow.pid_gaussian import PIDAtoms, gaussian_pid
 from pidflow.samples import normal_scores
 from pidflow.store import layer_name, reading_h5, take, write_json
 
@@ -41,7 +45,7 @@ def run(
     pca
         Principal scores: input of the ``linear`` and ``rank`` routes.
     flow
-        Held-out latents: input of the ``flow`` route.
+        Held-out latents, input of the ``flow`` route; the critic's bound; the planted twin.
     output
         JSON file, see README.
     layer
@@ -57,44 +61,58 @@ def run(
         scores.append(take(file, "target/scores"))
     with reading_h5(flow, kind="flow") as file:
         latents = [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")]
-        missed = {
-            field: take(file, f"{name}/missed_information/{field}", shape=()).item()
-            for field in ("bits", "se", "flag", "p_value", "gaussian_bits", "bound")
-        }
-    inputs = {"linear": scores, "rank": [normal_scores(block) for block in scores], "flow": latents}
+        bound = take(file, f"{name}/critic/rows", shape=(len(images),))
+        twin = {part: take(file, f"{name}/twin/{part}") for part in ("x1", "x2", "y", "z1", "z2", "zy", "covariance")}
+    dims = [block.shape[1] for block in scores]
+    real = _inputs(scores, latents)
+    planted = _inputs([twin[part] for part in ("x1", "x2", "y")], [twin[part] for part in ("z1", "z2", "zy")])
+    truth = {definition: gaussian_pid(twin["covariance"], dims, definition=definition) for definition in definitions}
+
+    def estimated(blocks: list[np.ndarray]) -> dict[str, PIDEstimate]:
+        return estimate_pid_from_latents(
+            *blocks,
+            groups=images,
+            permutations=permutations,
+            jackknife=jackknife_groups,
+            seed=seed,
+            definitions=definitions,
+        )
+
     found = {}
     for route in routes:
         try:
-            found[route] = estimate_pid_from_latents(
-                *inputs[route],
-                groups=images,
-                permutations=permutations,
-                jackknife=jackknife_groups,
-                seed=seed,
-                definitions=definitions,
-            )
+            estimates, of_twin = estimated(real[route]), estimated(planted[route])
+            missed = missed_information(*real[route], bound=bound)
         except PidflowError as error:
             where = f"model '{identity['model']}', task '{identity['task']}', condition '{identity['condition']}'"
             raise type(error)(f"{where}, {name}, route '{route}': {error}") from error
-        for definition, estimate in found[route].items():
+        twins = {definition: _twin(of_twin[definition], truth[definition]) for definition in definitions}
+        found[route] = _route(estimates, missed, twins)
+        for definition, estimate in estimates.items():
             parts = "  ".join(f"{atom} {getattr(estimate, field):.3f}" for atom, field in ATOMS.items())
             log.info("%s %s %s, %d questions: %s bits", name, route, definition, estimate.n, parts)
     write_json(
         output,
         {
-            "schema_version": 1,
+            "schema_version": 2,
             **identity,
             "layer": int(layer),
             "n": len(images),
             "images": len(np.unique(images)),
-            "dims": [block.shape[1] for block in scores],
-            "missed_information": missed,
-            "routes": {route: _route(estimates) for route, estimates in found.items()},
+            "dims": dims,
+            "routes": found,
         },
     )
 
 
-def _route(estimates: dict[str, PIDEstimate]) -> dict:
+def _inputs(scores: list[np.ndarray], latents: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """What each route estimates from."""
+    return {"linear": scores, "rank": [normal_scores(block) for block in scores], "flow": latents}
+
+
+def _route(
+    estimates: dict[str, PIDEstimate], missed: MissedInformation, twins: dict[str, dict[str, dict[str, float | bool]]]
+) -> dict:
     first = next(iter(estimates.values()))
     return {
         "mi": {name: getattr(first, field) for name, field in INFORMATIONS.items()},
@@ -104,8 +122,21 @@ def _route(estimates: dict[str, PIDEstimate]) -> dict:
         "p_value": first.p_value,
         "rows_per_dimension": first.ratio,
         "warnings": sorted({warning for estimate in estimates.values() for warning in estimate.warnings}),
-        "definitions": {definition: _definition(estimate) for definition, estimate in estimates.items()},
+        "missed_information": asdict(missed),
+        "definitions": {
+            definition: _definition(estimate) | {"twin": twins[definition]}
+            for definition, estimate in estimates.items()
+        },
     }
+
+
+def _twin(estimate: PIDEstimate, truth: PIDAtoms) -> dict[str, dict[str, float | bool]]:
+    """What the estimator found in the planted twin, beside its truth."""
+    found = {}
+    for name, field in (ATOMS | {f"mi_{name}": field for name, field in INFORMATIONS.items()}).items():
+        bits, se, true = getattr(estimate, field), estimate.se[field], float(getattr(truth, field))
+        found[name] = {"truth": true, "bits": bits, "se": se, "passed": within(bits, true, se=se)}
+    return found
 
 
 def _definition(estimate: PIDEstimate) -> dict:
@@ -119,6 +150,8 @@ def _definition(estimate: PIDEstimate) -> dict:
             "corrected": estimate.union_corrected,
             "clipped": estimate.union,
             "bias": estimate.union_bias,
+            "null": estimate.union_null,
+            "correction": estimate.union_correction,
         },
         "blocks": estimate.blocks,
         "clipped": estimate.clipped,
