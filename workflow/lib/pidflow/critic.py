@@ -16,9 +16,9 @@ The critic starts as the log-density ratio of the Gaussian fitted to its trainin
 Training stops on rows of its own; in Gaussian data it stops at once and the Gaussian critic is what is evaluated.
 
 Information does not change when each block is mapped invertibly, so a bound found in one representation of the rows
-holds for all of them: latents of a flow, in which bent dependence is straight, and the scores it started from, in which
-clusters are still clusters. A critic is trained in each, and the rows kept aside decide which of them is judged on a
-fold.
+holds for all of them: latents of a flow, in which bent dependence is straight; the scores it started from, in which
+clusters are still clusters; normal scores, which have no tails to trip over. A critic is trained in each, and the rows
+kept aside decide which of them is judged on a fold.
 """
 
 from __future__ import annotations

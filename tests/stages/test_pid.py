@@ -1,0 +1,134 @@
+"""Flows, their twins and decompositions of one unit, from principal scores to the JSON of a layer."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pidflow.errors import DataError
+from pidflow.stages import flow, pid
+from pidflow.store import put, reading_h5, writing_h5
+
+ROWS, ROUTES, DEFINITIONS = 600, ["linear", "rank", "flow"], ["broja", "mmi"]
+WARPED, XOR = 0, 1
+
+
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory):
+    """A unit of two layers: a warped Gaussian whose tails a linear model cannot read, and an XOR of signs."""
+    folder = tmp_path_factory.mktemp("unit")
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((ROWS, 2))
+    noisy = [1.5 * y + rng.standard_normal((ROWS, 2)) for _ in range(2)]
+    signs = [rng.standard_normal((ROWS, 2)) for _ in range(2)]
+    signs[1][:, 0] = np.abs(signs[1][:, 0]) * np.sign(signs[0][:, 0] * y[:, 0])
+    with writing_h5(folder / "pca.h5", kind="pca") as file:
+        for name, values in (
+            ("image_id", np.array([f"image {row // 2}" for row in range(ROWS)])),
+            ("fold", np.arange(ROWS) // 2 % 3),
+            ("rows", np.arange(ROWS)),
+            ("target/scores", np.sinh(2 * y)),
+        ):
+            put(file, name, values)
+        for layer, (vision, language) in enumerate(([np.sinh(block) for block in noisy], signs)):
+            put(file, f"layer-{layer:02d}/vision/scores", vision)
+            put(file, f"layer-{layer:02d}/language/scores", language)
+        file.attrs.update(
+            {"model": "m", "task": "t", "condition": "intact", "layers": 1, "language": "text", "dropped": 3}
+        )
+    before = torch.get_num_threads()
+    flow.run(
+        pca=str(folder / "pca.h5"),
+        output=str(folder / "flow.h5"),
+        weights=str(folder / "flow.safetensors"),
+        settings={"stages": 2},
+        seed=0,
+        threads=1,
+    )
+    torch.set_num_threads(before)
+    return folder
+
+
+def decomposed(folder, layer):
+    output = folder / f"layer-{layer:02d}.json"
+    pid.run(
+        pca=str(folder / "pca.h5"),
+        flow=str(folder / "flow.h5"),
+        output=str(output),
+        layer=f"{layer:02d}",
+        routes=ROUTES,
+        definitions=DEFINITIONS,
+        permutations=20,
+        jackknife_groups=20,
+        seed=0,
+    )
+    return json.loads(output.read_text())
+
+
+@pytest.fixture(scope="module")
+def warped(unit):
+    return decomposed(unit, WARPED)
+
+
+def test_a_decomposition_names_its_unit_and_tells_how_its_union_was_corrected(warped):
+    assert {key: warped[key] for key in ("model", "task", "condition", "layer", "n", "images", "dims", "dropped")} == {
+        **{"model": "m", "task": "t", "condition": "intact", "layer": 0},
+        **{"n": ROWS, "images": ROWS // 2, "dims": [2, 2, 2], "dropped": 3},
+    }
+    for route in ROUTES:
+        unions = {name: found["union"] for name, found in warped["routes"][route]["definitions"].items()}
+        assert (unions["broja"]["correction"], unions["mmi"]["correction"]) == ("cross-fit", "exact")
+        assert 0 < unions["broja"]["null"] < 0.1
+
+
+def test_the_twin_says_which_route_to_believe(warped):
+    """The twin has the tails of the real rows: the linear route is wrong there, rank and flow are right."""
+    for route in ROUTES:
+        for found in warped["routes"][route]["definitions"].values():
+            twin = found["twin"]
+            assert set(twin) == {*pid.ATOMS, "mi_vision", "mi_language", "mi_joint"}
+            atoms = sum(twin[atom]["truth"] for atom in pid.ATOMS)
+            assert atoms == pytest.approx(twin["mi_joint"]["truth"])
+            assert twin["mi_joint"]["passed"] == (route != "linear")
+    linear = warped["routes"]["linear"]["definitions"]["broja"]["twin"]["mi_joint"]
+    assert linear["bits"] < linear["truth"] - 0.5
+
+
+def test_the_truth_of_the_twin_is_what_the_flow_found_in_the_real_rows(warped):
+    found = warped["routes"]["flow"]["definitions"]["broja"]
+    for atom, planted in found["twin"].items():
+        if atom in pid.ATOMS:
+            assert planted["truth"] == pytest.approx(found["raw"][atom], abs=1e-9)
+
+
+def test_what_is_missed_is_said_of_every_route(unit, warped):
+    xor = decomposed(unit, XOR)
+    bounds = set()
+    for route in ROUTES:
+        missed = xor["routes"][route]["missed_information"]
+        assert missed["flag"]
+        assert missed["bits"] == pytest.approx(missed["bound"] - missed["gaussian_bits"])
+        bounds.add(missed["bound"])
+        assert not warped["routes"]["flow"]["missed_information"]["flag"]
+    assert len(bounds) == 1
+    assert warped["routes"]["linear"]["missed_information"]["flag"]
+
+
+def test_a_flow_file_without_its_twin_is_refused(unit, tmp_path):
+    with reading_h5(unit / "flow.h5", kind="flow") as whole, writing_h5(tmp_path / "flow.h5", kind="flow") as part:
+        whole.copy("layer-00", part)
+        del part["layer-00/twin/x1"]
+    with pytest.raises(DataError, match="twin/x1"):
+        pid.run(
+            pca=str(unit / "pca.h5"),
+            flow=str(tmp_path / "flow.h5"),
+            output=str(tmp_path / "layer-00.json"),
+            layer="00",
+            routes=["flow"],
+            definitions=["broja"],
+            permutations=20,
+            jackknife_groups=20,
+            seed=0,
+        )
+    assert not (tmp_path / "layer-00.json").exists()
