@@ -5,29 +5,20 @@ tables one at a time) is filled when those are installed.
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.references import union_by_cone
 
 from pidflow.pid_discrete import discrete_pid
 
 SHAPES = ((2, 2, 2), (4, 4, 4), (8, 8, 4), (16, 16, 4))
-
-
-def cone_union(pmf: np.ndarray) -> float:
-    """Union information in bits by an exponential-cone program."""
-    import cvxpy as cp
-
-    k1, k2, ky = pmf.shape
-    entries = [cp.Variable((k1, k2), nonneg=True) for _ in range(ky)]
-    cell = sum(entries)
-    constraints = []
-    for y, q in enumerate(entries):
-        constraints += [cp.sum(q, axis=1) == pmf[:, :, y].sum(axis=1), cp.sum(q, axis=0) == pmf[:, :, y].sum(axis=0)]
-    problem = cp.Problem(cp.Minimize(sum(cp.sum(cp.rel_entr(q, cell)) for q in entries)), constraints)
-    problem.solve(solver="CLARABEL")
-    target = pmf.sum(axis=(0, 1))
-    return float(problem.value - (target * np.log(np.where(target > 0, target, 1.0))).sum()) / np.log(2)
 
 
 def cone_speed(tables: np.ndarray, unions: np.ndarray) -> str:
@@ -37,7 +28,7 @@ def cone_speed(tables: np.ndarray, unions: np.ndarray) -> str:
     except ModuleNotFoundError:
         return "cvxpy is not installed"
     started = time.perf_counter()
-    reference = [cone_union(pmf) for pmf in tables]
+    reference = [union_by_cone(pmf) for pmf in tables]
     seconds = time.perf_counter() - started
     return f"{len(tables) / seconds:8.1f} /s, differs by {np.abs(unions - reference).max():.1e} bit"
 

@@ -275,7 +275,7 @@ def bench_critic(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
 def zuko_latents(
     blocks: list[np.ndarray], labels: np.ndarray, seed: int, *, together: bool
 ) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Held-out latents fold by fold: ``(rows, blocks)``. `together` is our loss, otherwise each block's own likelihood."""
+    """Held-out ``(rows, blocks)`` of each fold; `together` is our loss, otherwise each block has its own likelihood."""
     columns = [torch.from_numpy((block - block.mean(axis=0)) / block.std(axis=0)).float() for block in blocks]
     out = []
     for k in range(labels.max() + 1):

@@ -1,16 +1,23 @@
 """Our decompositions beside those of other packages: values and times, on systems with a known answer.
 
-Run as a script: ``python tests/benchmarks/compare_estimators.py``. Columns for dit (discrete), cvxpy (discrete, as an
-exponential-cone program) and gpid (Gaussian) are filled when these are installed; none is needed by pidflow.
+Run as a script: ``python tests/benchmarks/compare_estimators.py``. Lines for dit (discrete), CVX (discrete: the
+exponential-cone program of Liang et al. 2023, by cvxpy and Clarabel), SDP (Gaussian: the max-det program, by the same)
+and gpid (Gaussian) are printed when these are installed; none is needed by pidflow.
 """
 
 import argparse
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-from bench_discrete_pid import cone_union
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.references import union_by_cone, union_by_max_det
 
 from pidflow.pid_discrete import discrete_pid
 from pidflow.pid_gaussian import ATOMS, gaussian_pid
@@ -74,10 +81,19 @@ def ours(pmf: np.ndarray) -> list[float]:
     return [float(getattr(atoms, name)) for name in ATOMS]
 
 
-def by_cvxpy(pmf: np.ndarray) -> list[float]:
+def by_cone(pmf: np.ndarray) -> list[float]:
     """Atoms from the union information of the cone program."""
-    atoms, union = discrete_pid(pmf), cone_union(pmf)
-    one, two, both = (float(v) for v in (atoms.mi_1, atoms.mi_2, atoms.mi_12))
+    return _around(discrete_pid(pmf), union_by_cone(pmf))
+
+
+def by_max_det(system: tuple[np.ndarray, tuple[int, int, int]]) -> list[float]:
+    """Atoms from the union information of the max-det program."""
+    return _around(gaussian_pid(*system), union_by_max_det(*system))
+
+
+def _around(atoms: object, union: float) -> list[float]:
+    """Atoms that follow from another union information."""
+    one, two, both = (float(getattr(atoms, name)) for name in ("mi_1", "mi_2", "mi_12"))
     return [one + two - union, union - two, union - one, both - union]
 
 
@@ -141,9 +157,9 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     packages = {name: importlib.util.find_spec(name) is not None for name in ("dit", "cvxpy", "gpid")}
     print("installed:", ", ".join(name for name, here in packages.items() if here) or "none of the others")
-    discrete = {"pidflow": ("pidflow", ours), "dit": ("dit", by_dit), "cvxpy": ("cvxpy", by_cvxpy)}
+    discrete = {"pidflow": ("pidflow", ours), "dit": ("dit", by_dit), "CVX": ("cvxpy", by_cone)}
     table("Discrete systems, BROJA, bits", discrete_systems(), discrete, repeats=repeats)
-    gaussian = {"pidflow": ("pidflow", gaussian_ours), "gpid": ("gpid", by_gpid)}
+    gaussian = {"pidflow": ("pidflow", gaussian_ours), "SDP": ("cvxpy", by_max_det), "gpid": ("gpid", by_gpid)}
     table("Gaussian systems, BROJA, bits", gaussian_systems(), gaussian, repeats=repeats)
 
 

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from tests.references import union_by_cone
 
 from pidflow.errors import DataError
 from pidflow.pid_discrete import discrete_pid
@@ -160,25 +161,11 @@ def test_tiny_entries_move_the_answer_little(size):
     )
 
 
-def cone_union(pmf, cp):
-    """U* by an exponential-cone program: min H(Y) + sum q log(q / q12) with the pair marginals of `pmf`."""
-    k1, k2, ky = pmf.shape
-    entries = [cp.Variable((k1, k2), nonneg=True) for _ in range(ky)]
-    cell = sum(entries)
-    constraints = []
-    for y, q in enumerate(entries):
-        constraints += [cp.sum(q, axis=1) == pmf[:, :, y].sum(axis=1), cp.sum(q, axis=0) == pmf[:, :, y].sum(axis=0)]
-    problem = cp.Problem(cp.Minimize(sum(cp.sum(cp.rel_entr(q, cell)) for q in entries)), constraints)
-    problem.solve(solver="CLARABEL", tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
-    target = pmf.sum(axis=(0, 1))
-    return (problem.value - (target * np.log(np.where(target > 0, target, 1))).sum()) / np.log(2)
-
-
 def against_cone(tables):
     cp = pytest.importorskip("cvxpy", reason="the exponential-cone reference needs cvxpy")
     if "CLARABEL" not in cp.installed_solvers():
         pytest.skip("the exponential-cone reference needs clarabel")
-    reference = [cone_union(pmf, cp) for pmf in tables]
+    reference = [union_by_cone(pmf, tolerance=1e-10) for pmf in tables]
     np.testing.assert_allclose(discrete_pid(np.stack(tables)).union, reference, atol=1e-6)
 
 

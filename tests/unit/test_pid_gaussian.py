@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.references import union_by_max_det
 
 import pidflow.pid_gaussian
 from pidflow.errors import ConfigError, NumericsError
@@ -160,28 +161,9 @@ class TestClosedForms:
         assert abs(noisy.mi_12 - plain.mi_12) > 0.1
 
 
-def union_by_max_det(cov, dims):
-    """U* in bits from the max-det program over noise cross-covariances Z, as stated by its definition."""
-    cp = pytest.importorskip("cvxpy")
-    d1, d2, m = dims
-    white_y = np.linalg.inv(np.linalg.cholesky(cov[d1 + d2 :, d1 + d2 :]))
-    channels = []
-    for rows in (slice(0, d1), slice(d1, d1 + d2)):
-        cross = cov[rows, d1 + d2 :] @ white_y.T
-        channels.append(np.linalg.solve(np.linalg.cholesky(cov[rows, rows] - cross @ cross.T), cross))
-    h = np.vstack(channels)
-    z = cp.Variable((d1, d2))
-    w = cp.Variable((m, m), symmetric=True)
-    noise = cp.bmat([[np.eye(d1), z], [z.T, np.eye(d2)]])
-    program = cp.Problem(
-        cp.Maximize(cp.log_det(w)), [noise >> 0, cp.bmat([[np.eye(m) - w, h.T], [h, h @ h.T + noise]]) >> 0]
-    )
-    program.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
-    return -0.5 * program.value / np.log(2)
-
-
 @pytest.mark.parametrize("dims", [(1, 1, 2), (2, 2, 2), (2, 3, 2), (3, 3, 3), (1, 4, 3), (2, 2, 4)])
 def test_broja_is_the_optimum_of_the_max_det_program(dims):
+    pytest.importorskip("cvxpy")
     for seed in range(2):
         cov = random_cov(dims, seed=seed)
         assert gaussian_pid(cov, dims).union == pytest.approx(union_by_max_det(cov, dims), abs=1e-6)
