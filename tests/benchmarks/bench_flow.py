@@ -5,13 +5,15 @@
     python tests/benchmarks/bench_flow.py unit   [--rows 900] [--folds 5]
     python tests/benchmarks/bench_flow.py stack  [--rows 900]
     python tests/benchmarks/bench_flow.py critic [--rows 900] [--seeds 20]
+    python tests/benchmarks/bench_flow.py flags  [--rows 900] [--seeds 4]
     python tests/benchmarks/bench_flow.py choices [--seeds 1]
 
 ``truth``: Gaussian sources and targets of known information, each block sent through a known diffeomorphism (after
 Czyż et al. 2023 and Butakov et al. 2024). Errors in nats, after the exact bias correction, of the sample before it was
 warped, of the linear and the rank estimate of what the warp left, and of the flow; "per fold" is the flow without
 pooling of folds. ``null``: independent blocks. ``unit``: nine layers of one model, differently warped. ``stack``: 33
-flows at once against one after another. ``critic``: how often it flags what is and what is not there. ``choices``: the
+flows at once against one after another. ``critic``: how often it flags what is and what is not there. ``flags``: the
+same on the planted cases of a calibration, by route, as in a run. ``choices``: the
 errors of ``truth`` and the worst of ``null`` for other architectures and schedules, each the default but for what its
 line says, and for two ways not to do it: conditioner networks (zuko's autoregressive spline flows, same loss, folds and
 early stop), and flows trained apart, each block alone towards a standard normal. Times are processor seconds of one
@@ -32,7 +34,8 @@ from scipy.special import ndtr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
-from pidflow.bias import mi_bias
+from pidflow.bias import grouped_folds, mi_bias
+from pidflow.calibration import CASES, planted_cases
 from pidflow.critic import critic_information
 from pidflow.flow import FlowConfig, Gaussianized, gaussianize, gaussianize_layers
 from pidflow.flow_training import held_out_split, train_stack
@@ -272,6 +275,37 @@ def bench_critic(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
             )
 
 
+def bench_flags(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
+    print(f"{'':10}{'true':>6}  {'bound, bits':18}{'Gaussian estimate, bits, and flags, by route'}")
+    for name in CASES:
+        found: dict[str, list] = {}
+        bounds = []
+        for seed in range(seeds):
+            (case,) = planted_cases(rows, (10, 10, 4), seed=seed, names=[name])
+            same = {"groups": case.groups, "seed": seed}
+            labels = grouped_folds(rows, folds=folds, **same)
+            blocks = case.x1, case.x2, case.y
+            latents = gaussianize(*blocks, folds=labels, config=config, **same)
+            inputs = {
+                "linear": blocks,
+                "rank": tuple(map(normal_scores, blocks)),
+                "flow": (latents.z1, latents.z2, latents.y),
+            }
+            bound = critic_information(*inputs.values(), folds=labels, **same)
+            bounds.append(bound.bits)
+            for route, rows_of in inputs.items():
+                found.setdefault(route, []).append(missed_information(*rows_of, bound=bound.rows))
+        each = [
+            f"{route} {min(f.gaussian_bits for f in of_route):.2f} to {max(f.gaussian_bits for f in of_route):.2f}, "
+            f"{sum(f.flag for f in of_route)}/{seeds}"
+            for route, of_route in found.items()
+        ]
+        print(
+            f"{name:10}{case.information:6.2f}  {min(bounds):.2f} to {max(bounds):.2f}      {'   '.join(each)}",
+            flush=True,
+        )
+
+
 def zuko_latents(
     blocks: list[np.ndarray], labels: np.ndarray, seed: int, *, together: bool
 ) -> list[tuple[np.ndarray, list[np.ndarray]]]:
@@ -368,6 +402,7 @@ BENCHES = {
     "unit": bench_unit,
     "stack": bench_stack,
     "critic": bench_critic,
+    "flags": bench_flags,
     "choices": bench_choices,
 }
 
