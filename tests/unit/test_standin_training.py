@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 
 from pidflow import scenes
 from pidflow.models.standin import PROMPT, build_model, build_processor, vocabulary
+from pidflow.pde import ORDINARY, Dynamics, continuous_attention
 from pidflow.readers import easy_vqa
 from pidflow.standin_training import (
     CAPTION_QUESTION,
@@ -53,10 +54,11 @@ def test_every_word_that_is_ever_asked_or_answered_is_known(packer):
     assert len(set(vocabulary())) == len(vocabulary())
 
 
-def test_a_packed_question_equals_a_prompt_of_its_own(packer, model, pictures):
-    batch = packer.pack(pictures, questions=True, captions=[True] * len(pictures))
+@pytest.mark.parametrize("dynamics", [ORDINARY, Dynamics("diffusion", 2, 0.25), Dynamics("wave", 3, 0.5)])
+def test_a_packed_question_equals_a_prompt_of_its_own(packer, model, pictures, dynamics):
+    batch = packer.pack(pictures, questions=True, captions=[True, False, True])
     with torch.no_grad():
-        packed = packed_logits(model, batch)[batch.answer_at[:, 0], batch.answer_at[:, 1]]
+        packed = packed_logits(model, batch, dynamics=dynamics)[batch.answer_at[:, 0], batch.answer_at[:, 1]]
     asked = [(picture.image, text) for picture in pictures for _, text, _ in picture.questions]
     alone = packer.processor(
         images=[image for image, _ in asked],
@@ -64,7 +66,7 @@ def test_a_packed_question_equals_a_prompt_of_its_own(packer, model, pictures):
         padding=True,
         return_tensors="pt",
     )
-    with torch.no_grad():
+    with torch.no_grad(), continuous_attention(model.model.language_model, dynamics):
         expected = model(**alone).logits[:, -1]
     torch.testing.assert_close(packed, expected, atol=2e-5, rtol=1e-4)
 

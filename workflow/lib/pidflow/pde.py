@@ -107,6 +107,10 @@ def dynamics_of(settings: Mapping[str, Any], *, depth: int) -> Dynamics:
             raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {other!r}")
 
 
+# Attention as it is.
+ORDINARY = Dynamics(DIFFUSION, steps=0, size=0.0)
+
+
 @contextmanager
 def continuous_attention(text_model: nn.Module, dynamics: Dynamics) -> Iterator[None]:
     """Let a language model attend in continuous time: ``with continuous_attention(loaded.text_model, dynamics): …``.
@@ -165,12 +169,13 @@ def attention_weights(
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     scores = (query.to(wide) @ key.to(wide).transpose(2, 3) * scaling).to(wide)  # autocast would narrow it
+    return _side_by_side(scores, open_keys, lambda scores, open_keys: softmax_evolved(scores, open_keys, dynamics))
 
-    def weights(scores: torch.Tensor, open_keys: torch.Tensor) -> torch.Tensor:
-        masked = scores.masked_fill(~open_keys, torch.finfo(wide).min)
-        return _evolved(masked.softmax(-1) * open_keys, open_keys, dynamics)
 
-    return _side_by_side(scores, open_keys, weights)
+def softmax_evolved(scores: torch.Tensor, open_keys: torch.Tensor, dynamics: Dynamics) -> torch.Tensor:
+    """Evolved weights of scores ``(…, K)`` where each row's open keys are one run; zeros where a row has none."""
+    masked = scores.masked_fill(~open_keys, torch.finfo(scores.dtype).min)
+    return _evolved(masked.softmax(-1) * open_keys, open_keys, dynamics)
 
 
 def evolve(weights: torch.Tensor, open_keys: torch.Tensor, dynamics: Dynamics) -> torch.Tensor:

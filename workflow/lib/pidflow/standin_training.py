@@ -15,6 +15,7 @@ projector and the language model move. Three choices make a small model learn on
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from PIL import Image
 from torch import nn
 
 from pidflow import scenes
+from pidflow.knockout import Kernel, attending_with
 from pidflow.models.standin import PATCH_SIZE, PROMPT
+from pidflow.pde import ORDINARY, Dynamics, softmax_evolved
 from pidflow.readers import easy_vqa
 
 CAPTION_QUESTION = "what is in the image ?"
@@ -130,12 +133,27 @@ class PlainImage:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of question blocks: ``input_ids, position_ids, labels (B, T)``, ``mask (B, 1, T, T)``, tasks per block."""
+    """Rows of question blocks.
+
+    Attributes
+    ----------
+    input_ids, position_ids, labels
+        ``(B, T)``.
+    prefix
+        Positions before the first block, the image among them; the same in every row.
+    blocks
+        Positions of each question's tokens, ``(B, blocks, longest)``, -1 where there is none.
+    pixel_values, patch_targets
+        The pictures, and which words describe each patch ``(B, patches, V)``.
+    tasks, answer_at
+        Of each question its task, and row and position before its answer ``(questions, 2)``.
+    """
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
     labels: torch.Tensor
-    mask: torch.Tensor
+    prefix: int
+    blocks: torch.Tensor
     pixel_values: torch.Tensor
     patch_targets: torch.Tensor
     tasks: tuple[str, ...]
@@ -164,33 +182,35 @@ class Packer:
 
     def pack(self, pictures: list[Picture], *, questions: bool, captions: list[bool]) -> Batch:
         """One row per picture: its questions, if asked for, and its caption where ``captions`` says so."""
-        rows, tasks, answer_at = [], [], []
+        rows, tasks, answer_at, places = [], [], [], []
         for index, (picture, captioned) in enumerate(zip(pictures, captions, strict=True)):
             blocks = list(picture.questions) if questions else []
             if captioned:
                 blocks.append(("caption", CAPTION_QUESTION, picture.caption))
             ids, positions, labels = list(self.prefix), list(range(len(self.prefix))), [_IGNORE] * len(self.prefix)
-            owner = [0] * len(self.prefix)
-            for number, (task, text, answer) in enumerate(blocks, start=1):
+            places.append([])
+            for task, text, answer in blocks:
                 prompt = self._ids(text) + self.suffix
                 target = [*(self.processor.tokenizer.encode(answer, add_special_tokens=False)), self.eos]
                 if task != "caption":
                     tasks.append(task)
                     answer_at.append((index, len(ids) + len(prompt) - 1))
                 block = prompt + target
+                places[-1].append(range(len(ids), len(ids) + len(block)))
                 ids += block
                 positions += range(len(self.prefix), len(self.prefix) + len(block))
                 labels += [_IGNORE] * (len(prompt) - 1) + target + [_IGNORE]
-                owner += [number] * len(block)
-            rows.append((ids, positions, labels, owner))
+            rows.append((ids, positions, labels))
         longest = max(len(row[0]) for row in rows)
 
         def padded(column: int, fill: int) -> torch.Tensor:
             return torch.tensor([row[column] + [fill] * (longest - len(row[0])) for row in rows])
 
-        owner = padded(3, -1)
-        causal = torch.ones(longest, longest, dtype=torch.bool).tril()
-        visible = (owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None])
+        most, widest = max(map(len, places)), max(len(block) for row in places for block in row)
+        blocks = torch.full((len(rows), most, widest), -1)
+        for row, of_row in enumerate(places):
+            for number, block in enumerate(of_row):
+                blocks[row, number, : len(block)] = torch.tensor(block)
         pixels = self.processor.image_processor([p.image for p in pictures], return_tensors="pt")["pixel_values"]
         targets = torch.zeros(len(pictures), _PATCHES**2, len(self.vocabulary))
         for i, picture in enumerate(pictures):
@@ -200,7 +220,8 @@ class Packer:
             input_ids=padded(0, self.pad),
             position_ids=padded(1, 0),
             labels=padded(2, _IGNORE),
-            mask=(visible & causal)[:, None],
+            prefix=len(self.prefix),
+            blocks=blocks,
             pixel_values=pixels,
             patch_targets=targets,
             tasks=tuple(tasks),
@@ -213,8 +234,16 @@ def image_positions(model, batch: Batch) -> torch.Tensor:
     return batch.input_ids == model.config.image_token_id
 
 
-def packed_logits(model, batch: Batch, *, soup: bool = False) -> torch.Tensor:
-    """Logits (B, T, V) of a packed batch, the image seen through the vision tower or as a soup of its true words."""
+def packed_logits(model, batch: Batch, *, soup: bool = False, dynamics: Dynamics = ORDINARY) -> torch.Tensor:
+    """Logits (B, T, V) of a packed batch.
+
+    Parameters
+    ----------
+    soup
+        See the image as a soup of its true words, not through the vision tower.
+    dynamics
+        How the language model's attention evolves.
+    """
     embed = model.get_input_embeddings()
     inputs = embed(batch.input_ids)
     if soup:
@@ -223,10 +252,54 @@ def packed_logits(model, batch: Batch, *, soup: bool = False) -> torch.Tensor:
         tower = model.model.vision_tower(batch.pixel_values, output_hidden_states=True)
         features = model.model.multi_modal_projector(tower.hidden_states[model.config.vision_feature_layer][:, 1:])
     inputs = inputs.masked_scatter(image_positions(model, batch)[..., None], features.to(inputs.dtype))
-    hidden = model.model.language_model(
-        inputs_embeds=inputs, attention_mask=batch.mask, position_ids=batch.position_ids, use_cache=False
-    ).last_hidden_state
+    language = model.model.language_model
+    with attending_with(language, block_attention(batch, dynamics), layers=None):
+        hidden = language(inputs_embeds=inputs, position_ids=batch.position_ids, use_cache=False).last_hidden_state
     return model.lm_head(hidden)
+
+
+def block_attention(batch: Batch, dynamics: Dynamics) -> Kernel:
+    """Attention of packed rows: the prefix sees itself, each block the prefix and itself; nothing else is computed."""
+    prefix, (rows, count, widest) = batch.prefix, batch.blocks.shape
+    filled = (batch.blocks >= 0).flatten(1)[:, None, :, None]
+    places = batch.blocks.flatten(1).clamp(min=0)[:, None, :, None]
+    causal = torch.ones(prefix, prefix, dtype=torch.bool).tril()
+    own = torch.ones(widest, widest, dtype=torch.bool).tril()
+    visible = torch.cat([torch.ones(widest, prefix, dtype=torch.bool), own], dim=1)
+
+    def kernel(
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        *,
+        scaling: float,
+        **_: Any,
+    ) -> tuple[torch.Tensor, None]:
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        heads, width = query.shape[1], query.shape[3]
+        where = places.expand(rows, heads, count * widest, width)
+        asked, keys, values = (states.gather(2, where) for states in (query, key, value))
+        keys, values = (states.unflatten(2, (count, widest)) for states in (keys, values))
+        first, first_values = key[:, :, :prefix], value[:, :, :prefix]
+
+        before = softmax_evolved(query[:, :, :prefix] @ first.transpose(2, 3) * scaling, causal, dynamics)
+        scores = torch.cat(
+            [
+                (asked @ first.transpose(2, 3)).unflatten(2, (count, widest)),
+                asked.unflatten(2, (count, widest)) @ keys.transpose(3, 4),
+            ],
+            dim=-1,
+        )
+        weights = softmax_evolved(scores * scaling, visible, dynamics)
+        seen = weights[..., :prefix].flatten(2, 3) @ first_values + (weights[..., prefix:] @ values).flatten(2, 3)
+        behind = torch.zeros_like(query).scatter_add(2, where, seen * filled)
+        out = torch.cat([before @ first_values, behind[:, :, prefix:]], dim=2)
+        return out.transpose(1, 2).contiguous(), None
+
+    return kernel
 
 
 def next_token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,6 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import nn
 from pidflow import scenes
 from pidflow.errors import ConfigError
 from pidflow.models.standin import PATCH_SIZE, build_model, build_processor
-from pidflow.pde import continuous_attention, dynamics_of
+from pidflow.pde import ORDINARY, Dynamics, dynamics_of
 from pidflow.readers import easy_vqa
 from pidflow.standin_training import (
     Batch,
@@ -101,7 +100,14 @@ def _load(split: str, index: int) -> Image.Image:
         return image.convert("RGB")
 
 
-def evaluate(model, packer: Packer, *, images: int, seed: int = scenes.FIRST_EVALUATION_SEED) -> dict[str, float]:
+def evaluate(
+    model,
+    packer: Packer,
+    *,
+    images: int,
+    seed: int = scenes.FIRST_EVALUATION_SEED,
+    dynamics: Dynamics = ORDINARY,
+) -> dict[str, float]:
     """Held-out accuracy per task: scenes by seeds no training scene uses, easy-VQA by its test split."""
     pictures = []
     for index in range(images):
@@ -114,7 +120,7 @@ def evaluate(model, packer: Packer, *, images: int, seed: int = scenes.FIRST_EVA
         for start in range(0, len(pictures), 50):
             chunk = pictures[start : start + 50]
             batch = packer.pack(chunk, questions=True, captions=[False] * len(chunk))
-            hits = answers_right(packed_logits(model, batch), batch)
+            hits = answers_right(packed_logits(model, batch, dynamics=dynamics), batch)
             for task, hit in zip(batch.tasks, hits.tolist(), strict=True):
                 right[task].append(hit)
     model.train()
@@ -124,13 +130,13 @@ def evaluate(model, packer: Packer, *, images: int, seed: int = scenes.FIRST_EVA
 class _Record:
     """What happened, step by step, and the checkpoints on disk."""
 
-    def __init__(self, folder: Path, model, packer: Packer, *, held_out: int) -> None:
-        self.folder, self.model, self.packer, self.held_out = folder, model, packer, held_out
+    def __init__(self, folder: Path, model, packer: Packer, dynamics: Dynamics, *, held_out: int) -> None:
+        self.folder, self.model, self.packer, self.dynamics, self.held_out = folder, model, packer, dynamics, held_out
         self.checkpoints: list[dict] = []
         self.started = time.monotonic()
 
     def save(self, phase: str, step: int) -> None:
-        accuracy = evaluate(self.model, self.packer, images=self.held_out)
+        accuracy = evaluate(self.model, self.packer, images=self.held_out, dynamics=self.dynamics)
         name = f"{phase}-{step:05d}"
         folder = self.folder / "checkpoints" / name
         save_half(self.model, self.packer.processor, folder)
@@ -199,16 +205,29 @@ def run(
     schedules = {name: replace(schedule, **phases.get(name, {})) for name, schedule in PHASES.items()}
     torch.manual_seed(seed)
     model = build_model(seed=seed)
-    language = model.model.language_model
-    dynamics = None if attention is None else dynamics_of(attention, depth=language.config.num_hidden_layers)
-    with nullcontext() if dynamics is None else continuous_attention(language, dynamics):
-        recipe = {"seed": seed, "language_prior": language_prior, "attention": attention}
-        recipe |= _train(model, Path(output), seed=seed, prior=language_prior, phases=schedules, held_out=held_out)
+    depth = model.config.text_config.num_hidden_layers
+    dynamics = ORDINARY if attention is None else dynamics_of(attention, depth=depth)
+    recipe = {"seed": seed, "language_prior": language_prior, "attention": attention} | _train(
+        model,
+        Path(output),
+        dynamics,
+        seed=seed,
+        prior=language_prior,
+        phases=schedules,
+        held_out=held_out,
+    )
     (Path(output) / "training.json").write_text(json.dumps(recipe, indent=1) + "\n")
 
 
 def _train(
-    model, folder: Path, *, seed: int, prior: float, phases: Mapping[str, Schedule], held_out: int
+    model,
+    folder: Path,
+    dynamics: Dynamics,
+    *,
+    seed: int,
+    prior: float,
+    phases: Mapping[str, Schedule],
+    held_out: int,
 ) -> dict[str, Any]:
     """All phases; the weights go into the folder, what is worth recording of the training comes back."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +235,7 @@ def _train(
     model.train()
     packer = Packer(processor)
     source = PictureSource(seed=seed, language_prior=prior)
-    record = _Record(folder, model, packer, held_out=max(1, held_out // 3))
+    record = _Record(folder, model, packer, dynamics, held_out=max(1, held_out // 3))
     head = nn.Linear(model.config.vision_config.hidden_size, len(packer.vocabulary))
     hits: dict[str, list[bool]] = defaultdict(list)
 
@@ -227,10 +246,10 @@ def _train(
         return nn.functional.binary_cross_entropy_with_logits(logits, batch.patch_targets) * len(packer.vocabulary)
 
     def soup_loss(batch: Batch) -> torch.Tensor:
-        return next_token_loss(packed_logits(model, batch, soup=True), batch.labels)
+        return next_token_loss(packed_logits(model, batch, soup=True, dynamics=dynamics), batch.labels)
 
     def picture_loss(batch: Batch) -> torch.Tensor:
-        logits = packed_logits(model, batch)
+        logits = packed_logits(model, batch, dynamics=dynamics)
         for task, hit in zip(batch.tasks, answers_right(logits.detach(), batch).tolist(), strict=True):
             hits[task].append(hit)
         return next_token_loss(logits, batch.labels)
@@ -282,7 +301,7 @@ def _train(
     run_phase([*projector, *language], phases["tune"], questions, picture_loss, each_step=reporter("tune"))
 
     save_half(model.eval(), processor, folder)
-    accuracy = evaluate(model.half().float(), packer, images=held_out)
+    accuracy = evaluate(model.half().float(), packer, images=held_out, dynamics=dynamics)
     log.info("final accuracy on %d held-out images a data set: %s", held_out, _short(accuracy))
     return {
         "easy_share": EASY_SHARE,
