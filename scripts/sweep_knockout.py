@@ -8,7 +8,8 @@ if __name__ == "__main__":
         sweep.run(
             items=snakemake.input.table,
             answers=snakemake.input.answers,
-            output=snakemake.output.sweep,
+            output=snakemake.output.summary,
+            details=snakemake.output.details,
             image_root=snakemake.params.images,
             model=snakemake.params.model,
             model_id=snakemake.params.model_id,

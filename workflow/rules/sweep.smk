@@ -1,7 +1,7 @@
 """Attention edges cut in windows of blocks, one after another, on one shared intact pass per question.
 
 Inputs from elsewhere: the intact answers say which questions count as answered rightly.
-Outputs: results/sweeps/{model}/{task}.parquet
+Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet
 """
 
 
@@ -10,7 +10,8 @@ rule sweep_knockout:
         table="results/items/{task}.parquet",
         answers="results/answers/{model}/{task}/intact.parquet",
     output:
-        sweep="results/sweeps/{model}/{task}.parquet",
+        summary="results/sweeps/{model}/{task}/summary.parquet",
+        details="results/sweeps/{model}/{task}/details.parquet",
     log:
         "results/logs/sweep_knockout/{model}/{task}.log",
     benchmark:
@@ -38,4 +39,4 @@ rule sweep_knockout:
 
 rule sweeps:
     input:
-        expand("results/sweeps/{model}/{task}.parquet", model=RUN["models"], task=RUN["tasks"]),
+        expand("results/sweeps/{model}/{task}/summary.parquet", model=RUN["models"], task=RUN["tasks"]),

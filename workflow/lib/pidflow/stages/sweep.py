@@ -19,7 +19,7 @@ from pidflow.models.inputs import Batch, encode
 from pidflow.models.registry import LoadedModel
 from pidflow.readout import answer_tokens
 from pidflow.stages.activations import attending, examples_of, image_files, load_model, one_ahead, read_items
-from pidflow.sweep import Outcome, Probe, measure, probes, summarise
+from pidflow.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def run(
         The intact model's answers table; says which questions count as answered rightly, so that subsets are those of
         the other results. None: the sweep's own intact pass says it.
     details
-        Where to write every question's numbers as well (parquet, long); None: nowhere.
+        Where to write every question's numbers as well (parquet), one row per edge, intervention, window and question
+        that has the edge; ``subset`` says which questions a question counts among. None: nowhere.
     answer_tokens_at_most
         Largest length of the model's own answer whose likelihood is followed; edges into the last position cost as much
         more as the answers are longer.
@@ -109,7 +110,8 @@ def run(
         rows = summarise(wanted, outcome, images=list(table["image_id"]), right=right)
         store.write_table(output, pd.DataFrame(rows).assign(model=model_id, task=task)[["model", "task", *rows[0]]])
         if details is not None:
-            store.write_table(details, _details(wanted, outcome, table).assign(model=model_id, task=task))
+            each = _details(wanted, outcome, table, right=outcome.intact_right if right is None else right)
+            store.write_table(details, each.assign(model=model_id, task=task)[["model", "task", *each.columns]])
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}: {err}") from err
     log.info(
@@ -227,16 +229,19 @@ def _report_absent(wanted: Sequence[Probe], outcome: Outcome) -> None:
             )
 
 
-def _details(wanted: Sequence[Probe], outcome: Outcome, table: pd.DataFrame) -> pd.DataFrame:
+def _details(wanted: Sequence[Probe], outcome: Outcome, table: pd.DataFrame, *, right: np.ndarray) -> pd.DataFrame:
     """One row per probe and question that has its edge."""
+    questions = table[["item_id", "image_id"]].assign(subset=np.where(right, *SUBSETS[:2]))
     frames = []
     for place, probe in enumerate(wanted):
         rows = np.flatnonzero(outcome.present[place])
+        if not len(rows):
+            continue
         values = {
             name: getattr(outcome, name)[place, rows] for name in ("change_first", "change_answer", "right", "kl_bits")
         }
         intact = {name: getattr(outcome, name)[rows] for name in ("intact_first", "intact_answer", "intact_right")}
         window = {name: getattr(probe.window, name) for name in ("centre", "first", "last")}
-        frame = table[["item_id", "image_id"]].iloc[rows].assign(edge=str(probe.edge), kind=probe.kind)
+        frame = questions.iloc[rows].assign(edge=str(probe.edge), kind=probe.kind)
         frames.append(frame.assign(window=probe.window.size, **window, **values, **intact))
     return pd.concat(frames, ignore_index=True)
