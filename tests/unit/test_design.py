@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import yaml
 from pidflow import design
 from pidflow.errors import ConfigError
 from pidflow.flow import FlowConfig
+from pidflow.knockout import Cut, check_causality
+from pidflow.models.inputs import encode
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
@@ -62,6 +65,23 @@ def edited(config, path, value):
         (["interventions", "diffusion", "speed"], 1, "config interventions.diffusion: Unevaluated properties"),
         (["interventions", "diffusion", "steps"], -1, "config interventions.diffusion.steps: -1"),
         (["sweep", "edges"], ["image question"], "config sweep.edges.0: 'image question' does not match"),
+        (
+            ["sweep", "edges"],
+            ["picture->last"],
+            "config sweep.edges: unknown span 'picture' in 'picture->last', expected",
+        ),
+        (["sweep", "edges"], ["image+->last"], "config sweep.edges: unknown span '' in 'image+->last'"),
+        (["sweep", "edges"], ["question->image"], "config sweep.edges: 'question->image' runs against causality"),
+        (["sweep", "edges"], ["last->image+question"], "'last->image+question' runs against causality"),
+        (["sweep", "window"], 9, "config sweep.window: model 'standin' cannot be swept, a window of 9 blocks reaches"),
+        (["sweep", "window"], 0, "config sweep.window"),
+        (
+            ["sweep", "window"],
+            [3, 2],
+            "config sweep.window: model 'standin' cannot be swept, the window [3, 2] is empty",
+        ),
+        (["sweep", "other_windows"], [1, [0, 8]], "config sweep.other_windows.1: model 'standin' cannot be swept, the"),
+        (["sweep", "least"], 0, "config sweep.least: 0"),
         (["interventions", "image-question", "layers"], [0, 8], "not a range of the 8 blocks of model 'standin'"),
         (
             ["interventions", "intact"],
@@ -78,6 +98,32 @@ def test_mistakes_are_named(config, path, value, message):
         design.check(edited(config, path, value))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "edge", ["text->question", "question->options", "options->question", "last->last", "image->image"]
+)
+def test_edges_within_and_across_spans_are_possible(config, edge):
+    design.check(edited(config, ["sweep", "edges"], [edge]))
+
+
+def test_the_spans_of_an_edge_are_those_of_a_prompt(config, tiny_llava_next, asked):
+    """Names, and which of them end before others begin."""
+    examples, pictures, _ = asked(6)
+    spans = encode(tiny_llava_next, examples, pictures).spans
+    assert set(design._SPANS) == set(spans.masks)
+    for source, target in product(spans.masks, repeat=2):
+        possible = True
+        try:
+            check_causality(Cut(source, target, None), spans[source], spans[target])
+        except ConfigError:
+            possible = False
+        # Within the image it depends on the picture which patches come first.
+        if possible or design._SPANS[source] == design._SPANS[target] == (0, 0):
+            design.check(edited(config, ["sweep", "edges"], [f"{source}->{target}"]))
+        else:
+            with pytest.raises(ConfigError, match="runs against causality"):
+                design.check(edited(config, ["sweep", "edges"], [f"{source}->{target}"]))
 
 
 def test_layers_run_from_the_embedding_to_the_last_block(config):

@@ -61,11 +61,20 @@ def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path
     assert jobs["train_standin"] == 0
 
 
+def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
+    done = snakemake("sweeps", "--dry-run", "--quiet", "host", cwd=tmp_path)
+    found = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    assert found["sweep_knockout"] == found["extract_activations"] == 9  # the intact answers, no condition
+    assert found["collect_sweeps"] == found["plot_sweep_edges"] == found["plot_sweep_subsets"] == 1
+    assert not {"fit_pca", "train_flow", "estimate_pid"} & set(found)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("run={models: [gpt]}", "config run.models: 'gpt' is not defined under models"),
         ("pca={variense: 0.5}", "config pca: unknown key 'variense'"),
+        ("sweep={edges: [question->image]}", "config sweep.edges: 'question->image' runs against causality"),
     ],
 )
 def test_a_bad_configuration_stops_before_anything_runs(snakemake, tmp_path, setting, message):

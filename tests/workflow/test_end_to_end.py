@@ -18,6 +18,7 @@ STUDY = {
     "tasks": {task: {"items": 150} for task in ("logical-obj", "easy-yesno")},
     "pca": {"correct_only": False, "max_components": 3, "target_components": 2},
     "flow": {"max_steps": 20},
+    "sweep": {"window": 2},
 }
 
 
@@ -126,3 +127,45 @@ def test_a_bad_image_fails_with_one_sentence_and_leaves_nothing_behind(study):
     assert done.returncode != 0
     assert picture.name in done.stdout + done.stderr
     assert not (work / target).exists()
+
+
+@pytest.fixture(scope="module")
+def swept(study):
+    """The study with its sweeps done."""
+    _, work, run = study
+    run("sweeps")
+    return work, run
+
+
+def test_sweeps_end_in_tables_and_figures(swept):
+    work, _ = swept
+    sweeps = pd.read_parquet(work / "results/tables/sweeps.parquet")
+    edges = {task: set(sweeps.loc[sweeps["task"] == task, "edge"]) for task in STUDY["run"]["tasks"]}
+    assert "image->options" in edges["easy-yesno"]
+    assert edges["logical-obj"] == edges["easy-yesno"] - {"image->options", "options->last"}  # offers no options
+    assert sweeps["change_first"].notna().all()
+    assert sweeps.loc[sweeps["window"] == 2, "random_change_first_se"].notna().all()
+    details = pd.read_parquet(work / "results/sweeps/tiny/easy-yesno/details.parquet")
+    assert details["item_id"].nunique() == 150
+    routes = pd.read_parquet(work / "results/tables/routes.parquet")
+    assert set(routes["task"]) == {"all", *STUDY["run"]["tasks"]}
+    transfer = pd.read_parquet(work / "results/tables/transfer.parquet")
+    assert set(transfer["edge"]) == edges["easy-yesno"]
+    for name in ("edges", "windows", "subsets"):
+        for suffix in ("svg", "png"):
+            assert (work / f"results/figures/tiny/sweep-{name}.{suffix}").stat().st_size > 1000
+    assert "image reaches the last position directly" in (work / "results/logs/collect_sweeps/run.log").read_text()
+
+
+def test_what_counts_as_an_effect_reruns_the_tables_but_no_sweep(swept):
+    _, run = swept
+    found = jobs(run("sweeps", "--dry-run", changes={"sweep": {"least": 0.1}}))
+    assert found.pop("collect_sweeps") == 1
+    assert not {"sweep_knockout", "extract_activations"} & set(found)
+
+
+def test_sweeps_are_no_part_of_the_default_run(study):
+    _, _, run = study
+    found = jobs(run("--dry-run", "--forceall"))
+    assert found["plot_overview"] == 1
+    assert not [rule for rule in found if "sweep" in rule]

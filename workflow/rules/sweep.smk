@@ -1,8 +1,11 @@
-"""Attention edges cut in windows of blocks, one after another, on one shared intact pass per question.
+"""Attention edges cut in windows of blocks, one after another; where each carries the answer; the figures of it.
 
 Inputs from elsewhere: the intact answers say which questions count as answered rightly.
-Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet
+Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet, results/tables/{sweeps,transfer,routes}.{parquet,csv},
+results/figures/{model}/sweep-{edges,windows,subsets}.{svg,png}
 """
+
+SWEPT = {"model": RUN["models"], "task": RUN["tasks"]}
 
 
 rule sweep_knockout:
@@ -37,6 +40,98 @@ rule sweep_knockout:
         "../../scripts/sweep_knockout.py"
 
 
+rule collect_sweeps:
+    input:
+        summaries=expand("results/sweeps/{model}/{task}/summary.parquet", **SWEPT),
+        details=expand("results/sweeps/{model}/{task}/details.parquet", **SWEPT),
+    output:
+        sweeps=table("sweeps"),
+        transfer=table("transfer"),
+        routes=[
+            "results/tables/routes.parquet",
+            report(
+                "results/tables/routes.csv",
+                caption="../report/routes.rst",
+                category="first of all",
+                labels={"table": "routes"},
+            ),
+        ],
+    log:
+        "results/logs/collect_sweeps/run.log",
+    benchmark:
+        "results/benchmarks/collect_sweeps/run.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        window=config["sweep"]["window"],
+        least=config["sweep"]["least"],
+        seed=config["seed"],
+        code=code_digest("sweep_tables"),
+    script:
+        "../../scripts/collect_sweeps.py"
+
+
+rule plot_sweep_edges:
+    input:
+        sweeps="results/tables/sweeps.parquet",
+        transfer="results/tables/transfer.parquet",
+    output:
+        figure=drawn("{model}/sweep-edges", category="{model}", figure="sweep: edges"),
+    log:
+        "results/logs/plot_sweep_edges/{model}.log",
+    benchmark:
+        "results/benchmarks/plot_sweep_edges/{model}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        model="{model}",
+        tasks=RUN["tasks"],
+        code=code_digest("sweep_figures"),
+    script:
+        "../../scripts/plot_sweep_edges.py"
+
+
+rule plot_sweep_windows:
+    input:
+        sweeps="results/tables/sweeps.parquet",
+        transfer="results/tables/transfer.parquet",
+    output:
+        figure=drawn("{model}/sweep-windows", category="{model}", figure="sweep: window sizes"),
+    log:
+        "results/logs/plot_sweep_windows/{model}.log",
+    benchmark:
+        "results/benchmarks/plot_sweep_windows/{model}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        model="{model}",
+        tasks=RUN["tasks"],
+        code=code_digest("sweep_figures"),
+    script:
+        "../../scripts/plot_sweep_windows.py"
+
+
+rule plot_sweep_subsets:
+    input:
+        sweeps="results/tables/sweeps.parquet",
+        transfer="results/tables/transfer.parquet",
+    output:
+        figure=drawn("{model}/sweep-subsets", category="{model}", figure="sweep: right and wrong"),
+    log:
+        "results/logs/plot_sweep_subsets/{model}.log",
+    benchmark:
+        "results/benchmarks/plot_sweep_subsets/{model}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        model="{model}",
+        tasks=RUN["tasks"],
+        code=code_digest("sweep_figures"),
+    script:
+        "../../scripts/plot_sweep_subsets.py"
+
+
 rule sweeps:
     input:
-        expand("results/sweeps/{model}/{task}/summary.parquet", model=RUN["models"], task=RUN["tasks"]),
+        rules.collect_sweeps.output,
+        expand("results/figures/{model}/sweep-{name}.svg", model=RUN["models"], name=["edges", "windows", "subsets"]),

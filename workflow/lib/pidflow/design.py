@@ -6,9 +6,13 @@ import jsonschema
 import yaml
 
 from pidflow.errors import ConfigError
+from pidflow.windows import windows
 
 INTACT = "intact"
 ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
+# Where a span begins and ends in any prompt: 0 in the image, 1 in the question behind it, 2 at the last position.
+_SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
+_SPANS |= {"question": (1, 1), "options": (1, 1), "text": (1, 2), "last": (2, 2)}
 _SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
 
@@ -18,7 +22,8 @@ def check(config: dict) -> None:
     Raises
     ------
     ConfigError
-        On an unknown key, a value out of range, an id that is selected but not defined, a name clash.
+        On an unknown key, a value out of range, an id that is selected but not defined, a name clash, layers or
+        windows that a model does not have, an edge that no attention can take.
     """
     schema = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda error: error.json_path)
@@ -41,6 +46,9 @@ def check(config: dict) -> None:
     for model in config["run"]["models"]:
         for condition in config["run"]["conditions"]:
             _layers_fit(config, model, condition)
+        _windows_fit(config, model)
+    for edge in config["sweep"]["edges"]:
+        _edge_possible(edge)
 
 
 def intervention(config: dict, condition: str) -> dict | None:
@@ -90,6 +98,33 @@ def _layers_fit(config: dict, model: str, condition: str) -> None:
         raise ConfigError(
             f"config interventions.{condition}.layers: [{first}, {last}] is not a range of the {blocks} blocks of "
             f"model '{model}'; expected 0 <= first <= last <= {blocks - 1}"
+        )
+
+
+def _windows_fit(config: dict, model: str) -> None:
+    """Every window of the sweep is one of the model's blocks."""
+    settings, blocks = config["sweep"], config["models"][model]["layers"]
+    wanted = {"window": settings["window"]}
+    wanted |= {f"other_windows.{place}": window for place, window in enumerate(settings["other_windows"])}
+    for name, window in wanted.items():
+        try:
+            windows(window, depth=blocks)
+        except ConfigError as err:
+            raise ConfigError(f"config sweep.{name}: model '{model}' cannot be swept, {err}") from err
+
+
+def _edge_possible(edge: str) -> None:
+    """An edge joins known spans and does not run backwards: a position attends to none behind it."""
+    source, target = (names.split("+") for names in edge.split("->"))
+    for name in (*source, *target):
+        if name not in _SPANS:
+            raise ConfigError(
+                f"config sweep.edges: unknown span '{name}' in '{edge}', expected one of: {', '.join(_SPANS)}"
+            )
+    if max(_SPANS[name][1] for name in target) < min(_SPANS[name][0] for name in source):
+        raise ConfigError(
+            f"config sweep.edges: '{edge}' runs against causality, all of its target comes before its source and "
+            "attends to none of it; turn it round or leave it out"
         )
 
 

@@ -231,17 +231,18 @@ def _report_absent(wanted: Sequence[Probe], outcome: Outcome) -> None:
 
 def _details(wanted: Sequence[Probe], outcome: Outcome, table: pd.DataFrame, *, right: np.ndarray) -> pd.DataFrame:
     """One row per probe and question that has its edge."""
-    questions = table[["item_id", "image_id"]].assign(subset=np.where(right, *SUBSETS[:2]))
+    questions = {name: table[name].to_numpy() for name in ("item_id", "image_id")}
+    questions["subset"] = np.where(right, *SUBSETS[:2])
+    questions |= {name: getattr(outcome, name) for name in ("intact_first", "intact_answer", "intact_right")}
     frames = []
     for place, probe in enumerate(wanted):
         rows = np.flatnonzero(outcome.present[place])
         if not len(rows):
             continue
+        probed = {"edge": str(probe.edge), "kind": probe.kind, "window": probe.window.size}
+        probed |= {name: getattr(probe.window, name) for name in ("centre", "first", "last")}
         values = {
             name: getattr(outcome, name)[place, rows] for name in ("change_first", "change_answer", "right", "kl_bits")
         }
-        intact = {name: getattr(outcome, name)[rows] for name in ("intact_first", "intact_answer", "intact_right")}
-        window = {name: getattr(probe.window, name) for name in ("centre", "first", "last")}
-        frame = questions.iloc[rows].assign(edge=str(probe.edge), kind=probe.kind)
-        frames.append(frame.assign(window=probe.window.size, **window, **values, **intact))
+        frames.append(pd.DataFrame({name: each[rows] for name, each in questions.items()} | probed | values))
     return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,17 @@
+"""Rule ``collect_sweeps``: all sweeps as tidy tables, their transfer windows, and the two-stage statements."""
+
+from pidflow.logs import job_log
+from pidflow.stages import sweep_tables
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        sweep_tables.run(
+            summaries=snakemake.input.summaries,
+            details=snakemake.input.details,
+            sweeps_table=snakemake.output.sweeps,
+            transfer_table=snakemake.output.transfer,
+            routes_table=snakemake.output.routes,
+            window=snakemake.params.window,
+            least=snakemake.params.least,
+            seed=snakemake.params.seed,
+        )

@@ -1,0 +1,14 @@
+"""Rule ``plot_sweep_windows``: how much the size of the window matters."""
+
+from pidflow.logs import job_log
+from pidflow.stages import sweep_figures
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        sweep_figures.windows(
+            sweeps=snakemake.input.sweeps,
+            transfer=snakemake.input.transfer,
+            output=snakemake.output.figure,
+            model=snakemake.params.model,
+            tasks=snakemake.params.tasks,
+        )

@@ -1,0 +1,220 @@
+"""Figures of sweeps: intervals, controls and transfer windows are there, nothing is clipped, gaps are said."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from tests.synthetic_sweep import TWO_STAGES, sweep
+
+from pidflow import sweep_figures as figures
+from pidflow.errors import DataError
+from pidflow.stages import sweep_figures as stage
+from pidflow.stages import sweep_tables
+from pidflow.stats import interval
+from pidflow.store import read_table, write_table
+
+ALL_EDGES = TWO_STAGES | {
+    "last->last": (0, 0, 0.0),
+    "object->question": (1, 2, -0.3),
+    "other->question": (0, 0, 0.0),
+    "image->options": (2, 3, 0.2),
+    "options->last": (6, 7, -0.4),
+}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """``tables(tasks, **sweep)``: sweeps and transfer windows, as the stage makes them; the same call once."""
+    made = {}
+
+    def make(tasks, **settings):
+        key = str((tasks, settings))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("sweeps")
+            paths = []
+            for place, task in enumerate(tasks):
+                found = sweep(task=task, **{"plateaus": ALL_EDGES, "images": 30} | settings)
+                paths.append([str(folder / f"{place}-{stem}.parquet") for stem in ("summary", "details")])
+                for path, frame in zip(paths[-1], found, strict=True):
+                    write_table(path, frame)
+            stored = {name: str(folder / f"{name}.parquet") for name in ("sweeps", "transfer", "routes")}
+            sweep_tables.run(
+                summaries=[summary for summary, _ in paths],
+                details=[details for _, details in paths],
+                window=settings.get("window", 3),
+                resamples=200,
+                **{f"{name}_table": [path] for name, path in stored.items()},
+            )
+            made[key] = stored
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def two(tables):
+    stored = tables(("choose-attr", "easy-shape"))
+    return read_table(stored["sweeps"]), read_table(stored["transfer"])
+
+
+FIGURES = {"edges": figures.edges, "windows": figures.window_sizes, "subsets": figures.subsets}
+SIZES = {
+    "one task": {"tasks": ("choose-attr",)},
+    "two tasks": {"tasks": ("choose-attr", "easy-shape")},
+    "four tasks, deep": {"tasks": tuple("abcd"), "depth": 32, "window": 9, "plateaus": TWO_STAGES},
+    "one block": {"tasks": ("a",), "depth": 1, "window": 1, "plateaus": {"image->last": (0, 0, -0.4)}},
+    "no control": {"tasks": ("a",), "controls": (), "other_windows": ()},
+    "other edges": {"tasks": ("a",), "plateaus": {"image+question->last": (0, 3, -0.4), "text->last": (0, 0, 0.0)}},
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("size", SIZES)
+def test_figures_are_readable(name, size, tables, assert_readable):
+    stored = tables(**SIZES[size])
+    assert_readable(FIGURES[name](read_table(stored["sweeps"]), read_table(stored["transfer"]), model="standin"))
+
+
+def bands(axes, color):
+    return [band for band in axes.collections if to_hex(band.get_facecolor()[0]) == color.lower()]
+
+
+def lines(axes, color):
+    return [line for line in axes.lines if to_hex(line.get_color()) == color.lower()]
+
+
+def labels(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_every_edge_has_its_color_its_interval_and_its_control(two):
+    sweeps, _ = two
+    figure = figures.edges(*two, model="standin")
+    assert labels(figure)[: len(ALL_EDGES)] == list(figures.edge_looks(list(ALL_EDGES)))
+    assert {"95 % interval", "random edges", "transfer window"} <= set(labels(figure))
+    for edge, (color, _) in figures.edge_looks(list(ALL_EDGES)).items():
+        rows = sweeps[(sweeps["edge"] == edge) & (sweeps["task"] == "choose-attr") & (sweeps["window"] == 3)]
+        rows = rows[rows["subset"] == "all"].sort_values("centre")
+        axes = figure.axes[0]
+        drawn = [line for line in lines(axes, color) if len(line.get_xdata()) == 12]
+        for column in ("change_first", "random_change_first"):
+            assert any(np.array_equal(line.get_ydata(), rows[column]) for line in drawn)
+        broken = [line for line in drawn if line.get_linestyle() == "--"]
+        assert [np.array_equal(line.get_ydata(), rows["random_change_first"]) for line in broken] == [True]
+        tops = sorted(max(path.vertices[:, 1].max() for path in band.get_paths()) for band in bands(axes, color))
+        expected = [
+            interval(rows[column], rows[f"{column}_se"], rows["images"] - 1)[1].max()
+            for column in ("change_first", "random_change_first")
+        ]
+        assert tops == pytest.approx(sorted(expected))
+
+
+def test_transfer_windows_are_marked_with_their_intervals(two):
+    sweeps, transfer = two
+    transfer = transfer.copy()
+    place = (transfer["edge"] == "question->last") & (transfer["task"] == "choose-attr")
+    transfer.loc[place, ["onset_low", "onset_high", "end_low", "end_high"]] = [5, 7, 8, 8]
+    figure = figures.edges(sweeps, transfer, model="standin")
+    color = figures.edge_looks(["question->last"])["question->last"][0]
+    (bar,) = (line for line in lines(figure.axes[0], color) if line.get_linewidth() == 3)
+    assert list(bar.get_xdata()) == [5.7, 8.3]
+    whiskers = [line for line in figure.axes[0].lines if line.get_marker() == "|"]
+    assert [5, 7] in [list(line.get_xdata()) for line in whiskers]
+    assert [8, 8] not in [list(line.get_xdata()) for line in whiskers]  # an end without doubt has no whisker
+    marked = [line for line in figure.axes[0].lines if line.get_linewidth() == 3]
+    present = transfer[(transfer["task"] == "choose-attr") & (transfer["subset"] == "all")]["present"] == "yes"
+    assert len(marked) == present.sum() == 5
+    values = sweeps.loc[sweeps["subset"] == "all", "change_first"]
+    assert all(line.get_ydata()[0] > values.max() for line in marked)
+
+
+def test_without_a_transfer_window_none_is_announced(tables):
+    stored = tables(("a",), plateaus={"image->last": (0, 0, 0.0)})
+    figure = figures.edges(read_table(stored["sweeps"]), read_table(stored["transfer"]), model="standin")
+    assert "transfer window" not in labels(figure)
+    assert not [line for line in figure.axes[0].lines if line.get_linewidth() == 3]
+
+
+def test_an_edge_that_a_task_lacks_has_no_line_there(two):
+    sweeps, transfer = (frame[(frame["edge"] != "options->last") | (frame["task"] == "choose-attr")] for frame in two)
+    figure = figures.edges(sweeps, transfer, model="standin")
+    color = figures.edge_looks(["options->last"])["options->last"][0]
+    assert lines(figure.axes[0], color)
+    assert not lines(figure.axes[1], color)
+
+
+def test_every_size_of_window_is_drawn(two):
+    sweeps, _ = two
+    figure = figures.window_sizes(*two, model="standin")
+    assert labels(figure) == ["3 blocks", "1 block", "one window of 12 blocks", "95 % interval"]
+    assert len(figure.axes) == 2 * 3
+    rows = sweeps[(sweeps["edge"] == "image->last") & (sweeps["task"] == "easy-shape") & (sweeps["subset"] == "all")]
+    axes, color = figure.axes[4], figures.edge_looks(["image->last"])["image->last"][0]
+    assert len(bands(axes, color)) == 3
+    (level,) = (line for line in lines(axes, color) if list(line.get_xdata()) == [0, 11])
+    assert set(level.get_ydata()) == set(rows.loc[rows["window"] == 12, "change_first"])
+
+
+def test_right_and_wrong_answers_are_told_apart(two):
+    sweeps, _ = two
+    figure = figures.subsets(*two, model="standin")
+    assert labels(figure) == ["answered rightly", "answered wrongly", "95 % interval"]
+    axes, color = figure.axes[0], figures.edge_looks(["image->question"])["image->question"][0]
+    hollow = [line for line in lines(axes, color) if line.get_markerfacecolor() == "white"]
+    rows = sweeps[(sweeps["edge"] == "image->question") & (sweeps["task"] == "choose-attr") & (sweeps["window"] == 3)]
+    wrong = rows[rows["subset"] == "wrong"].sort_values("centre")
+    assert [np.array_equal(line.get_ydata(), wrong["change_first"]) for line in hollow] == [True]
+    assert len(bands(axes, color)) == 2
+    counts = rows.groupby("subset")["n"].max()
+    assert [text.get_text() for text in axes.texts] == [f"{counts['right']} right, {counts['wrong']} wrong"]
+    assert not figure.axes[1].texts  # once a row
+
+
+def test_missing_and_small_subsets_are_said(two):
+    sweeps, transfer = two
+    lacking = sweeps[(sweeps["subset"] != "wrong") | (sweeps["task"] == "easy-shape")]
+    few = (lacking["subset"] == "wrong") & (lacking["task"] == "easy-shape")
+    lacking = lacking.assign(n=lacking["n"].where(~few, 2), images=lacking["images"].where(~few, 2))
+    figure = figures.subsets(lacking, transfer, model="standin")
+    texts = [axes.texts[0].get_text() for axes in figure.axes if axes.texts]
+    assert texts[0].endswith(" right, none wrong")
+    assert texts[1].endswith(" right, 2 wrong (too few)")
+    assert labels(figure) == ["answered rightly", "95 % interval"]
+    assert not [line for axes in figure.axes for line in axes.lines if np.isnan(line.get_ydata()).any()]
+
+
+def test_wide_bands_do_not_flatten_the_curves(two):
+    sweeps, transfer = two
+    wide = sweeps.assign(change_first_se=sweeps["change_first_se"].where(sweeps["subset"] != "wrong", 50.0))
+    low, high = figures.subsets(wide, transfer, model="standin").axes[0].get_ylim()
+    assert -1.5 < low < high < 1.5
+
+
+@pytest.mark.parametrize("name", ["edges", "windows", "subsets"])
+def test_stage_writes_equal_bytes_each_time_in_the_wanted_order(name, tables, tmp_path):
+    stored = tables(("choose-attr", "easy-shape"))
+    inputs = {name: stored[name] for name in ("sweeps", "transfer")}
+    output = [str(tmp_path / each) for each in ("first.svg", "second.svg", "figure.png", "turned.svg")]
+    tasks = ["easy-shape", "choose-attr"]
+    draw = getattr(stage, name)
+    draw(**inputs, output=output[:1], model="standin", tasks=tasks)
+    draw(**inputs, output=output[1:3], model="standin", tasks=tasks)
+    draw(**inputs, output=output[3:], model="standin", tasks=tasks[::-1])
+    first, second, png, turned = (path.read_bytes() for path in map(Path, output))
+    assert first == second != turned
+    assert png.startswith(b"\x89PNG")
+
+
+def test_stage_says_what_is_wrong(tables, tmp_path):
+    stored = tables(("choose-attr", "easy-shape"))
+    inputs = {name: stored[name] for name in ("sweeps", "transfer")} | {"tasks": ["easy-shape"]}
+    with pytest.raises(DataError, match="no row has model 'llava'; the table has standin"):
+        stage.edges(**inputs, output=[str(tmp_path / "figure.svg")], model="llava")
+    with pytest.raises(DataError, match=r"figure\.pdf: figures are written as svg or png, not '\.pdf'"):
+        stage.edges(**inputs, output=[str(tmp_path / "figure.pdf")], model="standin")
+    damaged = str(tmp_path / "damaged.parquet")
+    write_table(damaged, pd.DataFrame({"task": ["easy-shape"]}))
+    with pytest.raises(DataError, match=r"damaged.parquet: lacks the columns model, edge"):
+        stage.edges(**inputs | {"sweeps": damaged}, output=[str(tmp_path / "figure.svg")], model="standin")
