@@ -98,9 +98,12 @@ def test_subsets_follow_the_answers_table(write_items, sweep, tmp_path):
     items = write_items(N)
     answers = pd.DataFrame({"item_id": [f"q{row}" for row in range(N)][::-1], "correct": [True] * 4 + [False] * 8})
     answers.to_parquet(tmp_path / "answers.parquet", index=False)
-    table = sweep(items, edges=["image->last"], answers=str(tmp_path / "answers.parquet"))
+    details = str(tmp_path / "details.parquet")
+    table = sweep(items, edges=["image->last"], answers=str(tmp_path / "answers.parquet"), details=details)
     assert row_of(table, subset="right", centre=0)["n"] == 4
     assert row_of(table, subset="wrong", centre=0)["n"] == 8
+    of_questions = store.read_table(details).drop_duplicates("item_id").set_index("item_id")["subset"]
+    assert set(of_questions.index[of_questions == "right"]) == set(answers.loc[answers["correct"], "item_id"])
     answers.iloc[:5].to_parquet(tmp_path / "answers.parquet", index=False)
     with pytest.raises(
         DataError, match=r"tiny, mixed: .*has 5 answers, the items table 12 items, of which 'q0' has none"
@@ -140,7 +143,9 @@ def test_edges_that_no_question_has(write_items, sweep, tmp_path, caplog):
         sweep(items, edges=["object->question"])
     assert not (tmp_path / "sweep.parquet").exists()
     with caplog.at_level(logging.WARNING):
-        table = sweep(items, edges=["object->question", "image->last"], window="all")
+        details = str(tmp_path / "details.parquet")
+        table = sweep(items, edges=["object->question", "image->last"], window="all", details=details)
+    assert set(store.read_table(details)["edge"]) == {"image->last"}
     assert "object->question: source or target is empty in 3 of 3 questions" in caplog.text
     lost = row_of(table, edge="object->question", subset="all")
     assert lost["n"] == 0
