@@ -192,6 +192,18 @@ def test_wide_bands_do_not_flatten_the_curves(two):
     assert -1.5 < low < high < 1.5
 
 
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(("size", "marked"), [("four tasks, deep", False), ("one task", True)])
+def test_the_legend_has_markers_where_the_curves_have(name, size, marked, tables):
+    stored = tables(**SIZES[size])
+    figure = FIGURES[name](read_table(stored["sweeps"]), read_table(stored["transfer"]), model="standin")
+    usual = set("os^DvPXh")
+    assert any(line.get_marker() in usual for axes in figure.axes for line in axes.lines) == marked
+    assert any(line.get_marker() in usual for line in figure.legends[0].get_lines()) == marked
+    depth = read_table(stored["sweeps"])["last"].max()
+    assert figure.axes[0].get_xlim() == (-0.5, depth + 0.5)
+
+
 @pytest.mark.parametrize("name", ["edges", "windows", "subsets"])
 def test_stage_writes_equal_bytes_each_time_in_the_wanted_order(name, tables, tmp_path):
     stored = tables(("choose-attr", "easy-shape"))

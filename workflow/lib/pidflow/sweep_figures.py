@@ -70,7 +70,10 @@ def edges(sweeps: pd.DataFrame, transfer: pd.DataFrame, *, model: str) -> Figure
         axes.spines["left"].set_bounds(low, high)
         axes.set_ylim(low, high + (rows + 0.9) * step)
     _name_axes(figure, panels, found)
-    handles = [Line2D([], [], color=color, marker=marker, label=edge) for edge, (color, marker) in looks.items()]
+    handles = [
+        Line2D([], [], color=color, marker="" if _dense(found) else marker, label=edge)
+        for edge, (color, marker) in looks.items()
+    ]
     handles.append(look.band_handle())
     if "random_change_first" in found and found["random_change_first"].notna().any():
         handles.append(
@@ -108,7 +111,7 @@ def window_sizes(sweeps: pd.DataFrame, transfer: pd.DataFrame, *, model: str) ->
             [],
             color=look.INK,
             linestyle=styles[size],
-            marker="o" if size in main else "",
+            marker="o" if size in main and not _dense(found) else "",
             label=_blocks(found, size),
         )
         for size in sizes
@@ -132,7 +135,14 @@ def subsets(sweeps: pd.DataFrame, transfer: pd.DataFrame, *, model: str) -> Figu
             course = enough[(enough["task"] == task) & (enough["edge"] == edge) & (enough["subset"] == subset)]
             if len(course):
                 drawn.add(subset)
-                _course(axes, course, color=color, marker=marker, linestyle=linestyle, hollow=subset == "wrong")
+                _course(
+                    axes,
+                    course,
+                    color=color,
+                    marker=marker,
+                    linestyle=linestyle,
+                    hollow=subset == "wrong" and not _dense(found),
+                )
         look.zero_line(axes)
         axes.set_ylim(*limits)
         if said.get(task) != _counts(here):  # once a row, unless an edge has other questions than the one before
@@ -140,7 +150,15 @@ def subsets(sweeps: pd.DataFrame, transfer: pd.DataFrame, *, model: str) -> Figu
             place = {"xy": (0.98, 0.06), "xycoords": "axes fraction", "ha": "right", "va": "bottom"}
             axes.annotate(said[task], **place, fontsize=6, color=look.INK)
     handles = [
-        Line2D([], [], color=look.INK, linestyle=line, marker="o", markerfacecolor=face, label=_WORDS[subset])
+        Line2D(
+            [],
+            [],
+            color=look.INK,
+            linestyle=line,
+            marker="" if _dense(found) else "o",
+            markerfacecolor=face,
+            label=_WORDS[subset],
+        )
         for subset, line, face in (("right", look.LINE_STYLES[0], look.INK), ("wrong", look.LINE_STYLES[1], "white"))
         if subset in drawn
     ]
@@ -252,14 +270,18 @@ def _name_axes(figure: Figure, panels: Sequence[Axes], found: pd.DataFrame) -> N
 
 
 def _window_axis(axes: Axes, found: pd.DataFrame, *, named: bool = True) -> None:
-    """Blocks as whole numbers; a single window has some room beside it."""
+    """Blocks as whole numbers, with room for a single one and none that suggests blocks beyond the last."""
     look.layer_axis(axes)
-    if found["centre"].nunique() == 1:
-        centre = found["centre"].iloc[0]
-        axes.set_xlim(min(centre - 0.5, found["first"].min()), max(centre + 0.5, found["last"].max()))
-        axes.set_xticks([centre])
+    axes.set_xlim(found["first"].min() - 0.5, found["last"].max() + 0.5)
+    if found["last"].max() == 0:
+        axes.set_xticks([0])
     if named:
         axes.set_xlabel(WINDOW_LABEL)
+
+
+def _dense(found: pd.DataFrame) -> bool:
+    """Whether there are so many windows that markers would run into each other."""
+    return found["centre"].nunique() > look.MANY_LAYERS
 
 
 def _counts(rows: pd.DataFrame) -> str:
