@@ -7,6 +7,7 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         figures.knockout_changes(
             differences=snakemake.input.differences,
+            answers=snakemake.input.answers,
             output=snakemake.output.figure,
             model=snakemake.params.model,
             condition=snakemake.params.condition,

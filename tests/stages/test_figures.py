@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex
 from tests import synthetic_run as run
 
-from pidflow import figure_style, figures, tables
+from pidflow import claims, dependence, figure_style, figures, tables
 from pidflow.errors import DataError
 from pidflow.stages import figures as stage
 from pidflow.store import write_table
@@ -20,16 +20,24 @@ EARLY = "image-question-early"
 REPORT = Path(__file__).resolve().parents[2] / "workflow" / "report"
 
 
-def made(tasks, *, layers=9, conditions=("intact", run.CUT)):
-    """All tables of a made-up run."""
+def made(tasks, *, layers=9, conditions=("intact", run.CUT), control=None):
+    """All tables of a made-up run, of which the last condition is the knockout."""
     records = run.records(tasks=tasks, layers=layers, conditions=conditions, routes=("flow",), definitions=("broja",))
     cells = [cell for record in records for cell in tables.cells(record, where="x.json")]
     units = [("standin", task, condition) for task in tasks for condition in conditions]
     answers = {unit: run.answers(unit[1], unit[2], layers=layers) for unit in units}
+    lost = {
+        ("standin", task): tables.accuracy_lost(*(run.answers(task, name) for name in ("intact", run.BLIND)))
+        for task in tasks
+    }
+    judged = claims.judge(cells, lost, knockout=conditions[-1], control=control)
     diagnostics = ((unit, *entry) for unit in units for entry in run.diagnostics(layers=layers))
     return SimpleNamespace(
         pid=tables.pid_table(cells),
-        differences=tables.difference_table(cells),
+        differences=tables.difference_table(cells, control and {conditions[-1]: control}),
+        answers=tables.answers_table(answers, cells),
+        dependence=dependence.dependence_table(cells, lost, knockout=conditions[-1]),
+        claims=claims.claims_table(judged),
         lens=tables.lens_table(answers),
         gaussianity=tables.gaussianity_table(diagnostics),
         scorecard=run.calibration(),
@@ -49,18 +57,21 @@ def two_tasks():
 
 @pytest.fixture(scope="module")
 def four_tasks():
-    return made(run.TASKS[2:6])
+    return made(run.TASKS[2:6], conditions=("intact", run.RANDOM, run.CUT), control=run.RANDOM)
 
 
 @pytest.fixture(scope="module")
 def nine_tasks():
-    return made(run.TASKS, layers=33, conditions=("intact", run.CUT, EARLY))
+    return made(run.TASKS, layers=33, conditions=("intact", EARLY, run.RANDOM, run.CUT), control=run.RANDOM)
 
 
 FIGURES = {
     "layer-profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
     "fingerprint": lambda t: figures.fingerprint(t.pid, model="standin"),
-    "knockout-changes": lambda t: figures.knockout_changes(t.differences, model="standin", condition=t.knockout),
+    "knockout-changes": lambda t: figures.knockout_changes(
+        t.differences, t.answers, model="standin", condition=t.knockout
+    ),
+    "dependence": lambda t: figures.dependence(t.dependence, t.claims, model="standin"),
     "lens-courses": lambda t: figures.lens_courses(t.lens, model="standin"),
     "calibration": lambda t: figures.calibration(t.scorecard),
     "latent-gaussianity": lambda t: figures.latent_gaussianity(t.gaussianity, model="standin"),
@@ -92,7 +103,7 @@ def test_every_atom_has_its_color_and_its_band(four_tasks):
         course = intact[intact["atom"] == atom]
         assert any(np.array_equal(line.get_ydata(), course["bits"]) for line in lines(axes, color))
         bands = [band for band in axes.collections if to_hex(band.get_facecolor()[0]) == color.lower()]
-        assert len(bands) == 2  # intact and cut
+        assert len(bands) == 3  # intact, cut and random
         top = max(path.vertices[:, 1].max() for path in bands[0].get_paths())
         assert top == pytest.approx(course["high"].max())
 
@@ -102,11 +113,81 @@ def test_layers_with_a_warning_are_hollow(four_tasks):
     pid.loc[pid["layer"] == 3, "warning"] = "clipped"
     figure = figures.layer_profiles(pid, model="standin")
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
-    assert len(hollow) == 8  # four atoms, two conditions
+    assert len(hollow) == 12  # four atoms, three conditions
     assert all(list(line.get_xdata()) == [3] for line in hollow)
     assert "carries a warning" in [text.get_text() for text in figure.legends[0].get_texts()]
     clean = figures.layer_profiles(pid.assign(warning=""), model="standin")
     assert "carries a warning" not in [text.get_text() for text in clean.legends[0].get_texts()]
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_control_is_a_broken_line_of_the_same_color_with_its_band(four_tasks):
+    figure = FIGURES["knockout-changes"](four_tasks)
+    effect = four_tasks.differences[four_tasks.differences["condition"] == run.CUT]
+    for atom, color in figure_style.ATOM_COLORS.items():
+        rows = effect[(effect["task"] == run.TASKS[2]) & (effect["atom"] == atom)]
+        broken = [line for line in lines(figure.axes[0], color) if line.is_dashed()]
+        assert [list(line.get_ydata()) for line in broken] == [list(rows["control_bits"])]
+        tops = [
+            max(path.vertices[:, 1].max() for path in band.get_paths())
+            for band in figure.axes[0].collections
+            if to_hex(band.get_facecolor()[0]) == color.lower()
+        ]
+        assert sorted(tops) == pytest.approx(sorted([rows["control_high"].max(), rows["high"].max()]))
+    assert {run.CUT, run.RANDOM} <= set(texts(figure))
+
+
+def test_without_a_control_there_is_no_broken_line(one_task):
+    figure = FIGURES["knockout-changes"](one_task)
+    assert not [line for line in figure.axes[0].lines if line.is_dashed()]
+    assert run.RANDOM not in texts(figure)
+
+
+def test_the_accuracy_stands_beside_the_change(four_tasks):
+    axes = FIGURES["knockout-changes"](four_tasks).axes[0]
+    answers = four_tasks.answers.set_index(["task", "condition"])
+    lost = answers.loc[(run.TASKS[2], run.CUT), "accuracy_lost"]
+    assert axes.get_title(loc="right").startswith(f"accuracy −{lost:.2f} ± 0.0")
+
+
+def test_dependence_has_a_point_and_its_errors_for_every_task(four_tasks):
+    figure = FIGURES["dependence"](four_tasks)
+    assert len(figure.axes) == 6
+    for place, axes in enumerate(figure.axes):
+        moderator, quantity = list(figures.MODERATORS)[place // 3], dependence.EFFECTS[place % 3]
+        rows = four_tasks.dependence[four_tasks.dependence["atom"] == quantity]
+        points = [container.lines[0] for container in axes.containers]
+        assert [(p.get_xdata()[0], p.get_ydata()[0]) for p in points] == list(
+            zip(rows[moderator], rows["bits"], strict=True)
+        )
+        assert len({point.get_marker() for point in points}) == 4
+        for container, row in zip(axes.containers, rows.to_dict("records"), strict=True):
+            (across,), (up,) = (bars.get_segments() for bars in container.lines[2])
+            assert across[:, 0] == pytest.approx([row[f"{moderator}_low"], row[f"{moderator}_high"]])
+            assert up[:, 1] == pytest.approx([row["low"], row["high"]])
+    assert set(run.TASKS[2:6]) <= set(texts(figure))
+
+
+def test_dependence_shows_the_correlation_that_was_judged(four_tasks):
+    claim = four_tasks.claims.set_index("id").loc["knockout-raises-synergy-by-dependence"]
+    title = FIGURES["dependence"](four_tasks).axes[1].get_title(loc="left")
+    assert title == f"r = {claim['estimate']:.2f} ({claim['low']:z.2f} to {claim['high']:.2f})".replace("-", "−")
+
+
+def test_dependence_of_few_tasks_has_no_correlation(two_tasks):
+    assert FIGURES["dependence"](two_tasks).axes[0].get_title(loc="left") == "correlation not known"
+
+
+def test_a_task_with_warnings_is_hollow_in_dependence(four_tasks):
+    noted = four_tasks.dependence.assign(warning="")
+    noted.loc[(noted["task"] == run.TASKS[3]) & (noted["atom"] == "synergy"), "warning"] = "3 of 4 layers"
+    figure = figures.dependence(noted, four_tasks.claims, model="standin")
+    hollow = [sum(line.get_markerfacecolor() == "white" for line in axes.lines) for axes in figure.axes]
+    assert hollow == [0, 1, 0, 0, 1, 0]
+    assert "carries a warning" in texts(figure)
 
 
 def test_shares_fill_the_bar(four_tasks):
@@ -145,7 +226,7 @@ def test_drawing_leaves_no_trace(one_task):
 def stored(four_tasks, tmp_path):
     """Paths of the tables as parquet."""
     paths = {}
-    for name in ("pid", "differences", "lens", "gaussianity", "scorecard"):
+    for name in ("pid", "differences", "answers", "dependence", "claims", "lens", "gaussianity", "scorecard"):
         paths[name] = str(tmp_path / f"{name}.parquet")
         write_table(paths[name], getattr(four_tasks, name))
     return paths
@@ -156,7 +237,8 @@ OF_MODEL = {"model": "standin", "tasks": run.TASKS[2:3]}
 STAGES = {
     "layer_profiles": (["pid"], ESTIMATE | OF_MODEL),
     "fingerprint": (["pid"], ESTIMATE | OF_MODEL | {"condition": "intact"}),
-    "knockout_changes": (["differences"], ESTIMATE | OF_MODEL | {"condition": run.CUT}),
+    "knockout_changes": (["differences", "answers"], ESTIMATE | OF_MODEL | {"condition": run.CUT}),
+    "dependence": (["dependence", "claims"], ESTIMATE | OF_MODEL),
     "lens_courses": (["lens"], OF_MODEL),
     "calibration": (["scorecard"], {"definition": "broja"}),
     "latent_gaussianity": (["gaussianity"], OF_MODEL),

@@ -13,17 +13,18 @@ from pidflow.stages import tables as stage
 from pidflow.store import write_h5, write_json, write_table
 
 TASKS = run.TASKS[-2:]
-TABLES = ("pid", "differences", "answers", "lens", "gaussianity", "claims")
+TABLES = ("pid", "differences", "answers", "lens", "gaussianity", "dependence", "claims")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """The files of a run, as lists of paths."""
+    """The files of a run, as lists of paths: two conditions, and answers without the image."""
     folder = tmp_path_factory.mktemp("results")
     for record in run.records(tasks=TASKS, layers=3):
         unit = "/".join((record["model"], record["task"], record["condition"]))
         write_json(folder / f"pid/{unit}/layer-{record['layer']:02d}.json", record)
     for task in TASKS:
+        write_table(folder / f"blind/standin/{task}/{run.BLIND}.parquet", run.answers(task, run.BLIND, layers=3))
         for condition in ("intact", run.CUT):
             write_table(folder / f"answers/standin/{task}/{condition}.parquet", run.answers(task, condition, layers=3))
             arrays = {}
@@ -36,6 +37,7 @@ def results(tmp_path_factory):
     return {
         "pid": sorted(map(str, folder.glob("pid/**/*.json"))),
         "answers": sorted(map(str, folder.glob("answers/**/*.parquet"))),
+        "blind_answers": sorted(map(str, folder.glob("blind/**/*.parquet"))),
         "flows": sorted(map(str, folder.glob("flows/**/*.h5"))),
     }
 
@@ -44,7 +46,7 @@ def collected(folder, results, **options):
     """The parquet tables the stage makes of some files."""
     outputs = {name: [str(folder / f"{name}.{suffix}") for suffix in ("parquet", "csv")] for name in TABLES}
     tables = {f"{name}_table": paths for name, paths in outputs.items()}
-    stage.run(**results, **tables, **({"knockout": run.CUT} | options))
+    stage.run(**results, **tables, **({"knockout": run.CUT, "blind": run.BLIND} | options))
     return {name: pd.read_parquet(paths[0]) for name, paths in outputs.items()}
 
 
@@ -61,7 +63,8 @@ def found(folder, results):
 def test_every_table_is_written(found, folder):
     assert len(found["pid"]) == 2 * 2 * 3 * 2 * 2 * 7
     assert len(found["differences"]) == len(found["pid"]) / 2
-    assert len(found["answers"]) == 4
+    assert len(found["answers"]) == 6
+    assert len(found["dependence"]) == 2 * 3
     assert len(found["lens"]) == 4 * 3
     assert set(found["gaussianity"]["block"]) == {"vision", "language", "target", "all"}
     assert set(found["claims"]["task"]) == {*TASKS, "all"}
@@ -73,7 +76,7 @@ def test_every_table_is_written(found, folder):
 def test_ids_of_answers_and_flows_come_from_their_path(found, name):
     assert set(found[name]["model"]) == {"standin"}
     assert set(found[name]["task"]) == set(TASKS)
-    assert set(found[name]["condition"]) == {"intact", run.CUT}
+    assert set(found[name]["condition"]) == {"intact", run.CUT} | ({run.BLIND} if name == "answers" else set())
 
 
 def test_values_are_those_of_the_files(results, found):
@@ -93,16 +96,55 @@ def test_claims_use_the_accuracy_lost_under_the_knockout(found):
     assert traps["condition"].item() == run.CUT
 
 
+def test_dependence_is_the_accuracy_lost_without_the_image(found):
+    """Not the accuracy lost under the cut."""
+    answers = found["answers"].set_index(["task", "condition"])["accuracy_lost"]
+    for row in found["dependence"].itertuples():
+        assert row.accuracy_lost == answers[row.task, run.BLIND] > answers[row.task, run.CUT]
+
+
+@pytest.mark.parametrize("as_condition", [True, False])
+def test_blind_answers_may_be_those_of_a_condition(results, tmp_path, found, as_condition):
+    if as_condition:
+        results = results | {"answers": results["answers"] + results["blind_answers"], "blind_answers": []}
+    again = collected(tmp_path, results)
+    pd.testing.assert_frame_equal(again["dependence"], found["dependence"])
+    pd.testing.assert_frame_equal(again["answers"], found["answers"])
+    assert (run.BLIND in set(again["lens"]["condition"])) == as_condition
+
+
+def test_dependence_without_blind_answers_is_not_known(results, tmp_path):
+    found = collected(tmp_path, results | {"blind_answers": []}, blind=None)
+    assert found["dependence"]["accuracy_lost"].isna().all()
+    assert found["dependence"]["bits"].notna().all()
+
+
+def test_controls_reach_differences_and_claims(results, tmp_path):
+    """The cut as its own control: nothing is left beyond it, and it is left exactly."""
+    found = collected(tmp_path, results, control=run.CUT, controls={run.CUT: run.CUT})
+    differences = found["differences"]
+    assert (differences["control"] == run.CUT).all()
+    np.testing.assert_allclose(differences["control_bits"], differences["bits"])
+    np.testing.assert_allclose(differences["net_bits"], 0)
+    beyond = found["claims"][found["claims"]["id"] == "knockout-traps-vision-beyond-random"]
+    np.testing.assert_allclose(beyond["estimate"], 0)
+    assert set(beyond["verdict"]) == {"undetermined"}
+
+
 def test_claims_are_judged_for_each_route_and_definition(results, tmp_path):
     claims = collected(tmp_path, results, claim_routes=["flow", "linear"], claim_definitions=["broja", "mmi"])["claims"]
     assert len(claims.groupby(["route", "definition"])) == 4
+    assert not claims.duplicated(["id", "task", "route", "definition"]).any()
 
 
 def test_a_run_of_intact_only(results, tmp_path):
     results = {name: [path for path in paths if run.CUT not in path] for name, paths in results.items()}
     found = collected(tmp_path, results, knockout=None)
     assert found["differences"].empty
-    assert list(found["answers"]["accuracy_lost"].isna()) == [True, True]
+    assert found["dependence"].empty
+    intact = found["answers"]["condition"] == "intact"
+    assert found["answers"].loc[intact, "accuracy_lost"].isna().all()
+    assert found["answers"].loc[~intact, "accuracy_lost"].notna().all()
 
 
 def test_claims_on_a_route_that_was_not_run(results, tmp_path, caplog):

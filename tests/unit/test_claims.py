@@ -1,16 +1,19 @@
 """Claims: planted stories get the verdict they deserve, and what cannot be known is not claimed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests import synthetic_run as run
 
-from pidflow import claims, tables
+from pidflow import claims, stats, tables
 from pidflow.errors import DataError
 from pidflow.profiles import Profile, agreement, change, paired, quantity_of
 from pidflow.stats import NOT_SUPPORTED, SUPPORTED, UNDETERMINED
 
 TASKS = run.TASKS[-5:]
-LOST = {("standin", task): 0.45 * run.need_of_vision(task) for task in TASKS}
+LOST = {("standin", task): stats.Estimate(0.45 * run.need_of_vision(task), 0.01, 299) for task in TASKS}
+CONDITIONS = ("intact", run.CUT, run.RANDOM)
 
 
 def cells(records):
@@ -34,12 +37,12 @@ def profile(course, *, quantity="unique_vision", condition="intact", n=run.ROWS,
 
 
 def test_the_planted_story_is_supported():
-    found = verdicts(claims.judge(story(), LOST, knockout=run.CUT))
+    found = verdicts(claims.judge(story(conditions=CONDITIONS), LOST, knockout=run.CUT, control=run.RANDOM))
     one_model = found.pop("trajectories-agree")
     assert {claim.verdict for claim in found.values()} == {SUPPORTED}
     assert one_model.verdict == UNDETERMINED
     assert "one model" in one_model.reason
-    assert len(found) == 11
+    assert len(found) == 5 + 3 * 4
 
 
 def reversed_story():
@@ -52,10 +55,11 @@ def reversed_story():
 
 
 def test_the_opposite_story_is_not_supported():
-    lost = {key: -value for key, value in LOST.items()}
+    lost = {key: replace(value, value=-value.value) for key, value in LOST.items()}
     found = verdicts(claims.judge(reversed_story(), lost, knockout=run.CUT))
     expected = {"vision-peaks-early", "vision-decays", "language-surges-late", "language-dominates-last"}
     expected |= {"knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-cost", "synergy-is-small"}
+    expected |= {"knockout-traps-vision-by-redundancy"}
     assert {name for name, claim in found.items() if claim.verdict == NOT_SUPPORTED} == expected - {"synergy-is-small"}
 
 
@@ -86,11 +90,59 @@ def test_every_task_has_its_row_and_the_mean_is_the_mean():
 
 def test_without_a_knockout_its_claims_are_undetermined():
     found = verdicts(claims.judge(story(conditions=("intact",)), {}, knockout=None))
-    for name in ("knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-cost"):
+    for name in (*NAMES, *(f"{name}-beyond-random" for name in NAMES)):
         assert found[name].verdict == UNDETERMINED
         assert "no task was run with this attention cut" in found[name].reason
         assert found[name].condition == "none"
     assert found["vision-peaks-early"].verdict == SUPPORTED
+
+
+NAMES = ("knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-cost")
+
+
+def test_a_control_that_does_the_same_leaves_nothing():
+    """A random control with the effect of the cut: the cut raises everything, and nothing beyond the control."""
+    records = run.records(tasks=TASKS, conditions=(*CONDITIONS, "other"), routes=("flow",), definitions=("broja",))
+    found = verdicts(claims.judge(cells(records), LOST, knockout=run.CUT, control="other"))
+    for name in NAMES:
+        assert found[name].verdict == SUPPORTED
+        assert found[f"{name}-beyond-random"].verdict != SUPPORTED
+        assert abs(found[f"{name}-beyond-random"].estimate) < 0.02
+
+
+def test_beyond_random_is_cut_minus_random_task_by_task():
+    found = claims.judge(story(conditions=CONDITIONS), LOST, knockout=run.CUT, control=run.RANDOM)
+    over_control = {c.task: c for c in found if c.id == "knockout-traps-vision-beyond-random"}
+    assert set(over_control) == {*TASKS, "all"}
+    depth = np.linspace(0, 1, 9)[1:]
+    for task in TASKS:
+        expected = 0.8 * 0.5 * run.need_of_vision(task) * depth.mean()
+        assert over_control[task].estimate == pytest.approx(expected, abs=4 * over_control[task].se)
+        assert over_control[task].condition == run.CUT
+
+
+@pytest.mark.parametrize(
+    ("control", "reason"),
+    [
+        (run.RANDOM, "add 'image-question-random' to run.conditions"),
+        (None, "define one of kind random with the source, target and layers of the cut"),
+    ],
+)
+def test_without_its_control_a_cut_is_judged_but_not_against_it(control, reason):
+    found = verdicts(claims.judge(story(), LOST, knockout=run.CUT, control=control))
+    for name in NAMES:
+        assert found[name].verdict == SUPPORTED
+        assert found[f"{name}-beyond-random"].verdict == UNDETERMINED
+        assert reason in found[f"{name}-beyond-random"].reason
+
+
+def test_without_blind_answers_dependence_is_undetermined_and_redundancy_is_not():
+    found = verdicts(claims.judge(story(), {}, knockout=run.CUT))
+    for name in NAMES:
+        assert found[f"{name}-by-dependence"].verdict == UNDETERMINED
+        assert "claims.blind names the condition" in found[f"{name}-by-dependence"].reason
+        assert "over 5 tasks" in found[f"{name}-by-redundancy"].reason
+    assert found["knockout-traps-vision-by-redundancy"].verdict == SUPPORTED
 
 
 def test_few_tasks_give_no_correlation():
@@ -98,6 +150,8 @@ def test_few_tasks_give_no_correlation():
     claim = found["knockout-traps-vision-by-dependence"]
     assert claim.verdict == UNDETERMINED
     assert "a correlation needs 4" in claim.reason
+    assert "claims.blind" not in claim.reason
+    assert found["knockout-traps-vision-by-redundancy"].verdict == UNDETERMINED
 
 
 def test_a_share_of_no_information_is_not_judged():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pidflow import design
+from pidflow import dependence, design
 from pidflow.errors import ConfigError
 from pidflow.flow import FlowConfig
 from pidflow.knockout import Cut, check_causality
@@ -89,6 +89,27 @@ def edited(config, path, value):
             "'intact' means",
         ),
         (["claims", "knockout"], "cut", "config claims.knockout: 'cut' is not defined under interventions"),
+        (
+            ["claims", "knockout"],
+            "image-question-only",
+            "config claims.knockout: 'image-question-only' is a keep of image->question in all blocks, expected a cut",
+        ),
+        (
+            ["claims", "knockout"],
+            "diffusion",
+            "'diffusion' is attention in continuous time (diffusion), expected a cut",
+        ),
+        (["interventions", "image-question", "source"], "image+question", "is a cut of image+question->question"),
+        (["claims", "blind"], "dark", "config claims.blind: 'dark' is not defined under interventions"),
+        (
+            ["claims", "blind"],
+            "image-question",
+            "config claims.blind: 'image-question' is a cut of image->question in all blocks, which is not the loss",
+        ),
+        (["claims", "blind"], "image-question-random", "expected a cut of image->text in all blocks"),
+        (["claims", "blind"], "diffusion", "config claims.blind: 'diffusion' is attention in continuous time"),
+        (["interventions", "no-image", "layers"], [0, 3], "'no-image' is a cut of image->text in blocks 0 to 3, which"),
+        (["interventions", "no-image", "source"], "image+question", "is a cut of image+question->text in all blocks"),
         (["pid", "routes"], ["linear"], "config claims.routes: 'flow' is not defined under pid.routes"),
         (["pid", "permutations"], 3, "config pid.permutations: 3"),
     ],
@@ -134,6 +155,57 @@ def test_the_knockout_judged_is_one_of_the_run(config):
     assert design.judged_knockout(config) == "image-question"
     config["run"]["conditions"] = ["intact"]
     assert design.judged_knockout(config) is None
+
+
+def test_a_cut_has_the_control_with_its_edge_and_blocks(config):
+    assert design.control_of(config, "image-question") == "image-question-random"
+    for condition in (
+        "intact",
+        "image-question-early",
+        "image-question-only",
+        "image-question-random",
+        "diffusion",
+        None,
+    ):
+        assert design.control_of(config, condition) is None
+    early = config["interventions"]["image-question-early"] | {"kind": "random"}
+    config["interventions"]["early-random"] = early
+    assert design.control_of(config, "image-question-early") == "early-random"
+    config["interventions"]["same"] = early
+    config["run"]["conditions"] = ["intact", "same"]
+    assert design.control_of(config, "image-question-early") == "same"
+
+
+def test_controls_are_those_of_the_run(config):
+    assert design.controls(config) == {}
+    config["run"]["conditions"] += ["image-question-random", "image-question-only"]
+    assert design.controls(config) == {"image-question": "image-question-random"}
+    config["run"]["conditions"].remove("image-question")
+    assert design.controls(config) == {}
+
+
+def test_claims_without_conditions(config):
+    config["claims"] |= {"knockout": None, "blind": None}
+    design.check(config)
+    assert design.control_of(config, config["claims"]["knockout"]) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["claims", "blind"], None),
+        (["claims", "knockout"], None),
+        (["run", "conditions"], ["intact"]),
+        (["run", "tasks"], ["choose-attr", "choose-rel", "easy-yesno"]),
+    ],
+)
+def test_tasks_are_compared_where_there_is_something_to_compare(config, path, value):
+    assert design.compares_tasks(config)
+    assert not design.compares_tasks(edited(config, path, value))
+
+
+def test_a_correlation_needs_as_many_tasks_here_as_there():
+    assert design.MIN_TASKS == dependence.MIN_TASKS
 
 
 def test_conditions(config):

@@ -133,6 +133,43 @@ def test_no_difference_without_intact():
     assert tables.difference_table(cells(run.record("m", "t", run.CUT, 2, ONE))).empty
 
 
+def test_control_stands_beside_the_effect():
+    """Three conditions whose replicates move together: every paired difference is exact, whatever the noise."""
+    records = {name: run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT, run.RANDOM)}
+    noise = records["intact"]["routes"]["flow"]["definitions"]["broja"]["jackknife"]["synergy"]
+    for name, bits in (("intact", 0.25), (run.CUT, 0.75), (run.RANDOM, 0.35)):
+        found = records[name]["routes"]["flow"]["definitions"]["broja"]
+        found["atoms"]["synergy"] = bits
+        found["jackknife"]["synergy"] = (np.array(noise) - 0.25 + bits).tolist()
+    table = tables.difference_table(cells(*records.values()), {run.CUT: run.RANDOM})
+    row = at(table, condition=run.CUT, atom="synergy")
+    assert row.control == run.RANDOM
+    assert (row.bits, row.control_bits, row.net_bits) == pytest.approx((0.5, 0.1, 0.4))
+    assert (row.se, row.control_se, row.net_se) == pytest.approx((0, 0, 0), abs=1e-12)
+    assert row.net_low == pytest.approx(row.net_high)
+    control = at(table, condition=run.RANDOM, atom="synergy")
+    assert control.bits == pytest.approx(row.control_bits)
+    assert control.control == ""
+    assert np.isnan(control.net_bits)
+
+
+def test_net_of_other_rows_adds_variances():
+    records = {name: run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT, run.RANDOM)}
+    records[run.RANDOM]["n"] = run.ROWS - 1
+    row = at(
+        tables.difference_table(cells(*records.values()), {run.CUT: run.RANDOM}), condition=run.CUT, atom="synergy"
+    )
+    assert row.paired
+    assert row.net_se == pytest.approx(np.sqrt(2) * run.SE, rel=0.4)
+
+
+def test_a_control_that_was_not_run_leaves_its_columns_empty():
+    records = [run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT)]
+    table = tables.difference_table(cells(*records), {run.CUT: run.RANDOM})
+    assert (table["control"] == "").all()
+    assert table[["control_bits", "control_se", "net_bits", "net_se", "net_low", "net_high"]].isna().all(axis=None)
+
+
 def test_difference_names_the_side_of_a_warning():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
     cut["routes"]["flow"]["definitions"]["broja"]["clipped"] = True
@@ -149,6 +186,7 @@ def test_answers_table():
     assert intact.accuracy == answers["m", task, "intact"]["correct"].mean()
     assert cut.accuracy_lost == pytest.approx(intact.accuracy - cut.accuracy)
     assert np.isnan(intact.accuracy_lost)
+    assert cut.accuracy_lost_low < cut.accuracy_lost < cut.accuracy_lost_high
     assert (intact.rows_decomposed, intact.rows_dropped) == (800, 100)
 
 

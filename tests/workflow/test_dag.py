@@ -56,9 +56,27 @@ def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path
     done = snakemake("--dry-run", "--quiet", "host", cwd=tmp_path)
     jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
     assert jobs["prepare_items"] == 9
-    assert jobs["extract_activations"] == jobs["fit_pca"] == jobs["train_flow"] == 9 * 2
+    assert jobs["fit_pca"] == jobs["train_flow"] == 9 * 2
+    assert jobs["extract_activations"] == 9 * 3  # of the third condition, without the image, the answers are all
     assert jobs["estimate_pid"] == 9 * 2 * 9
+    assert jobs["plot_dependence"] == 1
     assert jobs["train_standin"] == 0
+
+
+@pytest.mark.parametrize(
+    ("study", "extracted", "drawn"),
+    [
+        ("claims: {blind: null}", 9 * 2, 0),
+        ("run: {conditions: [intact, image-question, no-image]}", 9 * 3, 1),
+        ("run: {conditions: [intact, no-image]}", 9 * 2, 0),
+        ("run: {tasks: [choose-attr, choose-rel, easy-yesno]}", 3 * 3, 0),
+    ],
+)
+def test_what_changes_depend_on_is_drawn_where_it_can_be(snakemake, tmp_path, study, extracted, drawn):
+    (tmp_path / "study.yaml").write_text(study)
+    done = snakemake("--dry-run", "--quiet", "host", "--configfile", "study.yaml", cwd=tmp_path)
+    jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    assert (jobs["extract_activations"], jobs["plot_dependence"]) == (extracted, drawn)
 
 
 def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
@@ -74,6 +92,7 @@ def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
     [
         ("run={models: [gpt]}", "config run.models: 'gpt' is not defined under models"),
         ("pca={variense: 0.5}", "config pca: unknown key 'variense'"),
+        ("claims={blind: image-question}", "config claims.blind: 'image-question' is a cut of image->question"),
         ("sweep={edges: [question->image]}", "config sweep.edges: 'question->image' runs against causality"),
     ],
 )

@@ -44,6 +44,14 @@ def units(pattern):
     return expand(pattern, model=RUN["models"], task=RUN["tasks"], condition=RUN["conditions"])
 
 
+def blind_answers():
+    """Answers without the image, where the run does not include that condition as a whole."""
+    blind = config["claims"]["blind"]
+    if blind is None or blind in RUN["conditions"]:
+        return []
+    return expand(f"results/answers/{{model}}/{{task}}/{blind}.parquet", model=RUN["models"], task=RUN["tasks"])
+
+
 def decompositions():
     """One file per layer of every unit of the run."""
     return [

@@ -1,6 +1,7 @@
 """Tables of everything a run found, and the figures drawn from them.
 
-Inputs from elsewhere: decompositions, answers and flow diagnostics of every unit of the run; the calibration table.
+Inputs from elsewhere: decompositions, answers and flow diagnostics of every unit of the run; answers without the image;
+the calibration table.
 Outputs: results/tables/*.{parquet,csv}, results/figures/calibration.{svg,png}, results/figures/{model}/*.{svg,png}
 """
 
@@ -11,6 +12,7 @@ rule collect_pid:
     input:
         pid=decompositions(),
         answers=units("results/answers/{model}/{task}/{condition}.parquet"),
+        blind=blind_answers(),
         flows=units("results/flows/{model}/{task}/{condition}.h5"),
     output:
         pid=table("pid"),
@@ -18,6 +20,7 @@ rule collect_pid:
         answers=table("answers"),
         lens=table("lens"),
         gaussianity=table("gaussianity"),
+        dependence=table("dependence"),
         claims=[
             "results/tables/claims.parquet",
             report(
@@ -35,6 +38,9 @@ rule collect_pid:
         "../../envs/figures.yaml"
     params:
         knockout=design.judged_knockout(config),
+        blind=config["claims"]["blind"],
+        control=design.control_of(config, config["claims"]["knockout"]),
+        controls=design.controls(config),
         routes=config["claims"]["routes"],
         definitions=config["claims"]["definitions"],
         code=code_digest("tables"),
@@ -90,6 +96,7 @@ rule plot_fingerprint:
 rule plot_knockout_changes:
     input:
         differences="results/tables/differences.parquet",
+        answers="results/tables/answers.parquet",
     output:
         figure=drawn(
             "{model}/knockout-changes-{condition}", category="{model}", figure="change", condition="{condition}"
@@ -109,6 +116,29 @@ rule plot_knockout_changes:
         code=code_digest("figures"),
     script:
         "../../scripts/plot_knockout_changes.py"
+
+
+rule plot_dependence:
+    input:
+        dependence="results/tables/dependence.parquet",
+        claims="results/tables/claims.parquet",
+    output:
+        figure=drawn("{model}/dependence", category="{model}", figure="what the change depends on"),
+    log:
+        "results/logs/plot_dependence/{model}.log",
+    benchmark:
+        "results/benchmarks/plot_dependence/{model}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        model="{model}",
+        knockout=design.judged_knockout(config),
+        tasks=RUN["tasks"],
+        route=SHOWN["route"],
+        definition=SHOWN["definition"],
+        code=code_digest("figures"),
+    script:
+        "../../scripts/plot_dependence.py"
 
 
 rule plot_lens_courses:
@@ -205,3 +235,4 @@ rule figures:
             model=RUN["models"],
             condition=[name for name in RUN["conditions"] if name != design.INTACT],
         ),
+        expand("results/figures/{model}/dependence.svg", model=RUN["models"] if design.compares_tasks(config) else []),

@@ -6,9 +6,12 @@ model where two are needed, a share of an information that is not above zero.
 
 What to know before quoting a verdict. Errors come from recomputing the whole number without each group of images; tasks
 have their own images and count as independent. "Early" is the first third of the layers and "late" the last third, the
-embedding output counted as layer 0. A mean over tasks speaks of these tasks, not of tasks in general; only the
-correlations over tasks take the tasks as a sample, which makes them hard to establish with few tasks. There are many
-rows, and no correction for that: of twenty true-null rows, one is expected to miss its threshold by chance.
+embedding output counted as layer 0. A cut is judged against the intact model and, as ``…-beyond-random``, against
+cutting as many random edges: a rise that any damage brings says nothing about this edge. A mean over tasks speaks of
+these tasks, not of tasks in general; only the correlations over tasks take the tasks as a sample, which makes them hard
+to establish with few tasks. How much a task depends on vision is the accuracy it loses without the image, which is not
+what it loses under the cut that is judged. There are many rows, and no correction for that: of twenty true-null rows,
+one is expected to miss its threshold by chance.
 """
 
 from __future__ import annotations
@@ -22,17 +25,16 @@ import numpy as np
 import pandas as pd
 
 from pidflow import stats
-from pidflow.profiles import Profile, agreement, change, quantity_of
-from pidflow.tables import INTACT, Cell
+from pidflow.dependence import EFFECTS, LOST, MIN_TASKS, REDUNDANT, dependence_table, over_tasks
+from pidflow.profiles import Profile, agreement, by_condition, change, comparable, mean_behind_input, quantity_of
+from pidflow.tables import INTACT, UNKNOWN, Cell
 
 ALL_TASKS = "all"
 NO_CONDITION = "none"
-# Fisher's z has the error 1 / sqrt(tasks - 3).
-MIN_TASKS = 4
 
 _Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _Evidence = tuple[stats.Estimate, str]
-_UNKNOWN = stats.Estimate(np.nan, np.nan, np.nan)
+_NO_CUT = "no task was run with this attention cut"
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,6 @@ def _last_share(quantity: str) -> _Statistic:
     return of
 
 
-def _mean_behind_input(quantity: str) -> _Statistic:
-    def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        # A cut cannot change the embedding output; layer 0 would only dilute the effect.
-        return quantity_of(values, quantity)[..., depth > 0].mean(axis=-1)
-
-    return of
-
-
 INTACT_STATEMENTS = (
     Statement(
         "vision-peaks-early",
@@ -168,36 +162,44 @@ INTACT_STATEMENTS = (
         paper_value=0.02,
     ),
 )
-KNOCKOUT_STATEMENTS = (
-    Statement(
-        "knockout-traps-vision",
-        "cutting image-to-question attention raises vision-unique information (mean change over layers)",
+_CUTTING = "cutting image-to-question attention raises"
+_RAISED = dict(zip(EFFECTS, ("vision-unique information", "synergy", "the joint information"), strict=True))
+_KNOCKOUT_IDS = dict(zip(EFFECTS, ("traps-vision", "raises-synergy", "raises-cost"), strict=True))
+KNOCKOUT_STATEMENTS = {
+    quantity: Statement(
+        f"knockout-{_KNOCKOUT_IDS[quantity]}",
+        f"{_CUTTING} {what} (mean change over layers)",
         "bits",
-        _mean_behind_input("unique_vision"),
-    ),
-    Statement(
-        "knockout-raises-synergy",
-        "cutting image-to-question attention raises synergy (mean change over layers)",
+        mean_behind_input(quantity),
+    )
+    for quantity, what in _RAISED.items()
+}
+CONTROLLED_STATEMENTS = {
+    quantity: Statement(
+        f"{KNOCKOUT_STATEMENTS[quantity].id}-beyond-random",
+        f"{_CUTTING} {what} more than cutting as many random edges does (cut minus random, mean over layers)",
         "bits",
-        _mean_behind_input("synergy"),
-    ),
-    Statement(
-        "knockout-raises-cost",
-        "cutting image-to-question attention raises the joint information (mean change over layers)",
-        "bits",
-        _mean_behind_input("mi_joint"),
-    ),
-)
-DEPENDENCE_STATEMENTS = tuple(
-    Statement(
-        f"{effect.id}-by-dependence",
-        f"tasks that lose more accuracy under the cut show a larger rise of {what} (correlation over tasks)",
+        mean_behind_input(quantity),
+    )
+    for quantity, what in _RAISED.items()
+}
+DEPENDENCE_STATEMENTS = {
+    quantity: Statement(
+        f"{KNOCKOUT_STATEMENTS[quantity].id}-by-dependence",
+        f"tasks that lose more accuracy without the image show a larger rise of {what} (correlation over tasks)",
         "correlation",
     )
-    for effect, what in zip(
-        KNOCKOUT_STATEMENTS, ("vision-unique information", "synergy", "the joint information"), strict=True
+    for quantity, what in _RAISED.items()
+}
+REDUNDANCY_STATEMENTS = {
+    quantity: Statement(
+        f"{KNOCKOUT_STATEMENTS[quantity].id}-by-redundancy",
+        f"tasks whose information is more redundant show a smaller rise of {what} (correlation over tasks)",
+        "correlation",
+        above=False,
     )
-)
+    for quantity, what in _RAISED.items()
+}
 AGREEMENT = Statement(
     "trajectories-agree",
     "the courses of the four atoms over the layers correlate above 0.96 between models",
@@ -209,9 +211,10 @@ AGREEMENT = Statement(
 
 def judge(
     cells: Sequence[Cell],
-    accuracy_lost: Mapping[tuple[str, str], float],
+    lost: Mapping[tuple[str, str], stats.Estimate],
     *,
     knockout: str | None,
+    control: str | None = None,
     route: str = "flow",
     definition: str = "broja",
 ) -> list[Claim]:
@@ -221,10 +224,12 @@ def judge(
     ----------
     cells
         Decompositions of the run; those of other routes and definitions are left aside.
-    accuracy_lost
-        Accuracy of intact minus that under `knockout`, by (model, task).
+    lost
+        Accuracy lost without the image, by (model, task); empty when that was not measured.
     knockout
         The condition in which the question cannot attend to the image; None if the run has none.
+    control
+        The condition that cuts as many random edges in the same blocks, in the run or not; None if none is defined.
     route, definition
         Which estimate is judged.
 
@@ -238,34 +243,37 @@ def judge(
     DataError
         When layers of one profile were decomposed with different rows.
     """
-    grouped: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in cells:
-        if (cell.route, cell.definition) == (route, definition):
-            grouped.setdefault((cell.model, cell.task, cell.condition), []).append(cell)
-    profiles: dict[tuple[str, str], dict[str, Profile]] = {}
-    for (model, task, condition), found in sorted(grouped.items()):
-        profiles.setdefault((model, condition), {})[task] = Profile.of(found)
+    profiles = by_condition(cells, route=route, definition=definition)
+    tasks = dependence_table(cells, lost, knockout=knockout, route=route, definition=definition)
     models = sorted({model for model, _ in profiles})
 
     claims: list[Claim] = []
     for model in models:
         judged = _Judged(model, route, definition)
-        intact, cut = (profiles.get((model, condition), {}) for condition in (INTACT, knockout))
+        intact, cut, random = (profiles.get((model, condition), {}) for condition in (INTACT, knockout, control))
         for statement in INTACT_STATEMENTS:
-            claims += judged.tasks(statement, INTACT, {task: _measured(statement, p) for task, p in intact.items()})
-        both = [task for task in intact if task in cut]
-        lost = np.array([accuracy_lost.get((model, task), np.nan) for task in both])
-        for statement, by_dependence in zip(KNOCKOUT_STATEMENTS, DEPENDENCE_STATEMENTS, strict=True):
-            effects = {task: _changed(statement, intact[task], cut[task]) for task in both}
-            claims += judged.tasks(statement, knockout, effects)
-            sizes = np.array([effect.value for effect, _ in effects.values()])
-            claims.append(judged.claim(by_dependence, ALL_TASKS, knockout, *_over_tasks(lost, sizes)))
+            evidence = {task: _measured(statement, profile) for task, profile in intact.items()}
+            claims += judged.tasks(statement, INTACT, evidence, missing="no task was run intact")
+        for quantity in EFFECTS:
+            statement, controlled = KNOCKOUT_STATEMENTS[quantity], CONTROLLED_STATEMENTS[quantity]
+            evidence = {task: _changed(statement, intact[task], cut[task]) for task in intact if task in cut}
+            claims += judged.tasks(statement, knockout, evidence, missing=_NO_CUT)
+            evidence = {task: _changed(controlled, random[task], cut[task]) for task in cut if task in random}
+            claims += judged.tasks(controlled, knockout, evidence, missing=_uncontrolled(cut, control))
+            rows = tasks[(tasks["model"] == model) & (tasks["atom"] == quantity)]
+            for correlated, moderator in (
+                (DEPENDENCE_STATEMENTS[quantity], LOST),
+                (REDUNDANCY_STATEMENTS[quantity], REDUNDANT),
+            ):
+                claims.append(judged.claim(correlated, ALL_TASKS, knockout, *_correlated(rows, moderator)))
     for first, second in combinations(models, 2):
         one, two = profiles.get((first, INTACT), {}), profiles.get((second, INTACT), {})
         shared = {task: (agreement(one[task], two[task]), "") for task in one if task in two}
-        claims += _Judged(f"{first} / {second}", route, definition).tasks(AGREEMENT, INTACT, shared)
+        claims += _Judged(f"{first} / {second}", route, definition).tasks(
+            AGREEMENT, INTACT, shared, missing="no task was run intact with both models"
+        )
     if len(models) == 1:
-        alone = _UNKNOWN, "the run has one model, a comparison needs two"
+        alone = UNKNOWN, "the run has one model, a comparison needs two"
         claims.append(_Judged(models[0], route, definition).claim(AGREEMENT, ALL_TASKS, INTACT, *alone))
     return claims
 
@@ -279,11 +287,11 @@ def _measured(statement: Statement, profile: Profile) -> _Evidence:
     """The number of a statement about one intact profile, and what to say about it."""
     early = _early(profile.depth)
     if early.all() or not early.any():
-        return _UNKNOWN, "the decomposed layers do not cover the first third and what follows it"
+        return UNKNOWN, "the decomposed layers do not cover the first third and what follows it"
     if statement.unit == "share":
         joint = profile.estimate(lambda values, _: quantity_of(values, "mi_joint")[..., -1])
         if not joint.interval()[0] > 0:
-            return _UNKNOWN, f"the joint information at the last layer ({joint.value:.3f} bits) is not above zero"
+            return UNKNOWN, f"the joint information at the last layer ({joint.value:.3f} bits) is not above zero"
     found, notes = profile.estimate(statement.of), _warned(profile)
     if statement.unit == "share" and found.se < stats.ROUNDING:
         # Clipped to its bound in every replicate, an atom shows no error of its own.
@@ -295,20 +303,37 @@ def _measured(statement: Statement, profile: Profile) -> _Evidence:
     return found, "; ".join(notes)
 
 
-def _changed(statement: Statement, intact: Profile, cut: Profile) -> _Evidence:
-    """The number of a statement under the cut minus the same number intact."""
-    if intact.layers != cut.layers or intact.layers == [0]:
-        return _UNKNOWN, "the two conditions were not decomposed at the same layers behind the embedding"
-    return change(cut, intact, statement.of), "; ".join([*_warned(intact, "intact "), *_warned(cut, "cut ")])
+def _changed(statement: Statement, without: Profile, cut: Profile) -> _Evidence:
+    """The number of a statement under the cut minus the same number without it."""
+    if not comparable(without, cut):
+        return UNKNOWN, "the two conditions were not decomposed at the same layers behind the embedding"
+    notes = [*_warned(without, f"{without.cells[0].condition} "), *_warned(cut, "cut ")]
+    return change(cut, without, statement.of), "; ".join(notes)
 
 
-def _over_tasks(lost: np.ndarray, effects: np.ndarray) -> _Evidence:
-    """Fisher's z of the correlation of accuracy lost and effect over tasks, the tasks taken as a sample."""
-    known = np.isfinite(lost) & np.isfinite(effects)
-    if known.sum() < MIN_TASKS:
-        return _UNKNOWN, f"{known.sum()} tasks have both numbers, a correlation needs {MIN_TASKS}"
-    z = float(stats.fisher(stats.correlation(lost[known], effects[known])))
-    return stats.Estimate(z, 1 / np.sqrt(known.sum() - 3), np.inf), f"over {known.sum()} tasks"
+def _uncontrolled(cut: Mapping[str, Profile], control: str | None) -> str:
+    """Why there is nothing to compare a cut with, and what to do about it."""
+    if not cut:
+        return _NO_CUT
+    if control is None:
+        return (
+            "no intervention cuts as many random edges; define one of kind random with the source, target and layers "
+            "of the cut and add it to run.conditions"
+        )
+    return f"no task was run with as many random edges cut; add '{control}' to run.conditions"
+
+
+def _correlated(rows: pd.DataFrame, moderator: str) -> _Evidence:
+    """Fisher's z of the correlation of effect and `moderator` over the tasks, which are the sample."""
+    found, count = over_tasks(rows, moderator)
+    if count >= MIN_TASKS:
+        return found, f"over {count} tasks" if np.isfinite(
+            found.value
+        ) else f"one number is the same in all {count} tasks"
+    note = f"{count} tasks have both numbers, a correlation needs {MIN_TASKS}"
+    if moderator == LOST and len(rows) and rows[LOST].isna().all():
+        note += "; claims.blind names the condition that measures the accuracy without the image"
+    return found, note
 
 
 def _warned(profile: Profile, which: str = "") -> list[str]:
@@ -324,16 +349,17 @@ class _Judged:
     route: str
     definition: str
 
-    def tasks(self, statement: Statement, condition: str | None, evidence: Mapping[str, _Evidence]) -> list[Claim]:
-        """One claim per task and one about their mean."""
+    def tasks(
+        self, statement: Statement, condition: str | None, evidence: Mapping[str, _Evidence], *, missing: str
+    ) -> list[Claim]:
+        """One claim per task and one about their mean; `missing` says why there is no task."""
+        if not evidence:
+            return [self.claim(statement, ALL_TASKS, condition, UNKNOWN, missing)]
         single = [self.claim(statement, task, condition, *found) for task, found in evidence.items()]
         known = {task: e for task, (e, _) in evidence.items() if np.isfinite(e.value) and np.isfinite(e.se)}
-        if not evidence:
-            missing = "no task was run intact" if condition == INTACT else "no task was run with this attention cut"
-            return [self.claim(statement, ALL_TASKS, condition, _UNKNOWN, missing)]
         if not known:
             nowhere = f"defined in none of {len(evidence)} tasks: {next(iter(evidence.values()))[1]}"
-            return [*single, self.claim(statement, ALL_TASKS, condition, _UNKNOWN, nowhere)]
+            return [*single, self.claim(statement, ALL_TASKS, condition, UNKNOWN, nowhere)]
         counts = Counter(claim.verdict for claim in single)
         tally = ", ".join(
             f"{name} in {counts[name]}"

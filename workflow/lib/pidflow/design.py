@@ -9,6 +9,10 @@ from pidflow.errors import ConfigError
 from pidflow.windows import windows
 
 INTACT = "intact"
+# What leaves nothing of the image to anything behind it.
+BLIND = {"kind": "cut", "source": "image", "target": "text", "layers": "all"}
+# pidflow.dependence.MIN_TASKS, which cannot be imported here: a workflow does not wait for pandas.
+MIN_TASKS = 4
 ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
 # Where a span begins and ends in any prompt: 0 in the image, 1 in the question behind it, 2 at the last position.
 _SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
@@ -23,7 +27,7 @@ def check(config: dict) -> None:
     ------
     ConfigError
         On an unknown key, a value out of range, an id that is selected but not defined, a name clash, layers or
-        windows that a model does not have, an edge that no attention can take.
+        windows that a model does not have, an edge that no attention can take, a claim about the wrong intervention.
     """
     schema = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda error: error.json_path)
@@ -37,8 +41,7 @@ def check(config: dict) -> None:
         raise ConfigError(f"config run.conditions: '{INTACT}' must be among them, the others are compared with it")
     conditions = [INTACT, *config["interventions"]]
     _defined(config["run"]["conditions"], conditions, "run.conditions", "interventions")
-    if config["claims"]["knockout"] is not None:
-        _defined([config["claims"]["knockout"]], config["interventions"], "claims.knockout", "interventions")
+    _claimed(config)
     for name in ("routes", "definitions"):
         _defined(config["claims"][name], config["pid"][name], f"claims.{name}", f"pid.{name}")
     for task in config["run"]["tasks"]:
@@ -67,6 +70,30 @@ def judged_knockout(config: dict) -> str | None:
     return knockout if knockout in config["run"]["conditions"] else None
 
 
+def control_of(config: dict, condition: str | None) -> str | None:
+    """The intervention that cuts as many random edges as `condition` cuts, in the same blocks; None if there is none.
+
+    One of the run goes before one that is only defined.
+    """
+    plan = config["interventions"].get(condition)
+    if plan is None or plan["kind"] != "cut":
+        return None
+    found = [name for name, other in config["interventions"].items() if other == plan | {"kind": "random"}]
+    return next((name for name in found if name in config["run"]["conditions"]), next(iter(found), None))
+
+
+def controls(config: dict) -> dict[str, str]:
+    """Conditions of the run, each with its random control in the run."""
+    found = {condition: control_of(config, condition) for condition in config["run"]["conditions"]}
+    return {condition: control for condition, control in found.items() if control in config["run"]["conditions"]}
+
+
+def compares_tasks(config: dict) -> bool:
+    """Whether the run can show what the knockout's effect depends on: enough tasks, the knockout, the blind answers."""
+    measured = judged_knockout(config) is not None and config["claims"]["blind"] is not None
+    return measured and len(config["run"]["tasks"]) >= MIN_TASKS
+
+
 def training(config: dict, standin: str) -> dict:
     """How a stand-in is trained."""
     _defined([standin], config["standins"], f"results/standins/{standin}", "standins")
@@ -86,6 +113,37 @@ def _defined(chosen, defined, where: str, section: str) -> None:
             raise ConfigError(
                 f"config {where}: '{name}' is not defined under {section}, which has: {', '.join(defined)}"
             )
+
+
+def _claimed(config: dict) -> None:
+    """The conditions that claims are judged on do what their names say."""
+    interventions = config["interventions"]
+    for name in ("knockout", "blind"):
+        if config["claims"][name] is not None:
+            _defined([config["claims"][name]], interventions, f"claims.{name}", "interventions")
+    knockout, blind = (config["claims"][name] for name in ("knockout", "blind"))
+    if knockout is not None and not _cuts_image(interventions[knockout]):
+        raise ConfigError(
+            f"config claims.knockout: '{knockout}' is {_described(interventions[knockout])}, expected a cut of the "
+            "image's edges (kind cut, source image)"
+        )
+    if blind is not None and interventions[blind] != BLIND:
+        raise ConfigError(
+            f"config claims.blind: '{blind}' is {_described(interventions[blind])}, which is not the loss of the image "
+            f"alone and of all of it; expected {_described(BLIND)}"
+        )
+
+
+def _cuts_image(plan: dict) -> bool:
+    return plan["kind"] == "cut" and all(_SPANS[name] == (0, 0) for name in plan["source"].split("+"))
+
+
+def _described(plan: dict) -> str:
+    """An intervention in words."""
+    if plan["kind"] == "pde":
+        return f"attention in continuous time ({plan['equation']})"
+    blocks = "all blocks" if plan["layers"] == "all" else "blocks {} to {}".format(*plan["layers"])
+    return f"a {plan['kind']} of {plan['source']}->{plan['target']} in {blocks}"
 
 
 def _layers_fit(config: dict, model: str, condition: str) -> None:

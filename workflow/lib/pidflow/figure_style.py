@@ -33,6 +33,12 @@ ATOM_LABELS = {
     "unique_language": "language-unique",
     "synergy": "synergy",
 }
+EFFECT_COLORS = {
+    "unique_vision": ATOM_COLORS["unique_vision"],
+    "synergy": ATOM_COLORS["synergy"],
+    "mi_joint": "#333333",
+}
+EFFECT_LABELS = {"unique_vision": ATOM_LABELS["unique_vision"], "synergy": "synergy", "mi_joint": "all information"}
 BLOCK_COLORS = {"vision": "#0072B2", "language": "#E08A00", "target": "#333333", "all": "#333333"}
 CONDITION_COLORS = ("#222222", "#CC79A7", "#8C5E2A", "#7B4EA3")
 CASE_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h", "*", "p")
@@ -145,6 +151,11 @@ def layer_axis(axes: Axes) -> None:
 
 def zero_line(axes: Axes) -> None:
     axes.axhline(0, color=FAINT, linewidth=0.6, zorder=0)
+
+
+def note_above(axes: Axes, text: str) -> None:
+    """A remark at the right end of a panel's title line."""
+    axes.set_title(text, loc="right", fontsize=6.5, color=INK)
 
 
 def reference_line(axes: Axes, height: float, text: str) -> None:

@@ -17,6 +17,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import Transform
 
 from pidflow import figure_style as look
+from pidflow.claims import DEPENDENCE_STATEMENTS, REDUNDANCY_STATEMENTS
+from pidflow.dependence import EFFECTS, LOST, REDUNDANT
 from pidflow.errors import DataError
 from pidflow.tables import ATOMS, INTACT
 
@@ -25,6 +27,11 @@ LAYER_LABEL = "layer (0: embedding output)"
 _VISIBLE = 0.002
 # Of the statistic corrected for estimated mean and variance, at 5 % (D'Agostino and Stephens 1986, table 4.9).
 CRITICAL_ANDERSON_DARLING = 0.752
+# What an effect may depend on, and the claims that say so.
+MODERATORS = {
+    LOST: ("accuracy lost without the image", DEPENDENCE_STATEMENTS),
+    REDUNDANT: ("redundant share, intact", REDUNDANCY_STATEMENTS),
+}
 
 
 @look.styled
@@ -60,17 +67,60 @@ def fingerprint(
 
 @look.styled
 def knockout_changes(
-    differences: pd.DataFrame, *, model: str, condition: str, route: str = "flow", definition: str = "broja"
+    differences: pd.DataFrame,
+    answers: pd.DataFrame,
+    *,
+    model: str,
+    condition: str,
+    route: str = "flow",
+    definition: str = "broja",
 ) -> Figure:
-    """Change of each atom under one intervention over the layers, one panel per task."""
+    """Change of each atom under one intervention over the layers, one panel per task, its random control broken.
+
+    Beside each task stands what the intervention does to its accuracy, which a change of information is read against.
+    """
     found = select(differences, model=model, condition=condition, route=route, definition=definition, atom=ATOMS)
+    accuracy = select(answers, model=model, condition=condition).set_index("task")
+    conditions = [condition, *(name for name in in_order(found["control"]) if name)]
+    solid, broken = look.line_styles(["", ""])
     figure, panels = look.small_multiples(in_order(found["task"]))
-    for axes, (_, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
-        _atoms(axes, of_task)
+    for axes, (task, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
+        names = {f"control_{name}": name for name in ("bits", "low", "high")}
+        control = of_task[of_task["control"] != ""].drop(columns=names.values()).rename(columns=names)
+        _atoms(axes, control, linestyle=broken, band=look.BAND / 2, marked=False)
+        _atoms(axes, of_task, linestyle=solid)
         look.zero_line(axes)
+        look.note_above(axes, _accuracy_change(accuracy.loc[task]))
     figure.suptitle(f"{condition} minus {INTACT}", fontsize=7.5)
     _name_axes(figure, panels, "change (bits)")
-    look.legend_below(figure, [*look.atom_handles(ATOMS), *_reading(found)])
+    look.legend_below(figure, [*look.atom_handles(ATOMS), *_lines(conditions), *_reading(found)])
+    return figure
+
+
+@look.styled
+def dependence(
+    dependence: pd.DataFrame, claims: pd.DataFrame, *, model: str, route: str = "flow", definition: str = "broja"
+) -> Figure:
+    """What the change under the knockout depends on, one point per task.
+
+    Columns of panels are what changes, rows what it may depend on: the accuracy lost without the image, and the
+    redundant share of the information. The correlation over tasks above each panel is that of the claims.
+    """
+    found = select(dependence, model=model, route=route, definition=definition)
+    judged = select(claims, model=model, route=route, definition=definition).set_index("id")
+    tasks = in_order(found["task"])
+    figure = look.new_figure(look.PAGE, 4.4)
+    panels = figure.subplots(len(MODERATORS), len(EFFECTS), sharex="row", sharey="col", squeeze=False)
+    for row, (moderator, (label, statements)) in zip(panels, MODERATORS.items(), strict=True):
+        for axes, quantity in zip(row, EFFECTS, strict=True):
+            of_effect = found[found["atom"] == quantity]
+            _task_points(axes, of_effect, tasks, moderator, color=look.EFFECT_COLORS[quantity])
+            look.zero_line(axes)
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+            axes.set_title(_correlation(judged.loc[statements[quantity].id]), loc="left")
+            axes.set(xlabel=label, ylabel=f"change in {look.EFFECT_LABELS[quantity]} (bits)")
+    figure.suptitle(f"{found['condition'].iloc[0]} minus {INTACT}, mean over the layers behind the input", fontsize=7.5)
+    look.legend_below(figure, [*look.case_handles(tasks), *_reading(found, band=False)])
     return figure
 
 
@@ -240,7 +290,7 @@ def mean_over_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     return mean[["layer", "atom", "bits"]].assign(low=mean["bits"] - half, high=mean["bits"] + half, warning=warning)
 
 
-def _atoms(axes: Axes, rows: pd.DataFrame, *, linestyle="-", band: float = look.BAND) -> None:
+def _atoms(axes: Axes, rows: pd.DataFrame, *, linestyle="-", band: float = look.BAND, marked: bool = True) -> None:
     """One line per atom over the layers."""
     for atom in ATOMS:
         of_atom = rows[rows["atom"] == atom].sort_values("layer")
@@ -250,11 +300,43 @@ def _atoms(axes: Axes, rows: pd.DataFrame, *, linestyle="-", band: float = look.
             axes,
             *(of_atom[name].to_numpy() for name in ("layer", "bits", "low", "high")),
             color=look.ATOM_COLORS[atom],
-            marker=look.ATOM_MARKERS[atom],
+            marker=look.ATOM_MARKERS[atom] if marked else "",
             linestyle=linestyle,
             band=band,
-            warned=(of_atom["warning"] != "").to_numpy(),
+            warned=(of_atom["warning"] != "").to_numpy() if marked else None,
         )
+
+
+def _task_points(axes: Axes, rows: pd.DataFrame, tasks: Sequence[str], moderator: str, *, color: str) -> None:
+    """One point per task with its errors both ways; tasks that lack either number have none."""
+    for row in rows.dropna(subset=["bits", moderator]).to_dict("records"):
+        x, y = row[moderator], row["bits"]
+        axes.errorbar(
+            x,
+            y,
+            xerr=[[x - row[f"{moderator}_low"]], [row[f"{moderator}_high"] - x]],
+            yerr=[[y - row["low"]], [row["high"] - y]],
+            fmt=look.case_marker(tasks.index(row["task"])),
+            color=color,
+            markerfacecolor="white" if row["warning"] else color,
+            markersize=4.5,
+            elinewidth=0.7,
+            zorder=3,
+        )
+
+
+def _correlation(claim: pd.Series) -> str:
+    """A correlation over tasks with its interval."""
+    if not np.isfinite(claim["estimate"]):
+        return "correlation not known"
+    value, low, high = (f"{claim[name]:z.2f}".replace("-", "−") for name in ("estimate", "low", "high"))
+    return f"r = {value} ({low} to {high})"
+
+
+def _accuracy_change(answered: pd.Series) -> str:
+    """What an intervention does to the accuracy, with half its 95 % interval."""
+    change, half = -answered["accuracy_lost"], answered["accuracy_lost_high"] - answered["accuracy_lost"]
+    return f"accuracy {change:+z.2f} ± {half:.2f}".replace("-", "−")
 
 
 def _share_bars(axes: Axes, found: pd.DataFrame, tasks: Sequence[str], *, whiskers: bool) -> None:

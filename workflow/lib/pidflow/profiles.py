@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,38 @@ class Profile:
 def quantity_of(values: np.ndarray, quantity: str) -> np.ndarray:
     """One quantity of profile values, ``(..., quantities, layers)`` to ``(..., layers)``."""
     return values[..., QUANTITIES.index(quantity), :]
+
+
+def mean_behind_input(quantity: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Statistic: mean of a quantity over the layers behind the embedding output, which no cut can change."""
+
+    def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        return quantity_of(values, quantity)[..., depth > 0].mean(axis=-1)
+
+    return of
+
+
+def by_condition(cells: Iterable[Cell], *, route: str, definition: str) -> dict[tuple[str, str], dict[str, Profile]]:
+    """Profiles of one route and definition: by (model, condition) a profile per task, all in alphabetical order.
+
+    Raises
+    ------
+    DataError
+        When layers of one profile were decomposed with different rows.
+    """
+    grouped: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        if (cell.route, cell.definition) == (route, definition):
+            grouped.setdefault((cell.model, cell.condition, cell.task), []).append(cell)
+    found: dict[tuple[str, str], dict[str, Profile]] = {}
+    for (model, condition, task), of_task in sorted(grouped.items()):
+        found.setdefault((model, condition), {})[task] = Profile.of(of_task)
+    return found
+
+
+def comparable(a: Profile, b: Profile) -> bool:
+    """Whether both profiles have the same layers, and one behind the embedding output among them."""
+    return a.layers == b.layers and a.layers != [0]
 
 
 def paired(a: Profile, b: Profile) -> bool:

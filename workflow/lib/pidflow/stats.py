@@ -139,6 +139,41 @@ def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(product, scale, out=np.full_like(product, np.nan), where=scale > 0)
 
 
+def shared_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Covariance of the errors of two numbers, from replicates ``(G,)`` that deleted the same groups."""
+    count = len(a)
+    return float((count - 1) / count * np.sum((a - a.mean()) * (b - b.mean())))
+
+
+def correlation_of_measured(a: np.ndarray, b: np.ndarray, shared: np.ndarray) -> Estimate:
+    """Fisher's z of the correlation over units of two numbers that were measured with errors in common.
+
+    The units are the sample, so the error of z is ``1 / sqrt(n - 3)``. Errors in common (both numbers of a unit come
+    from the same rows) would pass for a correlation: their mean covariance is taken off, unless that would make the
+    correlation stronger than it was seen. Errors that only one number has pull the correlation to zero and are left in,
+    so a correlation that is found is found in spite of them.
+
+    Parameters
+    ----------
+    a, b
+        The two numbers of each unit, shape ``(n,)``.
+    shared
+        Covariance of their errors in each unit, shape ``(n,)``; zeros where nothing is shared.
+
+    Returns
+    -------
+    Estimate
+        NaN where one of the numbers does not vary.
+    """
+    count = len(a)
+    spread = np.sqrt(np.var(a, ddof=1) * np.var(b, ddof=1))
+    if not spread > 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    seen = float(np.cov(a, b)[0, 1])
+    covariance = min(seen, seen - float(np.mean(shared)), key=abs)
+    return Estimate(float(fisher(covariance / spread)), 1 / np.sqrt(count - 3), np.inf)
+
+
 def fisher(r: np.ndarray) -> np.ndarray:
     """Fisher's z of a correlation; ±1 is moved inside by one rounding step, where z is finite."""
     return np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))

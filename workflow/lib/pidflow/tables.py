@@ -34,14 +34,18 @@ PID_COLUMNS = (
 DIFFERENCE_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high"),
     *("z", "paired", "warning"),
+    *("control", "control_bits", "control_se", "control_low", "control_high"),
+    *("net_bits", "net_se", "net_low", "net_high"),
 )
 ANSWER_COLUMNS = (
     *("model", "task", "condition", "n", "accuracy", "accuracy_se", "accuracy_low", "accuracy_high", "probability"),
-    *("answer_probability", "rows_decomposed", "rows_dropped", "accuracy_lost", "accuracy_lost_se"),
+    *("answer_probability", "rows_decomposed", "rows_dropped"),
+    *("accuracy_lost", "accuracy_lost_se", "accuracy_lost_low", "accuracy_lost_high"),
 )
 LENS_COLUMNS = ("model", "task", "condition", "layer", "probability", "se", "low", "high")
 GAUSSIANITY_COLUMNS = ("model", "task", "condition", "layer", "block", "at", "statistic", "value")
 
+UNKNOWN = stats.Estimate(np.nan, np.nan, np.nan)
 # How the four atoms make up the informations; replicates of the informations follow from those of the atoms.
 _SUMS = {
     "mi_vision": ("redundancy", "unique_vision"),
@@ -222,81 +226,96 @@ def pid_table(found: Sequence[Cell]) -> pd.DataFrame:
     return _sorted(pd.DataFrame(rows, columns=PID_COLUMNS))
 
 
-def difference_table(found: Sequence[Cell]) -> pd.DataFrame:
+def difference_table(found: Sequence[Cell], controls: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Every condition minus intact, one row a quantity; columns `DIFFERENCE_COLUMNS`.
 
     Where both sides deleted the same groups of images the error is the jackknife of the difference (``paired``);
-    otherwise variances are added, which is too cautious for conditions that share images.
+    otherwise variances are added, which is too cautious for conditions that share images. Beside a condition that
+    `controls` (condition to condition) gives a control stand what the control changes (``control_…``) and the condition
+    minus its control (``net_…``); what speaks against the control is said in its own rows.
     """
     place = indexed(found)
     rows = []
     for cell in found:
-        intact = place.get(tuple((cell.place | {"condition": INTACT}).values()))
+        intact = _under(place, cell, INTACT)
         if cell.condition == INTACT or intact is None:
             continue
-        paired = same_groups(cell, intact)
+        control = _under(place, cell, (controls or {}).get(cell.condition))
         for quantity in QUANTITIES:
             texts = ((c.condition, c.warning_about(quantity)) for c in (cell, intact))
-            warning = "; ".join(f"{condition}: {text}" for condition, text in texts if text)
-            change = stats.propagate(
-                lambda a, b: (a - b)[..., 0],
-                [(np.array([c.bits[quantity]]), c.replicates[quantity][:, None]) for c in (cell, intact)],
-                paired=paired,
-            )
-            low, high = change.interval()
+            change = _minus(cell, intact, quantity)
             rows.append(
                 {
                     **cell.place,
                     "atom": quantity,
-                    "bits": change.value,
-                    "se": change.se,
-                    "low": low,
-                    "high": high,
+                    **estimate_columns(change, "bits", ""),
                     "z": change.value / change.se if change.se > 0 else np.nan,
-                    "paired": paired,
-                    "warning": warning,
+                    "paired": same_groups(cell, intact),
+                    "warning": "; ".join(f"{condition}: {text}" for condition, text in texts if text),
+                    "control": "" if control is None else control.condition,
+                    **estimate_columns(_minus(control, intact, quantity), "control_bits", "control_"),
+                    **estimate_columns(_minus(cell, control, quantity), "net_bits", "net_"),
                 }
             )
     return _sorted(pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS))
 
 
+def _under(place: Mapping[tuple, Cell], cell: Cell, condition: str | None) -> Cell | None:
+    """The same cell under another condition."""
+    return place.get(tuple((cell.place | {"condition": condition}).values()))
+
+
+def _minus(a: Cell | None, b: Cell | None, quantity: str) -> stats.Estimate:
+    """A quantity of one cell minus that of another; NaN where there is none."""
+    if a is None or b is None:
+        return UNKNOWN
+    return stats.propagate(
+        lambda x, y: (x - y)[..., 0],
+        [(np.array([c.bits[quantity]]), c.replicates[quantity][:, None]) for c in (a, b)],
+        paired=same_groups(a, b),
+    )
+
+
+def estimate_columns(found: stats.Estimate, value: str, prefix: str) -> dict[str, float]:
+    """An estimate as four columns: its value under that name, error and interval as ``{prefix}se, …low, …high``."""
+    low, high = found.interval()
+    return {value: found.value, f"{prefix}se": found.se, f"{prefix}low": low, f"{prefix}high": high}
+
+
+def accuracy_lost(intact: pd.DataFrame, other: pd.DataFrame) -> stats.Estimate:
+    """Accuracy of intact minus that of a condition over the questions both answered; paired, clustered by image."""
+    both = intact[["item_id", "image_id", "correct"]].merge(
+        other[["item_id", "correct"]], on="item_id", suffixes=("", "_other"), validate="one_to_one"
+    )
+    return stats.clustered_mean(both["correct"].astype(float) - both["correct_other"], both["image_id"])
+
+
 def answers_table(answers: Mapping[tuple[str, str, str], pd.DataFrame], decomposed: Sequence[Cell]) -> pd.DataFrame:
     """How well and how surely each (model, task, condition) answers; columns `ANSWER_COLUMNS`.
 
-    ``accuracy_lost`` is the accuracy of intact minus that of the condition over the questions both answered, its error
-    paired by question and clustered by image: under an image-to-question cut, how much the task depends on vision.
+    ``accuracy_lost`` is that of :func:`accuracy_lost`: without the image, how much the task depends on vision.
     ``rows_dropped`` are the questions that no decomposition used (wrongly answered ones, when only correct answers are
-    analysed).
+    analysed); NaN for a condition that was not decomposed.
     """
     used = {(c.model, c.task, c.condition): c.n for c in decomposed}
     rows = []
     for (model, task, condition), frame in answers.items():
         accuracy = stats.clustered_mean(frame["correct"].astype(float), frame["image_id"])
         intact = answers.get((model, task, INTACT))
-        lost = stats.Estimate(np.nan, np.nan, np.nan)
-        if condition != INTACT and intact is not None:
-            both = intact[["item_id", "image_id", "correct"]].merge(
-                frame[["item_id", "correct"]], on="item_id", suffixes=("", "_cut"), validate="one_to_one"
-            )
-            lost = stats.clustered_mean(both["correct"].astype(float) - both["correct_cut"], both["image_id"])
+        lost = UNKNOWN if condition == INTACT or intact is None else accuracy_lost(intact, frame)
         kept = used.get((model, task, condition), np.nan)
-        low, high = accuracy.interval()
         rows.append(
             {
                 "model": model,
                 "task": task,
                 "condition": condition,
                 "n": len(frame),
-                "accuracy": accuracy.value,
-                "accuracy_se": accuracy.se,
-                "accuracy_low": low,
-                "accuracy_high": high,
+                **estimate_columns(accuracy, "accuracy", "accuracy_"),
                 "probability": frame["probability"].mean(),
                 "answer_probability": frame["answer_probability"].mean(),
                 "rows_decomposed": kept,
                 "rows_dropped": len(frame) - kept,
-                "accuracy_lost": lost.value,
-                "accuracy_lost_se": lost.se,
+                **estimate_columns(lost, "accuracy_lost", "accuracy_lost_"),
             }
         )
     return _sorted(pd.DataFrame(rows, columns=ANSWER_COLUMNS))

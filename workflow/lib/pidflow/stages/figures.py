@@ -48,6 +48,7 @@ def fingerprint(
 def knockout_changes(
     *,
     differences: str,
+    answers: str,
     output: Sequence[str],
     model: str,
     condition: str,
@@ -56,8 +57,30 @@ def knockout_changes(
     definition: str,
 ) -> None:
     """Draw what ``condition`` changes over the layers; parameters as in :func:`layer_profiles`."""
-    table = _table(differences, tasks)
-    drawn = figures.knockout_changes(table, model=model, condition=condition, route=route, definition=definition)
+    drawn = figures.knockout_changes(
+        _table(differences, tasks),
+        _table(answers, tasks),
+        model=model,
+        condition=condition,
+        route=route,
+        definition=definition,
+    )
+    _write(drawn, output)
+
+
+def dependence(
+    *,
+    dependence: str,
+    claims: str,
+    output: Sequence[str],
+    model: str,
+    tasks: Sequence[str],
+    route: str,
+    definition: str,
+) -> None:
+    """Draw what the knockout's effect depends on; parameters as in :func:`layer_profiles`."""
+    table = _table(dependence, tasks)
+    drawn = figures.dependence(table, read_table(claims), model=model, route=route, definition=definition)
     _write(drawn, output)
 
 

@@ -1,14 +1,14 @@
 """Stage ``collect_pid``: everything a run found, as tidy tables, and the claims judged on them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from pidflow import claims, tables
+from pidflow import claims, dependence, tables
 from pidflow.errors import DataError
 from pidflow.store import read_json, read_table, reading_h5, write_table
 
@@ -24,14 +24,19 @@ def run(
     *,
     pid: Sequence[str],
     answers: Sequence[str],
+    blind_answers: Sequence[str] = (),
     flows: Sequence[str],
     pid_table: Sequence[str],
     differences_table: Sequence[str],
     answers_table: Sequence[str],
     lens_table: Sequence[str],
     gaussianity_table: Sequence[str],
+    dependence_table: Sequence[str],
     claims_table: Sequence[str],
     knockout: str | None,
+    blind: str | None = None,
+    control: str | None = None,
+    controls: Mapping[str, str] | None = None,
     claim_routes: Sequence[str] = ("flow",),
     claim_definitions: Sequence[str] = ("broja",),
 ) -> None:
@@ -43,10 +48,18 @@ def run(
         Decompositions, one JSON file per layer of each unit.
     answers, flows
         Answers (parquet) and latents (HDF5), one file per unit, named ``…/{model}/{task}/{condition}.…``.
-    pid_table, differences_table, answers_table, lens_table, gaussianity_table, claims_table
+    blind_answers
+        Answers without the image, of a condition of which nothing else was run.
+    pid_table, differences_table, answers_table, lens_table, gaussianity_table, dependence_table, claims_table
         Where each table goes, usually one parquet and one csv file; README says what the columns mean.
     knockout
         The condition in which the question cannot attend to the image; None if the run has none.
+    blind
+        The condition in which nothing after the image can attend to it; None if it was not measured.
+    control
+        The condition that cuts as many random edges as ``knockout``, in the run or not; None if none is defined.
+    controls
+        Conditions of the run, each with its control in the run.
     claim_routes, claim_definitions
         Claims are judged once for each pair.
 
@@ -57,20 +70,24 @@ def run(
     """
     decomposed = [cell for path in pid for cell in tables.cells(read_json(path), where=str(path))]
     answered = {_unit(path): read_table(path, columns=_ANSWERS) for path in answers}
-    accuracy = tables.answers_table(answered, decomposed)
-    lost = accuracy[accuracy["condition"] == knockout].set_index(["model", "task"])["accuracy_lost"].to_dict()
+    known = answered | {_unit(path): read_table(path, columns=_ANSWERS) for path in blind_answers}
+    lost = {
+        (model, task): tables.accuracy_lost(known[model, task, tables.INTACT], frame)
+        for (model, task, condition), frame in known.items()
+        if condition == blind and (model, task, tables.INTACT) in known
+    }
+    chosen = [{"route": r, "definition": d} for r in claim_routes for d in claim_definitions]
     judged = [
-        claim
-        for route in claim_routes
-        for definition in claim_definitions
-        for claim in claims.judge(decomposed, lost, knockout=knockout, route=route, definition=definition)
+        claim for each in chosen for claim in claims.judge(decomposed, lost, knockout=knockout, control=control, **each)
     ]
+    effects = [dependence.dependence_table(decomposed, lost, knockout=knockout, **each) for each in chosen]
     _report(decomposed, judged, claim_routes)
     _write(pid_table, tables.pid_table(decomposed))
-    _write(differences_table, tables.difference_table(decomposed))
-    _write(answers_table, accuracy)
+    _write(differences_table, tables.difference_table(decomposed, controls))
+    _write(answers_table, tables.answers_table(known, decomposed))
     _write(lens_table, tables.lens_table(answered))
     _write(gaussianity_table, tables.gaussianity_table(entry for path in flows for entry in _diagnostics(path)))
+    _write(dependence_table, pd.concat(effects, ignore_index=True))
     _write(claims_table, claims.claims_table(judged))
 
 

@@ -1,0 +1,28 @@
+"""Every ready-made study runs: merged over the defaults as Snakemake merges, it is valid."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from pidflow import design
+
+FOLDER = Path(__file__).resolve().parents[2] / "config"
+STUDIES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_study_is_valid(path):
+    config = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    study = yaml.safe_load(path.read_text())
+    update_config(config, study)
+    design.check(config)
+    assert path.read_text().startswith("# "), "a study says on top what it answers"
+
+
+def test_the_study_of_interventions_has_what_its_claims_need():
+    config = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    update_config(config, yaml.safe_load((FOLDER / "interventions.yaml").read_text()))
+    assert design.controls(config)[config["claims"]["knockout"]] == "image-question-random"
+    assert design.compares_tasks(config)

@@ -1,0 +1,34 @@
+"""Without the image: under the shipped intervention nothing of a picture reaches what the model says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from pidflow.capture import capture
+from pidflow.models.inputs import encode
+from pidflow.stages.activations import plan_of
+
+CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "config" / "config.yaml").read_text())
+INTERVENTIONS, BLIND = CONFIG["interventions"], CONFIG["claims"]["blind"]
+
+
+def said(model, asked, condition):
+    """What the model is about to say to the same questions about two sets of pictures."""
+    examples, pictures, _ = asked(6)
+    _, others, _ = asked(6, first=2 * 10**9)
+    plan = plan_of(INTERVENTIONS[condition] | {"layers": "all"}, depth=model.depth)
+    return [capture(model, encode(model, examples, shown), plan=plan).logits for shown in (pictures, others)]
+
+
+@pytest.mark.parametrize("family", ["tiny_llava", "tiny_llava_next"])
+def test_blind_answers_do_not_depend_on_the_picture(family, asked, request):
+    one, other = said(request.getfixturevalue(family), asked, BLIND)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("condition", ["image-question", "image-question-only", "image-question-random"])
+def test_under_other_interventions_they_do(tiny_llava, asked, condition):
+    one, other = said(tiny_llava, asked, condition)
+    assert (one - other).abs().amax(1).min() > 1e-4
