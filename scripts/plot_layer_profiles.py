@@ -9,6 +9,7 @@ if __name__ == "__main__":
             pid=snakemake.input.pid,
             output=snakemake.output.figure,
             model=snakemake.params.model,
+            conditions=snakemake.params.conditions,
             tasks=snakemake.params.tasks,
             route=snakemake.params.route,
             definition=snakemake.params.definition,

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from docutils.core import publish_string
 from jinja2 import Environment, StrictUndefined
@@ -108,6 +109,29 @@ def test_every_atom_has_its_color_and_its_band(four_tasks):
         assert top == pytest.approx(course["high"].max())
 
 
+def test_layer_profiles_of_some_conditions(four_tasks):
+    figure = figures.layer_profiles(four_tasks.pid, model="standin", conditions=["intact", run.CUT])
+    assert run.CUT in texts(figure)
+    assert run.RANDOM not in texts(figure)
+
+
+def test_no_condition_is_left_out_of_the_lens(four_tasks):
+    """More conditions than colours."""
+    names = [f"c{number}" for number in range(8)]
+    intact = four_tasks.lens[four_tasks.lens["condition"] == "intact"]
+    lens = pd.concat([intact, *(intact.assign(condition=name) for name in names)])
+    figure = figures.lens_courses(lens, model="standin")
+    assert {"intact", *names} <= set(texts(figure))
+    looks = {(line.get_color(), str(line._dash_pattern)) for line in figure.legends[0].get_lines()}
+    assert len(looks) == 9
+
+
+def test_no_changed_answer_is_said_in_words(one_task):
+    same = one_task.answers.assign(accuracy_lost=0.0, accuracy_lost_high=0.0)
+    axes = figures.knockout_changes(one_task.differences, same, model="standin", condition=run.CUT).axes[0]
+    assert axes.get_title(loc="right") == "accuracy unchanged"
+
+
 def test_layers_with_a_warning_are_hollow(four_tasks):
     pid = four_tasks.pid.assign(warning="")
     pid.loc[pid["layer"] == 3, "warning"] = "clipped"
@@ -173,12 +197,12 @@ def test_dependence_has_a_point_and_its_errors_for_every_task(four_tasks):
 
 def test_dependence_shows_the_correlation_that_was_judged(four_tasks):
     claim = four_tasks.claims.set_index("id").loc["knockout-raises-synergy-by-dependence"]
-    title = FIGURES["dependence"](four_tasks).axes[1].get_title(loc="left")
+    title = FIGURES["dependence"](four_tasks).axes[1].get_title(loc="right")
     assert title == f"r = {claim['estimate']:.2f} ({claim['low']:z.2f} to {claim['high']:.2f})".replace("-", "−")
 
 
 def test_dependence_of_few_tasks_has_no_correlation(two_tasks):
-    assert FIGURES["dependence"](two_tasks).axes[0].get_title(loc="left") == "correlation not known"
+    assert FIGURES["dependence"](two_tasks).axes[0].get_title(loc="right") == "correlation not known"
 
 
 def test_a_task_with_warnings_is_hollow_in_dependence(four_tasks):
@@ -235,7 +259,7 @@ def stored(four_tasks, tmp_path):
 ESTIMATE = {"route": "flow", "definition": "broja"}
 OF_MODEL = {"model": "standin", "tasks": run.TASKS[2:3]}
 STAGES = {
-    "layer_profiles": (["pid"], ESTIMATE | OF_MODEL),
+    "layer_profiles": (["pid"], ESTIMATE | OF_MODEL | {"conditions": ["intact", run.CUT]}),
     "fingerprint": (["pid"], ESTIMATE | OF_MODEL | {"condition": "intact"}),
     "knockout_changes": (["differences", "answers"], ESTIMATE | OF_MODEL | {"condition": run.CUT}),
     "dependence": (["dependence", "claims"], ESTIMATE | OF_MODEL),
@@ -263,18 +287,20 @@ def test_stage_draws_tasks_in_the_wanted_order(stored, tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr(stage, "_write", lambda figure, _: titles.extend(a.get_title(loc="left") for a in figure.axes))
     tasks = [run.TASKS[4], run.TASKS[2]]
-    stage.layer_profiles(pid=stored["pid"], output=[], model="standin", tasks=tasks, **ESTIMATE)
+    stage.layer_profiles(
+        pid=stored["pid"], output=[], **(ESTIMATE | OF_MODEL | {"conditions": [run.CUT], "tasks": tasks})
+    )
     assert titles == tasks
 
 
 def test_stage_refuses_other_formats(stored, tmp_path):
-    options = ESTIMATE | {"model": "standin", "tasks": run.TASKS}
+    options = ESTIMATE | {"model": "standin", "tasks": run.TASKS, "conditions": ["intact"]}
     with pytest.raises(DataError, match=r"figure\.pdf: figures are written as svg or png"):
         stage.layer_profiles(pid=stored["pid"], output=[str(tmp_path / "figure.pdf")], **options)
 
 
 def test_stage_says_what_the_table_lacks(stored, tmp_path):
-    options = ESTIMATE | {"model": "llava", "tasks": run.TASKS}
+    options = ESTIMATE | {"model": "llava", "tasks": run.TASKS, "conditions": ["intact"]}
     with pytest.raises(DataError, match="no row has model 'llava'; the table has standin"):
         stage.layer_profiles(pid=stored["pid"], output=[str(tmp_path / "figure.svg")], **options)
 

@@ -12,7 +12,7 @@ from pidflow.profiles import Profile, agreement, change, paired, quantity_of
 from pidflow.stats import NOT_SUPPORTED, SUPPORTED, UNDETERMINED
 
 TASKS = run.TASKS[-5:]
-LOST = {("standin", task): stats.Estimate(0.45 * run.need_of_vision(task), 0.01, 299) for task in TASKS}
+LOST = {("standin", task): stats.Estimate(0.45 * run.need_of_vision(task), 0.01, 299) for task in run.TASKS}
 CONDITIONS = ("intact", run.CUT, run.RANDOM)
 
 
@@ -37,7 +37,8 @@ def profile(course, *, quantity="unique_vision", condition="intact", n=run.ROWS,
 
 
 def test_the_planted_story_is_supported():
-    found = verdicts(claims.judge(story(conditions=CONDITIONS), LOST, knockout=run.CUT, control=run.RANDOM))
+    planted = story(tasks=run.TASKS, conditions=CONDITIONS)
+    found = verdicts(claims.judge(planted, LOST, knockout=run.CUT, control=run.RANDOM))
     one_model = found.pop("trajectories-agree")
     assert {claim.verdict for claim in found.values()} == {SUPPORTED}
     assert one_model.verdict == UNDETERMINED

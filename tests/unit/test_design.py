@@ -157,6 +157,19 @@ def test_the_knockout_judged_is_one_of_the_run(config):
     assert design.judged_knockout(config) is None
 
 
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        (["intact"], ["intact"]),
+        (["diffusion", "image-question", "intact"], ["intact", "image-question"]),
+        (["intact", "diffusion", "image-question-only"], ["intact", "diffusion"]),
+    ],
+)
+def test_one_picture_holds_intact_and_one_other_condition(config, conditions, expected):
+    config["run"]["conditions"] = conditions
+    assert design.compared(config) == expected
+
+
 def test_a_cut_has_the_control_with_its_edge_and_blocks(config):
     assert design.control_of(config, "image-question") == "image-question-random"
     for condition in (

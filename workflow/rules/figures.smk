@@ -61,6 +61,7 @@ rule plot_layer_profiles:
         "../../envs/figures.yaml"
     params:
         model="{model}",
+        conditions=design.compared(config),
         tasks=RUN["tasks"],
         route=SHOWN["route"],
         definition=SHOWN["definition"],

@@ -78,6 +78,8 @@ def dependence_table(
 def over_tasks(rows: pd.DataFrame, moderator: str) -> tuple[stats.Estimate, int]:
     """Fisher's z of the correlation of effect and `moderator` over tasks, and how many tasks have both.
 
+    NaN for fewer than `MIN_TASKS`. See :func:`pidflow.stats.correlation_of_measured` for its error.
+
     Parameters
     ----------
     rows

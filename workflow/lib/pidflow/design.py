@@ -70,6 +70,12 @@ def judged_knockout(config: dict) -> str | None:
     return knockout if knockout in config["run"]["conditions"] else None
 
 
+def compared(config: dict) -> list[str]:
+    """The conditions that one picture can hold: intact, and the knockout or else the first other condition."""
+    others = [condition for condition in config["run"]["conditions"] if condition != INTACT]
+    return [INTACT, *([judged_knockout(config)] if judged_knockout(config) else others[:1])]
+
+
 def control_of(config: dict, condition: str | None) -> str | None:
     """The intervention that cuts as many random edges as `condition` cuts, in the same blocks; None if there is none.
 

@@ -38,9 +38,9 @@ EFFECT_COLORS = {
     "synergy": ATOM_COLORS["synergy"],
     "mi_joint": "#333333",
 }
-EFFECT_LABELS = {"unique_vision": ATOM_LABELS["unique_vision"], "synergy": "synergy", "mi_joint": "all information"}
+EFFECT_LABELS = {"unique_vision": ATOM_LABELS["unique_vision"], "synergy": "synergy", "mi_joint": "total"}
 BLOCK_COLORS = {"vision": "#0072B2", "language": "#E08A00", "target": "#333333", "all": "#333333"}
-CONDITION_COLORS = ("#222222", "#CC79A7", "#8C5E2A", "#7B4EA3")
+CONDITION_COLORS = ("#222222", "#CC79A7", "#8C5E2A", "#7B4EA3", "#56B4E9", "#D55E00")
 CASE_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h", "*", "p")
 LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 INK, FAINT = "#333333", "#999999"
@@ -185,6 +185,11 @@ def atom_patches(atoms: Sequence[str]) -> list[Patch]:
 def line_styles(conditions: Sequence[str]) -> list:
     """A line style per condition, the first one solid; they repeat after the fourth."""
     return [LINE_STYLES[i % len(LINE_STYLES)] for i in range(len(conditions))]
+
+
+def condition_colors(conditions: Sequence[str]) -> list[str]:
+    """A colour per condition; they repeat after the sixth, then with another line style."""
+    return [CONDITION_COLORS[i % len(CONDITION_COLORS)] for i in range(len(conditions))]
 
 
 def case_marker(index: int) -> str:

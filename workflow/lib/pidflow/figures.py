@@ -35,9 +35,17 @@ MODERATORS = {
 
 
 @look.styled
-def layer_profiles(pid: pd.DataFrame, *, model: str, route: str = "flow", definition: str = "broja") -> Figure:
-    """The four atoms over the layers, one panel per task; intact solid, other conditions broken lines."""
+def layer_profiles(
+    pid: pd.DataFrame,
+    *,
+    model: str,
+    conditions: Sequence[str] | None = None,
+    route: str = "flow",
+    definition: str = "broja",
+) -> Figure:
+    """The four atoms over the layers, one panel per task; intact solid, other conditions (None: all) broken lines."""
     found = select(pid, model=model, route=route, definition=definition, atom=ATOMS)
+    found = found if conditions is None else select(found, condition=conditions)
     conditions = in_order(found["condition"], first=INTACT)
     figure, panels = look.small_multiples(in_order(found["task"]))
     for axes, (_, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
@@ -117,8 +125,10 @@ def dependence(
             _task_points(axes, of_effect, tasks, moderator, color=look.EFFECT_COLORS[quantity])
             look.zero_line(axes)
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-            axes.set_title(_correlation(judged.loc[statements[quantity].id]), loc="left")
-            axes.set(xlabel=label, ylabel=f"change in {look.EFFECT_LABELS[quantity]} (bits)")
+            axes.set_title(look.EFFECT_LABELS[quantity], loc="left")
+            look.note_above(axes, _correlation(judged.loc[statements[quantity].id]))
+            axes.set_xlabel(label)
+        row[0].set_ylabel("change (bits)")
     figure.suptitle(f"{found['condition'].iloc[0]} minus {INTACT}, mean over the layers behind the input", fontsize=7.5)
     look.legend_below(figure, [*look.case_handles(tasks), *_reading(found, band=False)])
     return figure
@@ -129,7 +139,7 @@ def lens_courses(lens: pd.DataFrame, *, model: str) -> Figure:
     """Probability that each layer already gives to the model's own answer, one panel per task."""
     found = select(lens, model=model)
     conditions = in_order(found["condition"], first=INTACT)
-    styles = list(zip(conditions, look.CONDITION_COLORS, look.line_styles(conditions), strict=False))
+    styles = list(zip(conditions, look.condition_colors(conditions), look.line_styles(conditions), strict=True))
     figure, panels = look.small_multiples(in_order(found["task"]))
     for axes, (_, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
         for condition, color, linestyle in styles:
@@ -321,7 +331,7 @@ def _task_points(axes: Axes, rows: pd.DataFrame, tasks: Sequence[str], moderator
             markerfacecolor="white" if row["warning"] else color,
             markersize=4.5,
             elinewidth=0.7,
-            zorder=3,
+            zorder=3 if row["warning"] else 4,  # a hollow one would hide what lies below
         )
 
 
@@ -336,6 +346,8 @@ def _correlation(claim: pd.Series) -> str:
 def _accuracy_change(answered: pd.Series) -> str:
     """What an intervention does to the accuracy, with half its 95 % interval."""
     change, half = -answered["accuracy_lost"], answered["accuracy_lost_high"] - answered["accuracy_lost"]
+    if change == half == 0:  # no single question changed sides
+        return "accuracy unchanged"
     return f"accuracy {change:+z.2f} ± {half:.2f}".replace("-", "−")
 
 

@@ -148,30 +148,41 @@ def shared_error(a: np.ndarray, b: np.ndarray) -> float:
 def correlation_of_measured(a: np.ndarray, b: np.ndarray, shared: np.ndarray) -> Estimate:
     """Fisher's z of the correlation over units of two numbers that were measured with errors in common.
 
-    The units are the sample, so the error of z is ``1 / sqrt(n - 3)``. Errors in common (both numbers of a unit come
-    from the same rows) would pass for a correlation: their mean covariance is taken off, unless that would make the
-    correlation stronger than it was seen. Errors that only one number has pull the correlation to zero and are left in,
-    so a correlation that is found is found in spite of them.
+    The units are the sample. The error of z is ``1 / sqrt(n - 3)``, as for normal numbers, or that of the jackknife
+    over units where it is larger: a correlation that a single outlying unit makes is not established.
+
+    Errors in common (both numbers of a unit come from the same rows) would pass for a correlation: their mean
+    covariance is taken off, unless that would make the correlation stronger than it was seen. Errors that only one
+    number has pull the correlation to zero and are left in, so a correlation that is found is found in spite of them.
 
     Parameters
     ----------
     a, b
-        The two numbers of each unit, shape ``(n,)``.
+        The two numbers of each unit, shape ``(n,)``, at least four.
     shared
         Covariance of their errors in each unit, shape ``(n,)``; zeros where nothing is shared.
 
     Returns
     -------
     Estimate
-        NaN where one of the numbers does not vary.
+        NaN where one of the numbers does not vary; of infinite error where it varies by one unit alone.
     """
     count = len(a)
-    spread = np.sqrt(np.var(a, ddof=1) * np.var(b, ddof=1))
-    if not spread > 0:
+    without = ~np.eye(count, dtype=bool)
+    found = _less_shared(a, b, shared)
+    if not np.isfinite(found):
         return Estimate(np.nan, np.nan, np.nan)
+    spread = jackknife_se(np.array([_less_shared(a[rest], b[rest], shared[rest]) for rest in without]))
+    return Estimate(found, max(1 / np.sqrt(count - 3), float(np.nan_to_num(spread, nan=np.inf))), np.inf)
+
+
+def _less_shared(a: np.ndarray, b: np.ndarray, shared: np.ndarray) -> float:
+    """Fisher's z of a correlation from which the covariance of errors is taken off; NaN where one side is constant."""
+    scale = np.sqrt(np.var(a, ddof=1) * np.var(b, ddof=1))
+    if not scale > 0:
+        return float("nan")
     seen = float(np.cov(a, b)[0, 1])
-    covariance = min(seen, seen - float(np.mean(shared)), key=abs)
-    return Estimate(float(fisher(covariance / spread)), 1 / np.sqrt(count - 3), np.inf)
+    return float(fisher(min(seen, seen - float(np.mean(shared)), key=abs) / scale))
 
 
 def fisher(r: np.ndarray) -> np.ndarray:

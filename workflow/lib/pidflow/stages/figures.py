@@ -16,7 +16,14 @@ log = logging.getLogger(__name__)
 
 
 def layer_profiles(
-    *, pid: str, output: Sequence[str], model: str, tasks: Sequence[str], route: str, definition: str
+    *,
+    pid: str,
+    output: Sequence[str],
+    model: str,
+    conditions: Sequence[str],
+    tasks: Sequence[str],
+    route: str,
+    definition: str,
 ) -> None:
     """Draw the four atoms over the layers.
 
@@ -28,12 +35,15 @@ def layer_profiles(
         Files to write, each an svg or a png.
     model
         Whose figure it is.
+    conditions
+        Which conditions are drawn.
     tasks
         Which tasks are drawn, in this order.
     route, definition
         Which estimate is drawn.
     """
-    drawn = figures.layer_profiles(_table(pid, tasks), model=model, route=route, definition=definition)
+    table = _table(pid, tasks)
+    drawn = figures.layer_profiles(table, model=model, conditions=conditions, route=route, definition=definition)
     _write(drawn, output)
 
 
