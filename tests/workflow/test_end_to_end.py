@@ -65,6 +65,9 @@ def test_every_result_is_there(study):
     parts = pid.pivot_table(index=list(cells.columns), columns="atom", values="bits")
     atoms = parts[["redundancy", "unique_vision", "unique_language", "synergy"]].sum(axis=1)
     pd.testing.assert_series_equal(atoms, parts["mi_joint"], check_names=False, atol=1e-9)
+    answers = pd.read_parquet(work / "results/tables/answers.parquet")
+    assert set(answers["condition"]) == {"intact", "image-question", "no-image"}
+    assert not (work / "results/pca/tiny/logical-obj/no-image.h5").exists()
     assert not list((work / "results").rglob("*.tmp"))
     drawn = {
         suffix: {path.stem for path in (work / "results/figures").rglob(f"*.{suffix}")} for suffix in ("png", "svg")

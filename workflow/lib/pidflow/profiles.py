@@ -82,7 +82,7 @@ def quantity_of(values: np.ndarray, quantity: str) -> np.ndarray:
 
 
 def mean_behind_input(quantity: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Statistic: mean of a quantity over the layers behind the embedding output, which no cut can change."""
+    """Statistic: mean of a quantity over the layers behind the embedding output, whose states no cut can change."""
 
     def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
         return quantity_of(values, quantity)[..., depth > 0].mean(axis=-1)
