@@ -156,7 +156,7 @@ def _judged(
         "rank": tuple(normal_scores(block) for block in blocks),
         "flow": (latents.z1, latents.z2, latents.y),
     }
-    bound = critic_information(*inputs.values(), folds=labels, **same)
+    bound = critic_information(inputs["linear"], inputs["flow"], folds=labels, **same)
     for route in routes:
         estimates = estimate_pid_from_latents(
             *inputs[route], permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same

@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 from pidflow.critic import CriticBound, critic_information
 from pidflow.errors import ConfigError
 from pidflow.flow import FlowConfig, FlowInfo, Gaussianized, gaussianize_layers
-from pidflow.samples import normal_scores
 from pidflow.store import layer_name, put, reading_h5, replacing, take, writing_h5
 from pidflow.twin import Twin, planted_twin
 
@@ -26,7 +25,7 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         Principal scores from stage ``fit_pca``.
     output
         HDF5 with, per layer, the held-out latents ``z1``, ``z2``, ``y``, the training record and diagnostics; the
-        bound of a held-out critic (``critic``, from scores, normal scores or latents, whichever serves best); and the
+        bound of a held-out critic (``critic``, from scores or latents, whichever serves better); and the
         planted twin: its rows, its covariance and the latents that the same training finds for it (``twin``).
     weights
         Weights of all flows as safetensors.
@@ -74,7 +73,6 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         for layer, result in zip(layers, trained, strict=True)
         for name, tensor in result.weights.items()
     }
-    ranked_target = normal_scores(target)
     with replacing(weights) as temporary:
         save_file(tensors, temporary)
     with writing_h5(output, kind="flow", attrs=attrs | {"seed": seed, "settings": settings}) as file:
@@ -86,8 +84,7 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
                 put(file, f"{name}/{part}", getattr(result, part))
             _put_info(file, f"{name}/diagnostics", result.info)
             scores = vision[layer], language[layer], target
-            ranked = normal_scores(scores[0]), normal_scores(scores[1]), ranked_target
-            bound = critic_information(scores, ranked, (result.z1, result.z2, result.y), **same)
+            bound = critic_information(scores, (result.z1, result.z2, result.y), **same)
             log.info("%s: a held-out critic proves %.3f (error %.3f) bits in all", name, bound.bits, bound.se)
             _put_info(file, f"{name}/critic", bound)
             _put_info(file, f"{name}/twin", twin)
