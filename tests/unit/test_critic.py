@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pidflow.critic import CriticConfig, critic_information
+from pidflow.critic import CriticConfig, critic_information, critic_information_of_layers
 from pidflow.critic import _gaussian_scores as gaussian_scores
 from pidflow.critic import _row_bounds as row_bounds
 from pidflow.errors import DataError
@@ -102,10 +102,25 @@ def test_gaussian_scores_are_the_log_density_ratio():
 
 
 def test_row_bounds_are_the_textbook_formula():
-    scores = torch.randn(1, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    t = scores[0].numpy()
+    left, right = torch.randn(2, 1, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = (left @ right.transpose(1, 2))[0].numpy()
     expected = [t[i, i] - np.log(np.mean(np.exp(t[i]))) for i in range(5)]
-    np.testing.assert_allclose(row_bounds(scores)[0].numpy(), expected)
+    np.testing.assert_allclose(row_bounds(left, right)[0].numpy(), expected)
+
+
+def test_a_stack_gives_the_bounds_of_its_layers_alone():
+    folds = np.arange(600) % 3
+    layers = [
+        (xor_of_signs(600, (3, 3, 2)), correlated(600, (3, 3, 2), 0.7)),
+        (independent(600, (4, 3, 2)),),  # other widths: a stack of its own
+        (correlated(600, (3, 3, 2), 0.9, seed=1),),
+    ]
+    stacked = critic_information_of_layers(layers, folds=folds, seed=2)
+    for layer, bound in zip(layers, stacked, strict=True):
+        alone = critic_information(*layer, folds=folds, seed=2)
+        np.testing.assert_allclose(bound.rows, alone.rows, atol=2e-3)
+        np.testing.assert_array_equal(bound.chosen, alone.chosen)
+    assert stacked[0].bits > 0.2 > 0.02 > stacked[1].bits
 
 
 def test_same_seed_same_bits():

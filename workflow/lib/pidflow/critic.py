@@ -24,7 +24,7 @@ fold.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +32,11 @@ import torch
 from torch import Tensor
 
 from pidflow.errors import DataError
-from pidflow.flow_training import held_out_split
+from pidflow.flow_training import adam_step, held_out_split
 from pidflow.gaussian import LN2
 
 Parameters = dict[str, Tensor]
+Representation = Sequence[np.ndarray]
 
 _RIDGE = 1e-6
 _UNITS = 32
@@ -45,6 +46,7 @@ _QUARTILE_RANGE = 1.349  # of a standard normal
 _TAIL_START = 3.0
 _STARTS = 32
 _POWER_STEPS = 12
+_PAIRS_AT_ONCE = 2_000_000  # pairs of rows scored in one operation: 8 MB
 # Step sizes. Directions come from moments and need little; the gains decide, and must outrun the network's overfitting.
 _RATES = {"product.gain": 0.1, "product": 0.003, "source": 0.001, "target": 0.001}
 
@@ -64,14 +66,14 @@ class CriticConfig:
     held_out_fraction
         Part of the training rows of a fold kept aside.
     rows_compared
-        Held-out rows compared with each other at most (memory, and the ceiling of the bound).
+        Rows compared with each other at most (memory, and the ceiling of the bound), held out or kept aside.
     """
 
     products: int = 8
     max_steps: int = 200
-    batch_size: int = 256
+    batch_size: int = 128
     evaluate_every: int = 10
-    patience: int = 4
+    patience: int = 8
     held_out_fraction: float = 0.15
     rows_compared: int = 1024
 
@@ -103,7 +105,7 @@ class CriticBound:
 
 
 def critic_information(
-    *representations: Sequence[np.ndarray],
+    *representations: Representation,
     folds: np.ndarray,
     groups: np.ndarray | None = None,
     seed: int = 0,
@@ -138,8 +140,31 @@ def critic_information(
     DataError
         When shapes disagree, values are not finite or there are fewer than two folds.
     """
+    same = {"folds": folds, "groups": groups, "seed": seed, "device": device, "config": config}
+    return critic_information_of_layers([representations], **same)[0]
+
+
+def critic_information_of_layers(
+    layers: Sequence[Sequence[Representation]],
+    *,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    config: CriticConfig | None = None,
+) -> list[CriticBound]:
+    """`critic_information` of many layers of the same rows, trained as one stack; the bounds do not depend on that.
+
+    Parameters
+    ----------
+    layers
+        The representations of each layer.
+
+    The other parameters and errors are those of `critic_information`.
+    """
     config = CriticConfig() if config is None else config
-    _check(representations, folds)
+    for representations in layers:
+        _check(representations, folds)
     labels, fold_of_row = np.unique(folds, return_inverse=True)
     splits = [
         held_out_split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed)
@@ -147,26 +172,41 @@ def critic_information(
     ]
     generator = torch.Generator().manual_seed(seed)
     train, aside = (_stacked([split[side] for split in splits], generator).to(device) for side in (0, 1))
+    aside = aside[:, : config.rows_compared]
     compared = [
         part
         for k in range(len(labels))
         for part in _parts(np.flatnonzero(fold_of_row == k), config.rows_compared, generator)
     ]
-    candidates = []
-    for x1, x2, y in representations:
-        x = _tamed(np.concatenate([x1, x2], axis=1, dtype=float)).to(device)
-        target = _tamed(np.asarray(y, dtype=float)).to(device)
+    parts: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for dims, members in _of_equal_dims(layers, at_once=_at_once(train.shape[1], aside.shape[1], len(labels), config)):
+        blocks = [layers[layer][number] for layer, number in members]
+        x = torch.stack([_tamed(np.concatenate(rows[:2], axis=1, dtype=float)) for rows in blocks]).to(device)
+        y = torch.stack([_tamed(np.asarray(rows[2], dtype=float)) for rows in blocks]).to(device)
         shared = torch.Generator().manual_seed(seed)
-        critics = _Critics.start(x[train], target[train], x1.shape[1], config=config, generator=shared)
+        critics = _Critics.start(_taken(x, train), _taken(y, train), dims[0], config=config, generator=shared)
         best_step, aside_bound = critics.fit(
-            x[train], target[train], x[aside], target[aside], config=config, generator=shared
+            *(_taken(rows, where) for where in (train, aside) for rows in (x, y)), config=config, generator=shared
         )
-        rows = np.empty(len(fold_of_row))
+        rows = np.empty((len(members), len(fold_of_row)))
         for part in compared:
             with torch.no_grad():
-                scores = critics.only(fold_of_row[part[0]]).scores(x[part][None], target[part][None])
-            rows[part] = _row_bounds(scores)[0].double().cpu().numpy() / LN2
-        candidates.append((rows, best_step.numpy(), aside_bound.cpu().numpy()))
+                scored = critics.of_fold(int(fold_of_row[part[0]]), len(labels)).row_bounds(x[:, part], y[:, part])
+            rows[:, part] = scored.double().cpu().numpy() / LN2
+        per_member = (values.reshape(len(members), -1).cpu().numpy() for values in (best_step, aside_bound))
+        parts |= dict(zip(members, zip(rows, *per_member, strict=True), strict=True))
+    return [
+        _chosen([parts[layer, number] for number in range(len(layers[layer]))], fold_of_row, compared)
+        for layer in range(len(layers))
+    ]
+
+
+def _chosen(
+    candidates: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    fold_of_row: np.ndarray,
+    compared: Sequence[np.ndarray],
+) -> CriticBound:
+    """The bound of one layer: on each fold, by the critic that did best on the rows kept aside."""
     every_row, every_step, every_aside = (np.stack(each) for each in zip(*candidates, strict=True))
     chosen = every_aside.argmax(axis=0)
     rows = every_row[chosen[fold_of_row], np.arange(len(fold_of_row))]
@@ -176,11 +216,33 @@ def critic_information(
         ceiling=float(np.log2(min(map(len, compared)))),
         rows=rows,
         chosen=chosen,
-        best_step=every_step[chosen, np.arange(len(labels))],
+        best_step=every_step[chosen, np.arange(len(chosen))],
     )
 
 
-def _check(representations: Sequence[Sequence[np.ndarray]], folds: np.ndarray) -> None:
+def _of_equal_dims(
+    layers: Sequence[Sequence[Representation]], *, at_once: int
+) -> Iterator[tuple[tuple[int, ...], list[tuple[int, int]]]]:
+    """``(layer, number of representation)`` in groups of equal block widths, at most so many in a group."""
+    groups: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for layer, representations in enumerate(layers):
+        for number, blocks in enumerate(representations):
+            groups.setdefault(tuple(np.shape(block)[1] for block in blocks), []).append((layer, number))
+    for dims, members in groups.items():
+        for first in range(0, len(members), at_once):
+            yield dims, members[first : first + at_once]
+
+
+def _at_once(training: int, aside: int, folds: int, config: CriticConfig) -> int:
+    return max(1, _PAIRS_AT_ONCE // (folds * max(min(training, config.batch_size), aside) ** 2))
+
+
+def _taken(rows: Tensor, where: Tensor) -> Tensor:
+    """Rows of each member at the places of each fold: ``(G, n, d)`` and ``(K, N)`` to ``(G K, N, d)``."""
+    return rows[:, where].flatten(0, 1)
+
+
+def _check(representations: Sequence[Representation], folds: np.ndarray) -> None:
     n = len(folds)
     for x1, x2, y in representations:
         for name, block in (("x1", x1), ("x2", x2), ("y", y)):
@@ -219,21 +281,22 @@ def _stacked(masks: Sequence[np.ndarray], generator: torch.Generator) -> Tensor:
     return torch.stack([own[torch.randperm(len(own), generator=generator)[:shortest]] for own in rows])
 
 
-def _row_bounds(scores: Tensor) -> Tensor:
-    """Each row's contribution to the bound, nats, ``(K, N)``, from scores of all pairs ``(K, N, N)``."""
-    return scores.diagonal(dim1=1, dim2=2) - scores.logsumexp(dim=2) + math.log(scores.shape[2])
+def _row_bounds(left: Tensor, right: Tensor) -> Tensor:
+    """Each row's contribution to the bound, nats, ``(S, N)``; the score of a pair of rows is ``left . right``."""
+    every = left @ right.transpose(1, 2)
+    return every.diagonal(dim1=1, dim2=2) - every.logsumexp(dim=2) + math.log(every.shape[2])
 
 
 @dataclass
 class _Critics:
-    """One critic for each fold; every tensor has a leading fold axis."""
+    """A stack of critics, one for each fold of each member, folds innermost; every tensor has that leading axis."""
 
     fixed: Parameters
     free: Parameters
 
     @classmethod
     def start(cls, x: Tensor, y: Tensor, d1: int, *, config: CriticConfig, generator: torch.Generator) -> _Critics:
-        """Gaussian critics of the training rows ``(K, N, d)``, with everything else in place but switched off."""
+        """Gaussian critics of the training rows ``(S, N, d)``, with everything else in place but switched off."""
         folds, dx, m = len(x), x.shape[2], y.shape[2]
         fixed = _gaussian_scores(x, y)
         a, b, c = _product_directions(x, y, d1, count=config.products, generator=generator)
@@ -261,19 +324,23 @@ class _Critics:
         }
         return cls(fixed, free)
 
-    def only(self, fold: int) -> _Critics:
-        """The critic of one fold, as a stack of one."""
-        return _Critics(*({name: v[fold : fold + 1] for name, v in part.items()} for part in (self.fixed, self.free)))
+    def of_fold(self, fold: int, folds: int) -> _Critics:
+        """The critics of one fold, one for each member of the stack."""
+        return self.select(slice(fold, None, folds))
 
-    def scores(self, x: Tensor, y: Tensor) -> Tensor:
-        """Score of every pair of rows, ``(K, N, N)``; sources along the second axis, targets along the third."""
+    def select(self, which: slice | Tensor) -> _Critics:
+        return _Critics(*({name: value[which] for name, value in part.items()} for part in (self.fixed, self.free)))
+
+    def row_bounds(self, x: Tensor, y: Tensor) -> Tensor:
+        """Contribution of each row to the bound when it is compared with all others, nats, ``(S, N)``."""
         f = self.free
         products = torch.tanh(x @ f["product.a"]) * torch.tanh(x @ f["product.b"]) * f["product.gain"]
         source = torch.relu(_with_norm(x) @ f["source.in"] + f["source.bias"]) @ f["source.out"] + f["source.shift"]
         target = torch.relu(_with_norm(y) @ f["target.in"] + f["target.bias"]) @ f["target.out"]
-        left = torch.cat([x @ self.fixed["cross"], products, source], dim=2)
-        right = torch.cat([y, torch.tanh(y @ f["product.c"]), target], dim=2)
-        return left @ right.transpose(1, 2) + ((y @ self.fixed["own"]) * y).sum(dim=2)[:, None, :]
+        own = ((y @ self.fixed["own"]) * y).sum(dim=2, keepdim=True)
+        left = torch.cat([x @ self.fixed["cross"], products, source, torch.ones_like(x[:, :, :1])], dim=2)
+        right = torch.cat([y, torch.tanh(y @ f["product.c"]), target, own], dim=2)
+        return _row_bounds(left, right)
 
     def fit(
         self,
@@ -285,36 +352,46 @@ class _Critics:
         config: CriticConfig,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Train on the first rows, keep each fold's best parameters on the others; best steps and bounds ``(K,)``."""
+        """Train on the first rows, keep what is best on the others; best steps and bounds in nats, ``(S,)`` each.
+
+        A critic that has stopped leaves the stack.
+        """
         best = {name: value.clone() for name, value in self.free.items()}
         best_bound = self._bounds(x_held, y_held)
-        best_step = torch.zeros(len(x), dtype=torch.long)
-        groups = [
-            {"params": [v.requires_grad_()], "lr": _RATES.get(name, _RATES[name.split(".")[0]])}
-            for name, v in self.free.items()
-        ]
-        optimizer = torch.optim.Adam(groups)
+        best_step = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        live, current = torch.arange(len(x), device=x.device), self
+        moments = {name: (torch.zeros_like(v), torch.zeros_like(v)) for name, v in best.items()}
+        rates = {name: _RATES.get(name, _RATES[name.split(".")[0]]) for name in best}
         for step in range(1, config.max_steps + 1):
             batch = torch.randperm(x.shape[1], generator=generator)[: config.batch_size].to(x.device)
-            optimizer.zero_grad()
-            (-_row_bounds(self.scores(x[:, batch], y[:, batch])).mean(dim=1).sum()).backward()
-            optimizer.step()
+            free = list(current.free.values())
+            for value in free:
+                value.requires_grad_()
+            bound = current.row_bounds(x[:, batch], y[:, batch]).mean(dim=1)
+            gradients = torch.autograd.grad(-bound.sum(), free)
+            adam_step(current.free, moments, gradients, rates=rates, step=step)
             if step % config.evaluate_every:
                 continue
-            bound = self._bounds(x_held, y_held)
-            better = bound > best_bound
-            best_bound = torch.where(better, bound, best_bound)
-            best_step[better.cpu()] = step
-            for name, value in self.free.items():
-                best[name][better] = value.detach()[better]
-            if step - int(best_step.max()) >= config.patience * config.evaluate_every:
+            bound = current._bounds(x_held, y_held)
+            better = bound > best_bound[live]
+            winners = live[better]
+            best_bound[winners], best_step[winners] = bound[better], step
+            for name, value in current.free.items():
+                best[name][winners] = value.detach()[better]
+            keep = step - best_step[live] < config.patience * config.evaluate_every
+            if keep.all():
+                continue
+            if not keep.any():
                 break
+            live, x, y, x_held, y_held = (rows[keep] for rows in (live, x, y, x_held, y_held))
+            current = _Critics(current.fixed, {n: v.detach() for n, v in current.free.items()}).select(keep)
+            moments = {name: (m[keep], v[keep]) for name, (m, v) in moments.items()}
         self.free = best
         return best_step, best_bound
 
     def _bounds(self, x: Tensor, y: Tensor) -> Tensor:
         with torch.no_grad():
-            return _row_bounds(self.scores(x, y)).mean(dim=1)
+            return self.row_bounds(x, y).mean(dim=1)
 
 
 def _with_norm(rows: Tensor) -> Tensor:
@@ -324,7 +401,7 @@ def _with_norm(rows: Tensor) -> Tensor:
 def _gaussian_scores(x: Tensor, y: Tensor) -> Parameters:
     """Log-density ratio of the Gaussian fitted to rows, without what depends on x alone.
 
-    The score of ``(x, y)`` is ``x.cross.y + y.own.y`` with ``(K, dx, m)`` and ``(K, m, m)``.
+    The score of ``(x, y)`` is ``x.cross.y + y.own.y`` with ``(S, dx, m)`` and ``(S, m, m)``.
     """
     d = x.shape[2]
     both = torch.cat([x, y], dim=2).double()
@@ -362,7 +439,7 @@ def _shrunk(covariance: Tensor, d: int, n: int) -> Tensor:
 def _product_directions(
     x: Tensor, y: Tensor, d1: int, *, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit columns ``a, b, c`` at which the third moment of ``(a.x)(b.x)(c.y)`` is largest, ``(K, d, count)`` each.
+    """Unit columns ``a, b, c`` at which the third moment of ``(a.x)(b.x)(c.y)`` is largest, ``(S, d, count)`` each.
 
     Power iteration from random starts, half of them with a confined to the first source and b to the second (fusion),
     half of them free (curvature, gating within a source). The best of each half are kept.

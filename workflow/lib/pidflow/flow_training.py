@@ -9,7 +9,7 @@ gradient clip and its own early stop, and leaves the stack when it has stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,7 +186,7 @@ def train_stack(
             gradients = torch.autograd.grad(loss.sum(), list(current.values()))
             rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done / config.max_steps))
             done += 1
-            _adam(current, moments, gradients, rate=rate, step=done)
+            adam_step(current, moments, gradients, rates=rate, step=done)
         train, held = losses()
         steps[evaluation] = done
         curves[0, live, evaluation] = (train - start[0]).double()
@@ -234,17 +234,17 @@ def _penalty(parameters: Parameters, origin: Parameters, config: FlowConfig) -> 
     return torch.stack(costs).sum(dim=0)
 
 
-def _adam(
+def adam_step(
     parameters: Parameters,
     moments: dict[str, tuple[Tensor, Tensor]],
     gradients: Sequence[Tensor],
     *,
-    rate: float,
+    rates: float | Mapping[str, float],
     step: int,
 ) -> None:
-    """One Adam step (Kingma, Ba 2015) in place, with the gradient of each flow clipped to norm 1 on its own.
+    """One Adam step (Kingma, Ba 2015) in place, with the gradient of each member of the stack clipped to norm 1 alone.
 
-    A flow that has diverged gets no gradient: it drifts until its early stop and falls back to its best parameters,
+    A member that has diverged gets no gradient: it drifts until its early stop and falls back to its best parameters,
     and the others never notice.
     """
     norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
@@ -256,4 +256,5 @@ def _adam(
             mean.lerp_(gradient, 0.1)
             square.lerp_(gradient.square(), 0.001)
             scale = (square / (1 - 0.999**step)).sqrt() + 1e-8
+            rate = rates[name] if isinstance(rates, Mapping) else rates
             value -= rate / (1 - 0.9**step) * mean / scale

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from pidflow.critic import CriticBound, critic_information
+from pidflow.critic import CriticBound, critic_information_of_layers
 from pidflow.errors import ConfigError
 from pidflow.flow import FlowConfig, FlowInfo, Gaussianized, gaussianize_layers
 from pidflow.store import layer_name, put, reading_h5, replacing, take, writing_h5
@@ -68,6 +68,13 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
     trained = trained_on(vision, language, target, what="flows")
     twins = [planted_twin(result, seed=seed) for result in trained]
     in_twins = trained_on(*([getattr(twin, part) for twin in twins] for part in ("x1", "x2", "y")), what="twins")
+    bounds = critic_information_of_layers(
+        [
+            ((*scores, target), (result.z1, result.z2, result.y))
+            for *scores, result in zip(vision, language, trained, strict=True)
+        ],
+        **same,
+    )
     tensors = {
         f"{layer_name(layer)}/{name}": tensor.clone()  # layers may share a tensor, safetensors may not
         for layer, result in zip(layers, trained, strict=True)
@@ -78,13 +85,11 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
     with writing_h5(output, kind="flow", attrs=attrs | {"seed": seed, "settings": settings}) as file:
         put(file, "image_id", images)
         put(file, "fold", folds)
-        for layer, result, twin, in_twin in zip(layers, trained, twins, in_twins, strict=True):
+        for layer, result, bound, twin, in_twin in zip(layers, trained, bounds, twins, in_twins, strict=True):
             name = layer_name(layer)
             for part in ("z1", "z2", "y"):
                 put(file, f"{name}/{part}", getattr(result, part))
             _put_info(file, f"{name}/diagnostics", result.info)
-            scores = vision[layer], language[layer], target
-            bound = critic_information(scores, (result.z1, result.z2, result.y), **same)
             log.info("%s: a held-out critic proves %.3f (error %.3f) bits in all", name, bound.bits, bound.se)
             _put_info(file, f"{name}/critic", bound)
             _put_info(file, f"{name}/twin", twin)
