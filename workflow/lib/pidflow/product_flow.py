@@ -65,7 +65,7 @@ class FlowConfig:
     bound: float = 5.0
     held_out_fraction: float = 0.15
     max_steps: int = 150
-    batch_size: int = 256
+    batch_size: int = 128
     learning_rate: float = 0.03
     bend_penalty: float = 0.03
     mix_penalty: float = 0.01
