@@ -26,3 +26,13 @@ def test_the_study_of_interventions_has_what_its_claims_need():
     update_config(config, yaml.safe_load((FOLDER / "interventions.yaml").read_text()))
     assert design.controls(config)[config["claims"]["knockout"]] == "image-question-random"
     assert design.compares_tasks(config)
+
+
+def test_the_study_of_continuous_time_differs_in_attention_alone():
+    config = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    update_config(config, yaml.safe_load((FOLDER / "continuous-time.yaml").read_text()))
+    ordinary, diffused, trained = (config["models"][name] for name in config["run"]["models"])
+    assert diffused == ordinary | {"attention": trained["attention"]}
+    assert diffused["attention"] == {
+        key: value for key, value in config["interventions"]["diffusion"].items() if key not in ("kind", "layers")
+    }

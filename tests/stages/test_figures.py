@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex
 from tests import synthetic_run as run
 
-from pidflow import claims, dependence, figure_style, figures, tables
+from pidflow import claims, dependence, design, figure_style, figures, tables
 from pidflow.errors import DataError
 from pidflow.stages import figures as stage
 from pidflow.store import write_table
@@ -22,8 +22,11 @@ REPORT = Path(__file__).resolve().parents[2] / "workflow" / "report"
 
 
 def made(tasks, *, layers=9, conditions=("intact", run.CUT), control=None):
-    """All tables of a made-up run, of which the last condition is the knockout."""
-    records = run.records(tasks=tasks, layers=layers, conditions=conditions, routes=("flow",), definitions=("broja",))
+    """All tables of a made-up run, of which the last condition is the knockout, and of a deeper model."""
+    estimated = {"tasks": tasks, "routes": ("flow",), "definitions": ("broja",)}
+    records = run.records(layers=layers, conditions=conditions, **estimated)
+    deeper = run.records(models=("deeper",), layers=2 * layers, conditions=("intact",), seed=1, **estimated)
+    models = tables.pid_table([cell for each in records + deeper for cell in tables.cells(each, where="x.json")])
     cells = [cell for record in records for cell in tables.cells(record, where="x.json")]
     units = [("standin", task, condition) for task in tasks for condition in conditions]
     answers = {unit: run.answers(unit[1], unit[2], layers=layers) for unit in units}
@@ -35,6 +38,7 @@ def made(tasks, *, layers=9, conditions=("intact", run.CUT), control=None):
     diagnostics = ((unit, *entry) for unit in units for entry in run.diagnostics(layers=layers))
     return SimpleNamespace(
         pid=tables.pid_table(cells),
+        models=models,
         differences=tables.difference_table(cells, control and {conditions[-1]: control}),
         answers=tables.answers_table(answers, cells),
         dependence=dependence.dependence_table(cells, lost, knockout=conditions[-1]),
@@ -68,6 +72,7 @@ def nine_tasks():
 
 FIGURES = {
     "layer-profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
+    "model-profiles": lambda t: figures.model_profiles(t.models, models=["standin", "deeper"]),
     "fingerprint": lambda t: figures.fingerprint(t.pid, model="standin"),
     "knockout-changes": lambda t: figures.knockout_changes(
         t.differences, t.answers, model="standin", condition=t.knockout
@@ -107,6 +112,23 @@ def test_every_atom_has_its_color_and_its_band(four_tasks):
         assert len(bands) == 3  # intact, cut and random
         top = max(path.vertices[:, 1].max() for path in bands[0].get_paths())
         assert top == pytest.approx(course["high"].max())
+
+
+def test_models_of_different_depth_share_an_axis(four_tasks):
+    figure = figures.model_profiles(four_tasks.models, models=["standin", "deeper"])
+    axes = figure.axes[0]
+    found = lines(axes, figure_style.ATOM_COLORS["synergy"])
+    solid, broken = (line for line in found if line.get_linestyle() != "None")
+    assert (solid.get_linestyle(), broken.get_linestyle()) == ("-", "--")
+    np.testing.assert_allclose(solid.get_xdata(), np.linspace(0, 1, 9))
+    np.testing.assert_allclose(broken.get_xdata(), np.linspace(0, 1, 18))
+    assert {"standin", "deeper"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_more_models_than_line_styles_are_refused(four_tasks):
+    with pytest.raises(DataError, match="one figure tells 4 models apart, found 5: a, b, c, d, e"):
+        figures.model_profiles(four_tasks.models, models=list("abcde"))
+    assert len(figure_style.LINE_STYLES) == design.MODELS_IN_A_FIGURE
 
 
 def test_layer_profiles_of_some_conditions(four_tasks):
@@ -260,6 +282,7 @@ ESTIMATE = {"route": "flow", "definition": "broja"}
 OF_MODEL = {"model": "standin", "tasks": run.TASKS[2:3]}
 STAGES = {
     "layer_profiles": (["pid"], ESTIMATE | OF_MODEL | {"conditions": ["intact", run.CUT]}),
+    "model_profiles": (["pid"], ESTIMATE | {"models": ["standin"], "tasks": run.TASKS[2:3]}),
     "fingerprint": (["pid"], ESTIMATE | OF_MODEL | {"condition": "intact"}),
     "knockout_changes": (["differences", "answers"], ESTIMATE | OF_MODEL | {"condition": run.CUT}),
     "dependence": (["dependence", "claims"], ESTIMATE | OF_MODEL),
@@ -285,7 +308,9 @@ def test_stage_writes_equal_bytes_each_time(name, stored, tmp_path):
 
 def test_stage_draws_tasks_in_the_wanted_order(stored, tmp_path, monkeypatch):
     titles = []
-    monkeypatch.setattr(stage, "_write", lambda figure, _: titles.extend(a.get_title(loc="left") for a in figure.axes))
+    monkeypatch.setattr(
+        stage, "write_figure", lambda figure, _: titles.extend(a.get_title(loc="left") for a in figure.axes)
+    )
     tasks = [run.TASKS[4], run.TASKS[2]]
     stage.layer_profiles(
         pid=stored["pid"], output=[], **(ESTIMATE | OF_MODEL | {"conditions": [run.CUT], "tasks": tasks})
@@ -307,7 +332,14 @@ def test_stage_says_what_the_table_lacks(stored, tmp_path):
 
 @pytest.mark.parametrize("path", sorted(REPORT.glob("*.rst")), ids=lambda path: path.stem)
 def test_captions_render(path):
-    names = {"model": "standin", "route": "flow", "definition": "broja", "condition": "intact", "knockout": run.CUT}
+    names = {
+        "model": "standin",
+        "models": ["standin"],
+        "route": "flow",
+        "definition": "broja",
+        "condition": "intact",
+        "knockout": run.CUT,
+    }
     config = {"run": {"models": ["standin"], "tasks": ["a", "b"], "conditions": ["intact"]}}
     snakemake = SimpleNamespace(params=SimpleNamespace(**names), config=config)
     text = Environment(undefined=StrictUndefined).from_string(path.read_text()).render(snakemake=snakemake)

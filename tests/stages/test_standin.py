@@ -5,16 +5,24 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from pidflow import scenes
 from pidflow.errors import ConfigError
+from pidflow.pde import ORDINARY, dynamics_of
 from pidflow.readers import easy_vqa
 from pidflow.stages import standin
 from pidflow.standin_training import Packer
 
-SHIPPED = Path(__file__).resolve().parents[2] / "workflow/resources/standin"
-
+RESOURCES = Path(__file__).resolve().parents[2] / "workflow/resources"
+# Least held-out accuracy of the shipped models. In half the steps, the variant with diffusing attention has not learned
+# to tell left from right of two objects, and what belongs to which of them not fully.
+LEARNED = {
+    "standin": dict.fromkeys(scenes.TASKS, 0.90) | dict.fromkeys(easy_vqa.TASKS.values(), 0.95),
+    "standin-diffusion": dict.fromkeys(easy_vqa.TASKS.values(), 0.95)
+    | {"choose-attr": 0.75, "choose-cat": 0.95, "compare-attr": 0.75, "logical-obj": 0.95, "query-attr": 0.70},
+}
 
 SHORT = {name: {"steps": 4, "batch": 2, "learning_rate": 1e-3} for name in standin.PHASES}
 
@@ -41,17 +49,26 @@ def test_an_unknown_phase_is_named(tmp_path):
         standin.run(output=str(tmp_path), phases={"rest": {"steps": 1}})
 
 
-def test_the_shipped_model_answers_as_its_record_says():
-    record = json.loads((SHIPPED / "training.json").read_text())
-    model = AutoModelForImageTextToText.from_pretrained(SHIPPED, dtype=torch.float32)
-    packer = Packer(AutoProcessor.from_pretrained(SHIPPED))
-    accuracy = standin.evaluate(model, packer, images=150, seed=scenes.FIRST_EVALUATION_SEED + 500_000_000)
-    for task, value in accuracy.items():
-        floor = 0.95 if task.startswith("easy") else 0.90
+@pytest.mark.parametrize("name", LEARNED)
+def test_the_shipped_models_answer_as_their_records_say(name):
+    record = json.loads((RESOURCES / name / "training.json").read_text())
+    dynamics = ORDINARY if record.get("attention") is None else dynamics_of(record["attention"], depth=8)
+    model = AutoModelForImageTextToText.from_pretrained(RESOURCES / name, dtype=torch.float32)
+    packer = Packer(AutoProcessor.from_pretrained(RESOURCES / name))
+    seed = scenes.FIRST_EVALUATION_SEED + 500_000_000
+    accuracy = standin.evaluate(model, packer, images=150, seed=seed, dynamics=dynamics)
+    for task, floor in LEARNED[name].items():
         assert record["accuracy"][task] >= floor
-        assert value >= floor - 0.07  # 150 held-out images of its own
+        assert accuracy[task] >= floor - 0.07  # 150 held-out images of its own
     assert record["held_out_images"] == 1000
 
 
+def test_the_configuration_runs_the_variant_as_it_was_trained():
+    config = yaml.safe_load((RESOURCES.parents[1] / "config/config.yaml").read_text())
+    record = json.loads((RESOURCES / "standin-diffusion/training.json").read_text())
+    assert config["models"]["standin-diffusion"]["attention"] == record["attention"]
+    assert config["standins"]["standin-diffusion"]["attention"] == record["attention"]
+
+
 def test_the_shipped_weights_are_small():
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*.safetensors")) <= 25_000_000
+    assert sum(path.stat().st_size for path in RESOURCES.rglob("*.safetensors")) <= 25_000_000

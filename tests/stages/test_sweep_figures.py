@@ -224,7 +224,7 @@ def test_stage_says_what_is_wrong(tables, tmp_path):
     inputs = {name: stored[name] for name in ("sweeps", "transfer")} | {"tasks": ["easy-shape"]}
     with pytest.raises(DataError, match="no row has model 'llava'; the table has standin"):
         stage.edges(**inputs, output=[str(tmp_path / "figure.svg")], model="llava")
-    with pytest.raises(DataError, match=r"figure\.pdf: figures are written as svg or png, not '\.pdf'"):
+    with pytest.raises(DataError, match=r"figure\.pdf: figures are written as svg or png, not 'pdf'"):
         stage.edges(**inputs, output=[str(tmp_path / "figure.pdf")], model="standin")
     damaged = str(tmp_path / "damaged.parquet")
     write_table(damaged, pd.DataFrame({"task": ["easy-shape"]}))

@@ -127,7 +127,8 @@ def test_a_flow_never_sees_the_pairing_of_its_own_fold():
     shuffled = y.copy()
     own = np.flatnonzero(folds == 0)
     shuffled[own] = y[np.random.default_rng(0).permutation(own)]
-    before, after = (gaussianize(x1, x2, t, folds=folds, config=QUICK) for t in (y, shuffled))
+    config = dataclasses.replace(QUICK, batch_size=256)
+    before, after = (gaussianize(x1, x2, t, folds=folds, config=config) for t in (y, shuffled))
     assert before.info.best_step.min() > 0, "nothing was learnt, the test shows nothing"
     for name, value in before.weights.items():
         if name.startswith(("flow.", "frame.")):
@@ -187,7 +188,7 @@ def test_recovers_information_hidden_by_a_bend(marginals):
     bent = np.column_stack([x1[:, 0] + x1[:, 1] ** 2, x1[:, 1]])
     linear = gaussian_information(np.hstack([bent, x2]), y)
     assert linear < 0.8 * truth
-    found = gaussianize(bent, x2, y, folds=np.arange(1200) % 3, config=FlowConfig(marginals=marginals))
+    found = gaussianize(bent, x2, y, folds=np.arange(1200) % 3, config=FlowConfig(marginals=marginals, batch_size=256))
     reached = gaussian_information(np.hstack([found.z1, found.z2]), found.y)
     assert abs(reached - truth) < 0.5 * (truth - linear)
     assert found.info.latent_gaussianity.skewness < 0.5 * found.info.input_gaussianity.skewness

@@ -70,6 +70,27 @@ rule plot_layer_profiles:
         "../../scripts/plot_layer_profiles.py"
 
 
+rule plot_model_profiles:
+    input:
+        pid="results/tables/pid.parquet",
+    output:
+        figure=drawn("model-profiles", category="first of all", figure="models side by side"),
+    log:
+        "results/logs/plot_model_profiles/run.log",
+    benchmark:
+        "results/benchmarks/plot_model_profiles/run.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        models=design.side_by_side(config),
+        tasks=RUN["tasks"],
+        route=SHOWN["route"],
+        definition=SHOWN["definition"],
+        code=code_digest("figures"),
+    script:
+        "../../scripts/plot_model_profiles.py"
+
+
 rule plot_fingerprint:
     input:
         pid="results/tables/pid.parquet",
@@ -230,6 +251,7 @@ rule figures:
             model=RUN["models"],
             name=["overview", "layer-profiles", "lens-courses", "latent-gaussianity"],
         ),
+        "results/figures/model-profiles.svg" if len(design.side_by_side(config)) > 1 else [],
         expand("results/figures/{model}/fingerprint-{condition}.svg", model=RUN["models"], condition=RUN["conditions"]),
         expand(
             "results/figures/{model}/knockout-changes-{condition}.svg",

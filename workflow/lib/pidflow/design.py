@@ -14,6 +14,8 @@ BLIND = {"kind": "cut", "source": "image", "target": "text", "layers": "all"}
 # pidflow.dependence.MIN_TASKS, which cannot be imported here: a workflow does not wait for pandas.
 MIN_TASKS = 4
 ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
+# Line styles of pidflow.figure_style, which cannot be imported for the same reason.
+MODELS_IN_A_FIGURE = 4
 # Where a span begins and ends in any prompt: 0 in the image, 1 in the question behind it, 2 at the last position.
 _SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
 _SPANS |= {"question": (1, 1), "options": (1, 1), "text": (1, 2), "last": (2, 2)}
@@ -74,6 +76,11 @@ def compared(config: dict) -> list[str]:
     """The conditions that one picture can hold: intact, and the knockout or else the first other condition."""
     others = [condition for condition in config["run"]["conditions"] if condition != INTACT]
     return [INTACT, *([judged_knockout(config)] if judged_knockout(config) else others[:1])]
+
+
+def side_by_side(config: dict) -> list[str]:
+    """The models that one picture can hold: the first of the run."""
+    return config["run"]["models"][:MODELS_IN_A_FIGURE]
 
 
 def control_of(config: dict, condition: str | None) -> str | None:

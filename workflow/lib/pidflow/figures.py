@@ -59,6 +59,35 @@ def layer_profiles(
 
 
 @look.styled
+def model_profiles(
+    pid: pd.DataFrame, *, models: Sequence[str], route: str = "flow", definition: str = "broja"
+) -> Figure:
+    """The four atoms of intact models over relative depth, one panel per task; a line style for each model.
+
+    Raises
+    ------
+    DataError
+        For more models than there are line styles.
+    """
+    if len(models) > len(look.LINE_STYLES):
+        raise DataError(
+            f"one figure tells {len(look.LINE_STYLES)} models apart, found {len(models)}: {', '.join(models)}"
+        )
+    found = select(pid, condition=INTACT, route=route, definition=definition, atom=ATOMS, model=models)
+    found = found.assign(layer=found["layer"] / found.groupby("model")["layer"].transform("max"))
+    figure, panels = look.small_multiples(in_order(found["task"]))
+    for axes, (_, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
+        for model, linestyle in zip(models, look.line_styles(models), strict=True):
+            _atoms(axes, of_task[of_task["model"] == model], linestyle=linestyle, band=look.BAND / 2)
+        look.zero_line(axes)
+        if axes.xaxis.get_tick_params()["labelbottom"]:
+            axes.set_xlabel("layer / number of blocks")
+    figure.supylabel("information (bits)", fontsize=7.5)
+    look.legend_below(figure, [*look.atom_handles(ATOMS), *_lines(models), *_reading(found)])
+    return figure
+
+
+@look.styled
 def fingerprint(
     pid: pd.DataFrame, *, model: str, condition: str = INTACT, route: str = "flow", definition: str = "broja"
 ) -> Figure:
