@@ -75,11 +75,13 @@ def test_warnings_are_joined_without_breaking_the_separator():
 
 def test_a_quantity_that_is_wrong_in_the_twin_is_marked_and_the_others_are_not():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
-    cut["routes"]["flow"]["definitions"]["broja"]["twin"]["synergy"]["passed"] = False
+    cut["routes"]["flow"]["definitions"]["broja"]["twin"]["synergy"] |= {"passed": False, "bits": 0.25}
     table = tables.pid_table(cells(intact, cut))
     marked = table[table["twin_failed"]]
     assert marked[["condition", "atom", "warning"]].values.tolist() == [[run.CUT, "synergy", tables.TWIN]]
+    assert marked["twin_error"].tolist() == [-0.75]  # its truth is 1
     assert (table.drop(marked.index)["warning"] == "").all()
+    assert (table.drop(marked.index)["twin_error"] == 0).all()
     changes = tables.difference_table(cells(intact, cut)).set_index("atom")["warning"]
     assert changes["synergy"] == f"{run.CUT}: {tables.TWIN}"
     assert (changes.drop("synergy") == "").all()

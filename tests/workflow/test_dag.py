@@ -60,7 +60,7 @@ def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path
     assert jobs["extract_activations"] == 9 * 3  # of the third condition, without the image, the answers are all
     assert jobs["estimate_pid"] == 9 * 2 * 9
     assert jobs["plot_dependence"] == 1
-    assert jobs["train_standin"] == 0
+    assert jobs["train_standin"] == jobs["plot_model_profiles"] == 0
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,13 @@ def test_what_changes_depend_on_is_drawn_where_it_can_be(snakemake, tmp_path, st
     done = snakemake("--dry-run", "--quiet", "host", "--configfile", "study.yaml", cwd=tmp_path)
     jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
     assert (jobs["extract_activations"], jobs["plot_dependence"]) == (extracted, drawn)
+
+
+def test_several_models_are_drawn_side_by_side(snakemake, tmp_path):
+    study = ROOT / "config/continuous-time.yaml"
+    done = snakemake("--dry-run", "--quiet", "host", "--configfile", str(study), cwd=tmp_path)
+    jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    assert (jobs["plot_layer_profiles"], jobs["plot_model_profiles"]) == (3, 1)
 
 
 def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):

@@ -28,8 +28,7 @@ PLACE = ("model", "task", "condition", "layer", "route", "definition")
 PID_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high"),
     *("share", "share_se", "share_low", "share_high", "p_value", "missed_bits", "n", "groups", "clipped", "missed"),
-    "twin_failed",
-    "warning",
+    *("twin_error", "twin_failed", "warning"),
 )
 DIFFERENCE_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high"),
@@ -72,8 +71,10 @@ class Cell:
         Of "no information at all", and what a critic finds beyond it.
     clipped, missed
         Whether the union information was moved to the consistent range; whether information is significantly missed.
+    twin_error
+        Each of `QUANTITIES` as the same estimator found it in the planted twin, minus the truth there.
     twin_failed
-        Quantities that the same estimator got wrong in the planted twin (:mod:`pidflow.twin`).
+        Quantities that it got wrong in the planted twin (:mod:`pidflow.twin`).
     warnings
         What the estimator said.
     """
@@ -93,6 +94,7 @@ class Cell:
     missed_bits: float
     clipped: bool
     missed: bool
+    twin_error: dict[str, float]
     twin_failed: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -171,6 +173,7 @@ def _cell(record: Mapping, route: str, definition: str) -> Cell:
         missed_bits=_number(missed["bits"]),
         clipped=bool(found["clipped"]),
         missed=bool(missed["flag"]),
+        twin_error={name: found["twin"][name]["bits"] - found["twin"][name]["truth"] for name in QUANTITIES},
         twin_failed=tuple(name for name in QUANTITIES if not found["twin"][name]["passed"]),
         warnings=tuple(found.get("warnings", along.get("warnings", ()))),
     )
@@ -219,6 +222,7 @@ def pid_table(found: Sequence[Cell]) -> pd.DataFrame:
                     "groups": groups,
                     "clipped": cell.clipped,
                     "missed": cell.missed,
+                    "twin_error": cell.twin_error[quantity],
                     "twin_failed": quantity in cell.twin_failed,
                     "warning": cell.warning_about(quantity),
                 }
