@@ -11,14 +11,6 @@ from pidflow.errors import DataError
 from pidflow.missed import MissedInformation, missed_information
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def missed(*rows, folds, seed=0) -> MissedInformation:
     """What the Gaussian of these rows misses of what a critic proves on the same rows."""
     return missed_information(*rows, bound=critic_information(rows, folds=folds, seed=seed).rows)

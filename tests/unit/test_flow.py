@@ -15,14 +15,6 @@ from pidflow.product_flow import Layout, ProductFlows, initial_parameters
 QUICK = FlowConfig(max_steps=20, evaluate_every=10, precision="float64")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def gaussian_information(x, y):
     """Plug-in I(X;Y) of jointly Gaussian columns, bits."""
     both = np.cov(np.hstack([x, y]).T)

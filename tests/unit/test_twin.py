@@ -2,21 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 
 from pidflow.flow import FlowConfig, apply, gaussianize
 from pidflow.gaussian import gaussian_mi
 from pidflow.twin import planted_twin
 
 CONFIG = FlowConfig(max_steps=30, stages=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
