@@ -104,20 +104,20 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def small_multiples(titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """One panel per title, up to three a row, all on the same scales."""
+def small_multiples(titles: Sequence[str], *, same_heights: bool = True) -> tuple[Figure, list[Axes]]:
+    """One panel per title, up to three a row, all on the same scales, or each with its own for heights."""
     columns = min(3, len(titles))
     rows = -(-len(titles) // columns)
     width = PAGE if columns == 3 else COLUMN * columns
     figure = new_figure(width, (1.45 if rows > 1 else 1.8) * rows + 0.85)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=same_heights, squeeze=False)
     panels = list(grid.flat)
     for axes in panels[len(titles) :]:
         axes.remove()
     for i, (axes, title) in enumerate(zip(panels, titles, strict=False)):
         axes.set_title(title, loc="left")
         # A panel whose lower neighbour was removed shows the layers itself.
-        axes.tick_params(labelbottom=i + columns >= len(titles), labelleft=i % columns == 0)
+        axes.tick_params(labelbottom=i + columns >= len(titles), labelleft=not same_heights or i % columns == 0)
     return figure, panels[: len(titles)]
 
 

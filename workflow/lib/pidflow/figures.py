@@ -75,7 +75,7 @@ def model_profiles(
         )
     found = select(pid, condition=INTACT, route=route, definition=definition, atom=ATOMS, model=models)
     found = found.assign(layer=found["layer"] / found.groupby("model")["layer"].transform("max"))
-    figure, panels = look.small_multiples(in_order(found["task"]))
+    figure, panels = look.small_multiples(in_order(found["task"]), same_heights=False)
     for axes, (_, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
         for model, linestyle in zip(models, look.line_styles(models), strict=True):
             _atoms(axes, of_task[of_task["model"] == model], linestyle=linestyle, band=look.BAND / 2)
