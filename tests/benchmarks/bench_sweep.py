@@ -5,9 +5,9 @@ The published way runs the whole model again for every question, edge and window
 The reference passes are dealt out over the repetitions, so that each repetition of the sweep is timed beside its share
 of them and other load on the machine meets both alike; the ratio printed is the median over repetitions.
 
-    python tests/benchmarks/bench_sweep.py                # about five minutes on one idle core
-    python tests/benchmarks/bench_sweep.py --every 8      # every eighth window of the reference: a minute
-    python tests/benchmarks/bench_sweep.py --width 4096 --dtype bfloat16 --device cuda --questions 16 --every 8
+    bench_sweep.py                # about five minutes on one idle core
+    bench_sweep.py --every 8      # every eighth window of the reference: a minute
+    bench_sweep.py --width 4096 --dtype bfloat16 --device cuda --questions 16 --every 8 --peak 989   # H100
 """
 
 import argparse
@@ -117,7 +117,7 @@ class Timer:
 
 
 def counted(loaded, edges):
-    """Multiply-adds of the published way and of this one, per question, with and without skipping blocks."""
+    """Multiply-adds a question: those of the published way over ours, without and with skipped blocks; and ours."""
     text, vision = loaded.text_model.config, loaded.model.config.vision_config
     width, tower = text.hidden_size, vision.hidden_size
     per_token = 4 * width**2 + 3 * width * text.intermediate_size
@@ -134,7 +134,7 @@ def counted(loaded, edges):
         skip: whole + sum(run(starts[p.edge.target], DEPTH - skip * p.window.first) for p in wanted) for skip in (0, 1)
     }
     reference = whole * (len(wanted) + 1)
-    return reference / ours[0], reference / ours[1]
+    return reference / ours[0], reference / ours[1], ours[1]
 
 
 def reference_pass(loaded, batch, probe):
@@ -179,6 +179,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--peak", type=float, help="of the device in this dtype, TFLOP/s: its share used is printed")
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     loaded = build(settings.width, registry.DTYPES[settings.dtype], settings.device)
@@ -190,7 +191,7 @@ def main():
     )
     for name, (edges, bar) in SWEEPS.items():
         rows, worst = compare(loaded, batch, edges, repetitions=settings.repetitions, every=settings.every)
-        without, skipping = counted(loaded, edges)
+        without, skipping, operations = counted(loaded, edges)
         print(f"\n{name}: counted {without:.1f}x, with blocks below the cut skipped {skipping:.1f}x; bar {bar}x")
         for kind in ("wall", "processor"):
             ratios, passes, seconds = zip(*(row[1:] for row in rows if row[0] == kind), strict=True)
@@ -198,6 +199,10 @@ def main():
                 f"  {kind:9} time: median {statistics.median(ratios):.1f}x ({min(ratios):.1f} to {max(ratios):.1f}); "
                 f"a question costs {statistics.median(passes):.2f} plain passes, {statistics.median(seconds):.2f} s"
             )
+        second = statistics.median(row[3] for row in rows if row[0] == "wall")
+        rate = 2e-12 * operations / second
+        share = f", {rate / settings.peak:.0%} of the peak" if settings.peak else ""
+        print(f"  {1 / second:.2f} questions/s, {rate:.3f} TFLOP/s{share}")
         print(f"  largest relative difference of a probability: {worst:.1e}")
         assert worst < (1e-4 if settings.dtype == "float32" else 0.2), "the two ways disagree"
     if settings.device == "cuda":
