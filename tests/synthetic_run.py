@@ -148,10 +148,10 @@ def calibration(*, seed=0) -> pd.DataFrame:
     """A scorecard of planted cases: estimates scattered about the truth, one case that fails."""
     rng = np.random.default_rng(seed)
     rows = []
-    for case in ("gaussian", "warped", "bent", "discrete", "xor", "null"):
+    for case in ("gaussian", "warped", "bent", "discrete", "xor", "independent"):
         for route in ("linear", "flow"):
             for atom in ATOMS:
-                true = 0.0 if case == "null" else float(rng.gamma(2, 0.3))
+                true = 0.0 if case == "independent" else float(rng.gamma(2, 0.3))
                 if case == "xor":
                     true = 1.0 if atom == "synergy" else 0.0
                 bits = true * (0.6 if route == "linear" and case != "gaussian" else 1.0) + SE * rng.standard_normal()

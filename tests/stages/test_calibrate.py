@@ -45,7 +45,7 @@ def run(tmp_path, *, rows=240, dims=((2, 3, 2), (3, 2, 2)), **changes):
 def test_every_case_route_and_atom_has_a_row(tmp_path):
     table, csv = run(tmp_path)
     assert len(csv) == len(table)
-    assert set(table["case"]) == {"gaussian", "warped", "bent", "discrete", "xor", "null"}
+    assert set(table["case"]) == {"gaussian", "warped", "bent", "discrete", "xor", "independent"}
     assert (table[["n", "d1", "d2", "m"]] == [240, 3, 3, 2]).all(axis=None)
     missed = table[table["atom"] == "missed_information"]
     assert (missed.groupby(["case", "route"]).size() == 1).all()
@@ -68,7 +68,7 @@ def test_the_smallest_unit_and_the_widest_layer_set_the_size(tmp_path):
 
 
 def test_replicates_are_new_draws_and_seeds_repeat(tmp_path):
-    few = {"cases": ["null"], "routes": ["linear"], "definitions": ["broja"]}
+    few = {"cases": ["independent"], "routes": ["linear"], "definitions": ["broja"]}
     table, _ = run(tmp_path, replicates=2, **few)
     first, second = (table.loc[table["replicate"] == r, "bits"].to_numpy() for r in (0, 1))
     assert not np.allclose(first, second)

@@ -112,8 +112,8 @@ def test_rules():
     assert not case("bent").passes("broja", "synergy", bits=0, se=0, flagged=False)
     assert case("xor").passes("broja", "synergy", bits=0, se=0, flagged=True)
     assert not case("xor").passes("broja", "synergy", bits=1, se=0, flagged=False)
-    assert not case("null").passes("broja", "synergy", bits=0.11, se=1.0, flagged=False)
-    assert case("null").passes("broja", "synergy", bits=-0.09, se=0, flagged=False)
+    assert not case("independent").passes("broja", "synergy", bits=0.11, se=1.0, flagged=False)
+    assert case("independent").passes("broja", "synergy", bits=-0.09, se=0, flagged=False)
 
 
 def test_a_flag_is_right_where_information_is_missing():

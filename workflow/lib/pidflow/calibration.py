@@ -16,7 +16,7 @@ from a system whose atoms follow from a formula, so the estimator of a run can b
 ``xor``
     The sign of one direction of the target is the product of a sign in each source: one bit of synergy. The pairs are
     independent, so a product flow sees nothing; what must happen is that missed information is flagged.
-``null``
+``independent``
     Three independent blocks.
 """
 
@@ -29,7 +29,7 @@ from pidflow.errors import ConfigError
 from pidflow.pid_discrete import discrete_pid
 from pidflow.pid_gaussian import ATOMS, DEFINITIONS
 
-CASES = ("gaussian", "warped", "bent", "discrete", "xor", "null")
+CASES = ("gaussian", "warped", "bent", "discrete", "xor", "independent")
 
 # Channels of the Gaussian case, repeated over the columns of the target: signal-to-noise ratio in source 1 and in
 # source 2, correlation of the two noises. Known to both; to 1; to 2; told best by comparing the two.
@@ -143,7 +143,7 @@ def planted_cases(n: int, dims: Sequence[int], *, seed: int = 0, names: Sequence
         "bent": _bent,
         "discrete": _discrete,
         "xor": _xor,
-        "null": _null,
+        "independent": _independent,
     }
     for name in names:
         yield makers[name](n, tuple(int(d) for d in dims), seed)
@@ -254,10 +254,10 @@ def _xor(n: int, dims: tuple[int, int, int], seed: int) -> Case:
     )
 
 
-def _null(n: int, dims: tuple[int, int, int], seed: int) -> Case:
-    rng = np.random.default_rng([seed, CASES.index("null")])
+def _independent(n: int, dims: tuple[int, int, int], seed: int) -> Case:
+    rng = np.random.default_rng([seed, CASES.index("independent")])
     blocks = [rng.standard_normal((n, d)) for d in dims]
-    return _case("null", blocks, truth=_everywhere(), rule=BOUND, note="nothing to find")
+    return _case("independent", blocks, truth=_everywhere(), rule=BOUND, note="nothing to find")
 
 
 def _everywhere(**atoms: float) -> dict[str, dict[str, float]]:

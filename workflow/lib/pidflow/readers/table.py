@@ -1,12 +1,16 @@
 """Any table of questions: one row a question, in CSV, JSON lines or parquet."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pidflow.errors import ConfigError, DataError
 from pidflow.items import Item, sample
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second to import, and every start of the workflow imports the readers
 
 _REQUIRED = ("image", "question", "answer")
 _OPTIONAL = ("options", "boxes")
@@ -61,6 +65,8 @@ def items(path: Path, columns: dict[str, str], *, select: str | None, count: int
 
 
 def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     if not path.is_file():
         raise DataError(f"table {path} is missing; check datasets in the config")
     try:
