@@ -56,7 +56,11 @@ def test_every_case_route_and_atom_has_a_row(tmp_path):
     assert np.isfinite(atoms[["truth", "bits", "se"]]).all(axis=None)
     gaussian = atoms[(atoms["case"] == "gaussian") & (atoms["route"] == "linear") & (atoms["definition"] == "broja")]
     np.testing.assert_allclose(gaussian["bits"], gaussian["truth"], atol=0.4)
+    assert gaussian["within"].all()
     assert gaussian["passed"].all()
+    xor = atoms[(atoms["case"] == "xor") & (atoms["atom"] == "synergy")]
+    assert not xor["within"].any()  # no route sees it, whether or not the flag was raised
+    assert missed["within"].all()
 
 
 def test_the_smallest_unit_and_the_widest_layer_set_the_size(tmp_path):

@@ -250,11 +250,13 @@ def test_a_task_without_information_has_no_bar_but_a_total(one_task):
     assert any("±" in text.get_text() for text in axes.texts)
 
 
-def test_missed_cases_are_hollow():
+def test_missed_cases_are_hollow_and_announced_ones_half():
     scorecard = run.calibration()
     figure = figures.calibration(scorecard)
     hollow = [line for axes in figure.axes for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == (~scorecard["passed"]).sum() > 0
+    half = [line for axes in figure.axes for line in axes.lines if line.get_fillstyle() == "left"]
+    assert len(half) == (scorecard["passed"] & ~scorecard["within"]).sum() > 0
     assert figure.axes[0].get_title(loc="left").startswith("linear: ")
 
 

@@ -111,6 +111,8 @@ def test_rules():
     assert case("bent").passes("broja", "synergy", bits=0, se=0, flagged=True)
     assert not case("bent").passes("broja", "synergy", bits=0, se=0, flagged=False)
     assert case("xor").passes("broja", "synergy", bits=0, se=0, flagged=True)
+    assert not case("xor").holds("broja", "synergy", bits=0, se=0)
+    assert planted.holds("broja", "redundancy", bits=edge - 1e-9, se=0.05)
     assert not case("xor").passes("broja", "synergy", bits=1, se=0, flagged=False)
     assert not case("independent").passes("broja", "synergy", bits=0.11, se=1.0, flagged=False)
     assert case("independent").passes("broja", "synergy", bits=-0.09, se=0, flagged=False)

@@ -81,16 +81,19 @@ class Case:
     tolerance: float
     note: str
 
+    def holds(self, definition: str, atom: str, *, bits: float, se: float) -> bool:
+        """Whether ``bits ± (1.96 se + tolerance)`` holds the truth; by rule ``"bound"``, ``bits ± tolerance``."""
+        return within(
+            bits, self.truth[definition][atom], se=0.0 if self.rule == BOUND else se, tolerance=self.tolerance
+        )
+
     def passes(self, definition: str, atom: str, *, bits: float, se: float, flagged: bool) -> bool:
         """Whether an estimated atom counts as right.
 
-        By rule ``"interval"``: ``bits ± (1.96 se + tolerance)`` holds the truth. By rule ``"flag"``: missed information
-        was flagged, whatever the atom. By rule ``"interval or flag"``: either, because a shortfall that is announced
-        misleads nobody. By rule ``"bound"``: ``bits ± tolerance`` holds the truth.
+        By rules ``"interval"`` and ``"bound"``: its interval :meth:`holds`. By rule ``"flag"``: missed information was
+        flagged, whatever the atom. By rule ``"interval or flag"``: either; an announced shortfall misleads nobody.
         """
-        holds = within(
-            bits, self.truth[definition][atom], se=0.0 if self.rule == BOUND else se, tolerance=self.tolerance
-        )
+        holds = self.holds(definition, atom, bits=bits, se=se)
         return {FLAG: flagged, INTERVAL_OR_FLAG: holds or flagged}.get(self.rule, holds)
 
     def flag_is_right(self, *, flagged: bool, mi_12: float, se: float) -> bool:

@@ -214,6 +214,12 @@ def warning_handle(text: str = "carries a warning") -> Line2D:
     return Line2D([], [], linestyle="none", marker="o", color=INK, markerfacecolor="white", label=text)
 
 
+def half_handle(text: str) -> Line2D:
+    return Line2D(
+        [], [], linestyle="none", marker="o", color=INK, markerfacecoloralt="white", fillstyle="left", label=text
+    )
+
+
 def legend_below(figure: Figure, handles: Sequence) -> None:
     """One legend for the whole figure, outside the panels, in as few rows as its width allows."""
     width = figure.get_figwidth()

@@ -185,16 +185,19 @@ def lens_courses(lens: pd.DataFrame, *, model: str) -> Figure:
 
 @look.styled
 def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure:
-    """Estimated against true atoms on planted cases, one panel per route; hollow where a case is failed."""
+    """Estimated against true atoms on planted cases, a panel a route; hollow what failed, half what was announced."""
     found = select(scorecard, definition=definition, atom=ATOMS).dropna(subset=["truth", "bits"])
     routes, cases = in_order(found["route"]), in_order(found["case"])
     handles = [*look.atom_patches(ATOMS), *look.case_handles(cases)]
+    if (found["passed"] & ~found["within"]).any():
+        handles.append(look.half_handle("off, but flagged"))
     if not found["passed"].all():
         handles.append(look.warning_handle("outside its tolerance"))
-    figure = look.new_figure(2.4 * len(routes), 3.45)
+    figure = look.new_figure(2.4 * len(routes), 3.6)
     panels = figure.subplots(1, len(routes), sharex=True, sharey=True, squeeze=False)[0]
-    low, high = min(0, found["truth"].min(), found["bits"].min()), max(found["truth"].max(), found["bits"].max())
-    margin = 0.06 * (high - low)
+    bars = [found["bits"] + side * 1.96 * found["se"] for side in (-1, 1)]
+    low, high = min(0, found["truth"].min(), bars[0].min()), max(found["truth"].max(), bars[1].max())
+    margin = 0.04 * (high - low)
     for axes, route in zip(panels, routes, strict=True):
         axes.axline((0, 0), slope=1, color=look.FAINT, linewidth=0.6, zorder=0)
         rows = found[found["route"] == route]
@@ -207,6 +210,8 @@ def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure
                 fmt=look.case_marker(cases.index(row.case)),
                 color=color,
                 markerfacecolor=color if row.passed else "white",
+                markerfacecoloralt="white",
+                fillstyle="full" if row.within or not row.passed else "left",
                 elinewidth=0.7,
                 zorder=3,
             )

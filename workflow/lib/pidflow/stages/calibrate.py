@@ -39,6 +39,7 @@ COLUMNS = (
     "d1",
     "d2",
     "m",
+    "within",
     "passed",
     "note",
 )
@@ -68,7 +69,9 @@ def run(
     scorecard
         Where the table goes, usually one parquet and one csv file. A row an atom, plus, for each route, a row
         ``missed_information``: what the held-out critic proves beyond the estimate, beside what is truly missing (the
-        critic's number is a lower bound on that, so they need not agree; ``passed`` judges the flag).
+        critic's number is a lower bound on that, so they need not agree: ``within`` says that it does not exceed the
+        truth by more than 1.96 standard errors, ``passed`` judges the flag). ``within`` of an atom says that the truth
+        is in its interval; what is not within and has passed was announced as missed information.
     routes, definitions, permutations, jackknife_groups, folds
         As in the run.
     seed
@@ -177,6 +180,7 @@ def _rows(case: Case, estimates: Mapping[str, PIDEstimate], missed: MissedInform
                 "truth": case.truth[definition][atom],
                 "bits": bits,
                 "se": se,
+                "within": case.holds(definition, atom, bits=bits, se=se),
                 "passed": case.passes(definition, atom, bits=bits, se=se, flagged=missed.flag),
                 "note": case.note,
             }
@@ -187,6 +191,7 @@ def _rows(case: Case, estimates: Mapping[str, PIDEstimate], missed: MissedInform
         "truth": max(0.0, case.information - total.mi_12),
         "bits": missed.bits,
         "se": missed.se,
+        "within": missed.bound <= case.information + 1.96 * missed.se,
         "passed": case.flag_is_right(flagged=missed.flag, mi_12=total.mi_12, se=total.se["mi_12"]),
         "note": f"{'flag raised' if missed.flag else 'no flag'} (p = {missed.p_value:.2g}); {case.note}",
     }
