@@ -173,17 +173,18 @@ def test_a_stack_without_a_covariance_cannot_start():
         train_stack(x, weight, x, weight, layout=Layout.of([(1, 1, 1)]), config=QUICK, seed=0)
 
 
-@pytest.mark.parametrize("marginals", ["quantile", "standardise"])
-def test_recovers_information_hidden_by_a_bend(marginals):
+@pytest.mark.parametrize(("marginals", "left"), [("quantile", 0.4), ("standardise", 0.7)])
+def test_recovers_information_hidden_by_a_bend(marginals, left):
     x1, x2, y = system(1200, rho=0.65)
     truth = gaussian_information(np.hstack([x1, x2]), y)
     bent = np.column_stack([x1[:, 0] + x1[:, 1] ** 2, x1[:, 1]])
     linear = gaussian_information(np.hstack([bent, x2]), y)
     assert linear < 0.8 * truth
-    found = gaussianize(bent, x2, y, folds=np.arange(1200) % 3, config=FlowConfig(marginals=marginals, batch_size=256))
+    found = gaussianize(bent, x2, y, folds=np.arange(1200) % 3, config=FlowConfig(marginals=marginals))
     reached = gaussian_information(np.hstack([found.z1, found.z2]), found.y)
-    assert abs(reached - truth) < 0.5 * (truth - linear)
-    assert found.info.latent_gaussianity.skewness < 0.5 * found.info.input_gaussianity.skewness
+    assert abs(reached - truth) < left * (truth - linear)
+    before, after = (at.anderson_darling.max() for at in (found.info.input_gaussianity, found.info.latent_gaussianity))
+    assert after < 0.25 * before
 
 
 def test_finds_nothing_in_noise():
