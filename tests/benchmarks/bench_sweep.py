@@ -5,9 +5,10 @@ The published way runs the whole model again for every question, edge and window
 The reference passes are dealt out over the repetitions, so that each repetition of the sweep is timed beside its share
 of them and other load on the machine meets both alike; the ratio printed is the median over repetitions.
 
-    bench_sweep.py                # about five minutes on one idle core
-    bench_sweep.py --every 8      # every eighth window of the reference: a minute
-    bench_sweep.py --width 4096 --dtype bfloat16 --device cuda --questions 16 --every 8 --peak 989   # H100
+    python tests/benchmarks/bench_sweep.py                # about five minutes on one idle core
+    python tests/benchmarks/bench_sweep.py --every 8      # every eighth window of the reference: a minute
+    python tests/benchmarks/bench_sweep.py --width 4096 --dtype bfloat16 --device cuda --questions 16 --every 8 \\
+        --peak 989                                        # an H100
 """
 
 import argparse

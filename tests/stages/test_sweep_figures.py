@@ -65,6 +65,7 @@ SIZES = {
     "two tasks": {"tasks": ("choose-attr", "easy-shape")},
     "four tasks, deep": {"tasks": tuple("abcd"), "depth": 32, "window": 9, "plateaus": TWO_STAGES},
     "one block": {"tasks": ("a",), "depth": 1, "window": 1, "plateaus": {"image->last": (0, 0, -0.4)}},
+    "sufficiency": {"tasks": ("a", "b"), "controls": ("random", "keep")},
     "no control": {"tasks": ("a",), "controls": (), "other_windows": ()},
     "other edges": {"tasks": ("a",), "plateaus": {"image+question->last": (0, 3, -0.4), "text->last": (0, 0, 0.0)}},
 }
@@ -109,6 +110,19 @@ def test_every_edge_has_its_color_its_interval_and_its_control(two):
             for column in ("change_first", "random_change_first")
         ]
         assert tops == pytest.approx(sorted(expected))
+
+
+def test_what_an_edge_alone_suffices_for_is_drawn_where_it_was_asked(tables, two):
+    stored = tables(("a",), controls=("random", "keep"), random_level=-0.1)
+    sweeps = read_table(stored["sweeps"])
+    figure = figures.edges(sweeps, read_table(stored["transfer"]), model="standin")
+    assert "all but the edge" in labels(figure)
+    assert "all but the edge" not in labels(figures.edges(*two, model="standin"))
+    color, _ = figures.edge_looks(["question->last"])["question->last"]
+    kept = sweeps[(sweeps["kind"] == "keep") & (sweeps["edge"] == "question->last") & (sweeps["subset"] == "all")]
+    kept = kept.sort_values("centre")["change_first"]
+    beside = [line for line in lines(figure.axes[0], color) if line.get_linestyle() == "--"]
+    assert [np.array_equal(line.get_ydata(), kept) for line in beside].count(True) == 1
 
 
 def test_transfer_windows_are_marked_with_their_intervals(two):

@@ -163,7 +163,8 @@ class TestClosedForms:
 
 @pytest.mark.parametrize("dims", [(1, 1, 2), (2, 2, 2), (2, 3, 2), (3, 3, 3), (1, 4, 3), (2, 2, 4)])
 def test_broja_is_the_optimum_of_the_max_det_program(dims):
-    pytest.importorskip("cvxpy")
+    for package in ("cvxpy", "clarabel"):
+        pytest.importorskip(package, reason=f"the max-det reference needs {package}")
     for seed in range(2):
         cov = random_cov(dims, seed=seed)
         assert gaussian_pid(cov, dims).union == pytest.approx(union_by_max_det(cov, dims), abs=1e-6)

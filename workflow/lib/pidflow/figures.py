@@ -192,7 +192,7 @@ def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure
     if (found["passed"] & ~found["within"]).any():
         handles.append(look.half_handle("off, but flagged"))
     if not found["passed"].all():
-        handles.append(look.warning_handle("outside its tolerance"))
+        handles.append(look.warning_handle("failed"))
     figure = look.new_figure(2.4 * len(routes), 3.6)
     panels = figure.subplots(1, len(routes), sharex=True, sharey=True, squeeze=False)[0]
     bars = [found["bits"] + side * 1.96 * found["se"] for side in (-1, 1)]
@@ -217,7 +217,7 @@ def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure
             )
         passed = rows.groupby("case")["passed"].all()
         axes.set_title(f"{route}: {passed.sum()} of {len(passed)} cases passed", loc="left")
-        axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
+        axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal", anchor="N")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_xlabel("true (bits)")

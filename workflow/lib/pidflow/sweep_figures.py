@@ -19,7 +19,7 @@ from pidflow import figure_style as look
 from pidflow.figures import in_order, select
 from pidflow.routes import DIRECT, FIRST_STAGE, SECOND_STAGE
 from pidflow.stats import interval
-from pidflow.transfer import ALL, CUT, YES
+from pidflow.transfer import ALL, CUT, KEEP, YES
 
 MAIN_EDGES = (FIRST_STAGE, DIRECT, SECOND_STAGE)
 # The palette of Okabe and Ito once more; the edges of the two stages get its strongest colours.
@@ -43,15 +43,19 @@ MIN_IMAGES = 3
 
 @look.styled
 def edges(sweeps: pd.DataFrame, transfer: pd.DataFrame, *, model: str) -> Figure:
-    """Effect of cutting each edge over the windows, one panel per task; random edges broken, transfer windows above."""
+    """Effect of cutting each edge over the windows, a panel a task, transfer windows above.
+
+    Broken: as many random edges instead. Dotted: all but the edge.
+    """
     located = select(transfer, model=model, subset=ALL)
     found = _main(select(sweeps, model=model, kind=CUT, subset=ALL), located)
+    kept = _main(sweeps[(sweeps["model"] == model) & (sweeps["kind"] == KEEP) & (sweeps["subset"] == ALL)], located)
     looks = edge_looks(in_order(found["edge"]))
     tasks = in_order(found["task"])
     figure, panels = look.small_multiples(tasks)
     present = located[located["present"] == YES]
     rows = max(1, int(present.groupby("task").size().max() if len(present) else 0))
-    low, high = _limits(found)
+    low, high = _limits(pd.concat([found, kept]))
     step = 0.055 * (high - low)
     for axes, task in zip(panels, tasks, strict=True):
         of_task = found[found["task"] == task]
@@ -59,7 +63,14 @@ def edges(sweeps: pd.DataFrame, transfer: pd.DataFrame, *, model: str) -> Figure
             color, marker = looks[edge]
             course = of_task[of_task["edge"] == edge]
             if len(course):
-                _control(axes, course, color)
+                _beside(axes, course, "random_change_first", color, look.LINE_STYLES[1])
+                _beside(
+                    axes,
+                    kept[(kept["task"] == task) & (kept["edge"] == edge)],
+                    "change_first",
+                    color,
+                    look.LINE_STYLES[2],
+                )
                 _course(axes, course, color=color, marker=marker)
         windows = present[present["task"] == task].set_index("edge")
         for place, edge in enumerate(edge for edge in looks if edge in windows.index):
@@ -75,10 +86,12 @@ def edges(sweeps: pd.DataFrame, transfer: pd.DataFrame, *, model: str) -> Figure
         for edge, (color, marker) in looks.items()
     ]
     handles.append(look.band_handle())
-    if "random_change_first" in found and found["random_change_first"].notna().any():
-        handles.append(
-            Line2D([], [], color=look.INK, linestyle=look.LINE_STYLES[1], linewidth=0.8, label="random edges")
-        )
+    random = "random_change_first" in found and found["random_change_first"].notna().any()
+    for drawn, style, label in ((random, 1, "random edges"), (len(kept), 2, "all but the edge")):
+        if drawn:
+            handles.append(
+                Line2D([], [], color=look.INK, linestyle=look.LINE_STYLES[style], linewidth=0.8, label=label)
+            )
     if len(present):
         handles.append(Line2D([], [], color=look.INK, linewidth=3, solid_capstyle="butt", label="transfer window"))
     look.legend_below(figure, handles)
@@ -203,15 +216,15 @@ def _course(
     )
 
 
-def _control(axes: Axes, rows: pd.DataFrame, color: str) -> None:
-    """Random edges instead: thin, broken, in the color of their edge."""
-    if "random_change_first" not in rows:
+def _beside(axes: Axes, rows: pd.DataFrame, metric: str, color: str, linestyle) -> None:
+    """What was cut instead of an edge, where it was: thin, in the color of the edge."""
+    if metric not in rows or rows[metric].isna().all():
         return
-    rows = rows.dropna(subset=["random_change_first"]).sort_values("centre")
-    value, se = rows["random_change_first"].to_numpy(), rows["random_change_first_se"].to_numpy()
+    rows = rows.dropna(subset=[metric]).sort_values("centre")
+    value, se = rows[metric].to_numpy(), rows[f"{metric}_se"].to_numpy()
     low, high = interval(value, se, rows["images"].to_numpy() - 1)
     axes.fill_between(rows["centre"], low, high, color=color, alpha=look.BAND / 2, linewidth=0)
-    axes.plot(rows["centre"], value, color=color, linestyle=look.LINE_STYLES[1], linewidth=0.8, alpha=0.8)
+    axes.plot(rows["centre"], value, color=color, linestyle=linestyle, linewidth=0.8, alpha=0.8)
 
 
 def _level(axes: Axes, row: pd.Series, color: str, linestyle) -> None:

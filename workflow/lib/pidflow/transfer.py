@@ -33,7 +33,12 @@ from pidflow.errors import ConfigError, DataError
 from pidflow.stats import LEVEL, ROUNDING, UNDETERMINED
 from pidflow.windows import Window
 
-CUT, RANDOM, ALL = "cut", "random", "all"  # kinds and the subset of all questions, as the tables of sweeps call them
+CUT, KEEP, RANDOM, ALL = (
+    "cut",
+    "keep",
+    "random",
+    "all",
+)  # kinds and the subset of all questions, as the tables of sweeps call them
 YES, NO = "yes", "no"
 RESAMPLES = 2000
 
