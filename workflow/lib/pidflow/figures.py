@@ -193,7 +193,7 @@ def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure
         handles.append(look.half_handle("off, but flagged"))
     if not found["passed"].all():
         handles.append(look.warning_handle("failed"))
-    figure = look.new_figure(2.4 * len(routes), 3.6)
+    figure = look.new_figure(2.4 * len(routes), 3.3)
     panels = figure.subplots(1, len(routes), sharex=True, sharey=True, squeeze=False)[0]
     bars = [found["bits"] + side * 1.96 * found["se"] for side in (-1, 1)]
     low, high = min(0, found["truth"].min(), bars[0].min()), max(found["truth"].max(), bars[1].max())
