@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from pidflow.estimate import ROUTES
-from pidflow.pid_gaussian import ATOMS
 from pidflow.stages import calibrate
 from pidflow.store import read_table
+from pidflow.tables import ATOMS
 
 
 def planted(unit, replicates):
