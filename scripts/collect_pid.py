@@ -1,11 +1,11 @@
 """Rule ``collect_pid``: everything the run found, as tidy tables, and the claims judged on them."""
 
 from pidflow.logs import job_log
-from pidflow.stages import tables
+from pidflow.stages import collect_tables
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        tables.run(
+        collect_tables.run(
             pid=snakemake.input.pid,
             answers=snakemake.input.answers,
             blind_answers=snakemake.input.blind,

@@ -1,11 +1,11 @@
 """Rule ``collect_sweeps``: all sweeps as tidy tables, their transfer windows, and the two-stage statements."""
 
 from pidflow.logs import job_log
-from pidflow.stages import sweep_tables
+from pidflow.stages import collect_sweeps
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        sweep_tables.run(
+        collect_sweeps.run(
             summaries=snakemake.input.summaries,
             details=snakemake.input.details,
             sweeps_table=snakemake.output.sweeps,

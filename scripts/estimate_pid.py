@@ -1,11 +1,11 @@
 """Rule ``estimate_pid``: the decomposition of one layer of one unit."""
 
 from pidflow.logs import job_log
-from pidflow.stages import pid
+from pidflow.stages import estimate_pid
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        pid.run(
+        estimate_pid.run(
             pca=snakemake.input.pca,
             flow=snakemake.input.flow,
             output=snakemake.output.pid,

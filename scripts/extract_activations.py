@@ -1,11 +1,11 @@
 """Rule ``extract_activations``: hidden states and answers of one model on one task under one condition."""
 
 from pidflow.logs import job_log
-from pidflow.stages import activations
+from pidflow.stages import extract_activations
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        activations.run(
+        extract_activations.run(
             items=snakemake.input.table,
             activations=snakemake.output.activations,
             answers=snakemake.output.answers,

@@ -1,11 +1,11 @@
 """Rule ``fit_pca``: principal components of every layer and block of one unit."""
 
 from pidflow.logs import job_log
-from pidflow.stages import pca
+from pidflow.stages import fit_pca
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        pca.run(
+        fit_pca.run(
             activations=snakemake.input.activations,
             answers=snakemake.input.answers,
             output=snakemake.output.pca,

@@ -1,11 +1,11 @@
 """Rule ``plot_dependence``: what a task's change under the knockout depends on."""
 
 from pidflow.logs import job_log
-from pidflow.stages import figures
+from pidflow.stages import plot
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        figures.dependence(
+        plot.dependence(
             dependence=snakemake.input.dependence,
             claims=snakemake.input.claims,
             output=snakemake.output.figure,

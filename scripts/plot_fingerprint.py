@@ -1,11 +1,11 @@
 """Rule ``plot_fingerprint``: shares of the atoms at the last layer."""
 
 from pidflow.logs import job_log
-from pidflow.stages import figures
+from pidflow.stages import plot
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        figures.fingerprint(
+        plot.fingerprint(
             pid=snakemake.input.pid,
             output=snakemake.output.figure,
             model=snakemake.params.model,

@@ -1,11 +1,11 @@
 """Rule ``plot_layer_profiles``: the four atoms over the layers, task by task."""
 
 from pidflow.logs import job_log
-from pidflow.stages import figures
+from pidflow.stages import plot
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        figures.layer_profiles(
+        plot.layer_profiles(
             pid=snakemake.input.pid,
             output=snakemake.output.figure,
             model=snakemake.params.model,

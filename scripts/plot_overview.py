@@ -1,11 +1,11 @@
 """Rule ``plot_overview``: the run in one picture."""
 
 from pidflow.logs import job_log
-from pidflow.stages import figures
+from pidflow.stages import plot
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        figures.overview(
+        plot.overview(
             pid=snakemake.input.pid,
             differences=snakemake.input.differences,
             output=snakemake.output.figure,

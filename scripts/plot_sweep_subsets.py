@@ -1,11 +1,11 @@
 """Rule ``plot_sweep_subsets``: effects on answers that are right and wrong without a cut."""
 
 from pidflow.logs import job_log
-from pidflow.stages import sweep_figures
+from pidflow.stages import plot_sweeps
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        sweep_figures.subsets(
+        plot_sweeps.subsets(
             sweeps=snakemake.input.sweeps,
             transfer=snakemake.input.transfer,
             output=snakemake.output.figure,

@@ -1,11 +1,11 @@
 """Rule ``prepare_items``: the questions of one task, with folds split by image."""
 
 from pidflow.logs import job_log
-from pidflow.stages import items
+from pidflow.stages import prepare_items
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        items.run(
+        prepare_items.run(
             output=snakemake.output.table,
             images=snakemake.params.images,
             task=snakemake.params.task,

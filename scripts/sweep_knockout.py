@@ -1,11 +1,11 @@
 """Rule ``sweep_knockout``: edges cut in windows of blocks, and what becomes of the model's answers."""
 
 from pidflow.logs import job_log
-from pidflow.stages import sweep
+from pidflow.stages import sweep_knockout
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        sweep.run(
+        sweep_knockout.run(
             items=snakemake.input.table,
             answers=snakemake.input.answers,
             output=snakemake.output.summary,

@@ -3,12 +3,12 @@
 import torch
 
 from pidflow.logs import job_log
-from pidflow.stages import standin
+from pidflow.stages import train_standin
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         torch.set_num_threads(snakemake.threads)
-        standin.run(
+        train_standin.run(
             output=snakemake.output.model,
             attention=snakemake.params.settings["attention"],
             phases=snakemake.params.settings["phases"],

@@ -28,9 +28,10 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def tiny_llava():
     """A random LLaVA-1.5 with the stand-in's processor: 3 blocks of width 32, one head, 36 image tokens."""
-    from pidflow.models import registry, standin
+    from pidflow.models import loading
+    from pidflow.models.standin import architecture
 
-    return registry.wrap("llava", standin.build_model(seed=0, width=32, depth=3), standin.build_processor())
+    return loading.wrap("llava", architecture.build_model(seed=0, width=32, depth=3), architecture.build_processor())
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +47,12 @@ def tiny_llava_next():
         MistralConfig,
     )
 
-    from pidflow.models import registry, standin
+    from pidflow.models import loading
+    from pidflow.models.standin import architecture
 
     side, patch = 24, 8
     tiles = [[side, 2 * side], [2 * side, side], [2 * side, 2 * side]]
-    tokenizer = standin.build_processor().tokenizer
+    tokenizer = architecture.build_processor().tokenizer
     images = LlavaNextImageProcessorPil(
         size={"shortest_edge": side}, crop_size={"height": side, "width": side}, image_grid_pinpoints=tiles
     )
@@ -91,13 +93,13 @@ def tiny_llava_next():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = LlavaNextForConditionalGeneration(config)
-    return registry.wrap("llava-next", model, processor, prompt="USER: <image>\n{question} ASSISTANT:")
+    return loading.wrap("llava-next", model, processor, prompt="USER: <image>\n{question} ASSISTANT:")
 
 
 @pytest.fixture(scope="session")
 def asked():
     """``asked(n)``: questions of all six types about n drawn scenes, as ``(examples, pictures, questions)``."""
-    from pidflow import scenes
+    from pidflow.data import scenes
     from pidflow.models.inputs import Example
 
     def draw(n, *, first=10**9):

@@ -8,7 +8,7 @@ and cutting as many random edges does a fifth of that.
 import numpy as np
 import pandas as pd
 
-from pidflow.tables import ATOMS, INTACT, QUANTITIES
+from pidflow.names import ATOMS, INTACT, QUANTITIES
 
 TASKS = (
     *("choose-attr", "choose-cat", "choose-rel", "compare-attr", "logical-obj", "query-attr"),

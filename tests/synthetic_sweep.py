@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from pidflow.edges import CUT, RANDOM, edge_of
-from pidflow.stages.sweep import _details
-from pidflow.sweep import Outcome, probes, summarise
+from pidflow.interventions.edges import CUT, RANDOM, edge_of
+from pidflow.interventions.sweep import Outcome, probes, summarise
+from pidflow.stages.sweep_knockout import _details
 
 DEPTH = 12
 # First and last centre of the plateau, and its height: the two stages, and a direct path that does nothing.

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.references import union_by_cone
 
-from pidflow.pid_discrete import discrete_pid
+from pidflow.pid.discrete import discrete_pid
 
 SHAPES = ((2, 2, 2), (4, 4, 4), (8, 8, 4), (16, 16, 4))
 

@@ -34,15 +34,16 @@ from scipy.special import ndtr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
-from pidflow.bias import grouped_folds, mi_bias
-from pidflow.calibration import CASES, planted_cases
-from pidflow.critic import critic_information
-from pidflow.flow import FlowConfig, Gaussianized, gaussianize, gaussianize_layers
-from pidflow.flow_training import held_out_split, train_stack
-from pidflow.gaussian import LN2, gaussian_mi
-from pidflow.missed import missed_information
-from pidflow.product_flow import Layout
-from pidflow.samples import normal_scores
+from pidflow.flows.gaussianize import FlowConfig, Gaussianized, gaussianize, gaussianize_layers
+from pidflow.flows.maps import Layout
+from pidflow.flows.training import train_stack
+from pidflow.groups import grouped_folds, held_out_split
+from pidflow.pid.bias import mi_bias
+from pidflow.pid.gaussian_system import LN2, gaussian_mi
+from pidflow.stats import normal_scores
+from pidflow.validation.critic import critic_information
+from pidflow.validation.missed import missed_information
+from pidflow.validation.planted_cases import CASES, planted_cases
 
 Warp = Callable[[np.ndarray], np.ndarray]
 

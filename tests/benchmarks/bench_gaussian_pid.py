@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
-from pidflow.pid_gaussian import gaussian_pid
+from pidflow.pid.gaussian import gaussian_pid
 
 TOL_NATS = 1e-6 * np.log(2)
 MAX_ITERATIONS = 2000

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from pidflow.edges import DEFAULT_EDGES
-from pidflow.knockout import knockout
-from pidflow.models import registry, standin
+from pidflow.interventions.edges import DEFAULT_EDGES
+from pidflow.interventions.knockout import knockout
+from pidflow.interventions.sweep import measure, probes
+from pidflow.models import loading
 from pidflow.models.inputs import Batch
-from pidflow.spans import Spans
-from pidflow.sweep import measure, probes
+from pidflow.models.spans import Spans
+from pidflow.models.standin import architecture
 
 DEPTH, VOCABULARY, HEAD_WIDTH = 32, 4000, 128
 BEFORE, IMAGE, AFTER, TEMPLATE_END = 35, 576, 30, 5
@@ -63,7 +64,7 @@ def build(width, dtype, device):
     torch.manual_seed(0)
     with torch.device(device):
         model = LlavaForConditionalGeneration(config).to(dtype)
-    return registry.wrap("llava", model, standin.build_processor())
+    return loading.wrap("llava", model, architecture.build_processor())
 
 
 def questions(count):
@@ -183,7 +184,7 @@ def main():
     parser.add_argument("--peak", type=float, help="of the device in this dtype, TFLOP/s: its share used is printed")
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
-    loaded = build(settings.width, registry.DTYPES[settings.dtype], settings.device)
+    loaded = build(settings.width, loading.DTYPES[settings.dtype], settings.device)
     batch = questions(settings.questions).to(loaded)
     print(
         f"{DEPTH} blocks of width {settings.width}, {BEFORE} + {IMAGE} + {AFTER} tokens, {settings.dtype} on "

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.references import union_by_cone, union_by_max_det
 
-from pidflow.pid_discrete import discrete_pid
-from pidflow.pid_gaussian import ATOMS, gaussian_pid
+from pidflow.pid.discrete import discrete_pid
+from pidflow.pid.gaussian import ATOMS, gaussian_pid
 
 
 def rule(function: Callable[[int, int], int], symbols: int, labels: int) -> np.ndarray:
@@ -76,7 +76,7 @@ def gaussian_systems() -> dict[str, tuple[np.ndarray, tuple[int, int, int]]]:
 
 
 def ours(pmf: np.ndarray) -> list[float]:
-    """Atoms by :func:`pidflow.pid_discrete.discrete_pid`."""
+    """Atoms by :func:`pidflow.pid.discrete.discrete_pid`."""
     atoms = discrete_pid(pmf)
     return [float(getattr(atoms, name)) for name in ATOMS]
 
@@ -108,7 +108,7 @@ def by_dit(pmf: np.ndarray) -> list[float]:
 
 
 def gaussian_ours(system: tuple[np.ndarray, tuple[int, int, int]]) -> list[float]:
-    """Atoms by :func:`pidflow.pid_gaussian.gaussian_pid`."""
+    """Atoms by :func:`pidflow.pid.gaussian.gaussian_pid`."""
     atoms = gaussian_pid(*system)
     return [float(getattr(atoms, name)) for name in ATOMS]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pidflow.estimate import ROUTES
+from pidflow.names import ATOMS
+from pidflow.pid.estimate import ROUTES
 from pidflow.stages import calibrate
 from pidflow.store import read_table
-from pidflow.tables import ATOMS
 
 
 def planted(unit, replicates):

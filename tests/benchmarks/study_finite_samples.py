@@ -17,9 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
-from pidflow.bias import consistent_union
-from pidflow.estimate import estimate_pid_from_latents
-from pidflow.pid_gaussian import ATOMS, gaussian_pid
+from pidflow.pid.bias import consistent_union
+from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.pid.gaussian import ATOMS, gaussian_pid
 
 SYSTEMS = ("independent", "weakly-tied", "tied", "few", "alternating", "graded", "generic", "dominated")
 

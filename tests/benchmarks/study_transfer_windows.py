@@ -12,8 +12,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
-from pidflow.transfer import ALL, YES, Course, locate, resample
-from pidflow.windows import windows
+from pidflow.analysis.transfer_windows import ALL, YES, Course, locate, resample
+from pidflow.interventions.windows import windows
 
 DEPTH, PLATEAU, HEIGHT = 12, (3, 6), -0.4
 

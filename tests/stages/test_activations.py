@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tests.captured import captured_under
 
 from pidflow import store
-from pidflow.capture import capture
 from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.knockout import Cut, Plan
+from pidflow.interventions.knockout import Cut, Plan
 from pidflow.models.inputs import encode
-from pidflow.stages import activations as stage
+from pidflow.stages import extract_activations as stage
 
 CUT = {"kind": "cut", "source": "image", "target": "question", "layers": [1, 2]}
 
@@ -50,7 +50,7 @@ def test_results_hold_what_capture_gives_in_the_order_of_the_items(
     h5, parquet = extract(write_items(11), intervention=intervention)
     examples, pictures, questions = asked(11)
     plan = Plan((Cut("image", "question", (1, 2)),)) if intervention else None
-    captured = capture(tiny_llava, encode(tiny_llava, examples, pictures), plan=plan)
+    captured = captured_under(plan, tiny_llava, encode(tiny_llava, examples, pictures))
     with store.reading_activations(h5) as data:
         assert data.item_id.tolist() == [f"q{index}" for index in range(11)]
         assert data.fold.tolist() == [index % 5 for index in range(11)]
@@ -99,7 +99,7 @@ def test_a_tiled_model_is_loaded_and_read(tmp_path, tiny_llava_next, asked, writ
     model = {"family": "llava-next", "path": str(folder), "batch_size": 4, "prompt": tiny_llava_next.prompt}
     h5, _ = extract(items, model=model, intervention={"kind": "cut", "source": "image-tiles", "target": "question"})
     batch = encode(tiny_llava_next, examples, shaped)
-    captured = capture(tiny_llava_next, batch, plan=Plan((Cut("image-tiles", "question"),)))
+    captured = captured_under(Plan((Cut("image-tiles", "question"),)), tiny_llava_next, batch)
     with store.reading_activations(h5) as data:
         assert data.attrs["family"] == "llava-next"
         for index, block in enumerate(store.BLOCKS):
@@ -314,8 +314,8 @@ def spoiled(monkeypatch):
     def apply(change):
         real = stage.capture
 
-        def wrapped(loaded, batch, *, plan):
-            captured = real(loaded, batch, plan=plan)
+        def wrapped(loaded, batch):
+            captured = real(loaded, batch)
             change(captured.states)
             return captured
 
@@ -344,11 +344,11 @@ def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract
     expected = store.read_table(extract(items)[1])
     real, sizes = stage.capture, []
 
-    def cramped(loaded, batch, *, plan):
+    def cramped(loaded, batch):
         sizes.append(len(batch))
         if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(loaded, batch, plan=plan)
+        return real(loaded, batch)
 
     monkeypatch.setattr(stage, "capture", cramped)
     found = store.read_table(extract(items, "cramped")[1])
@@ -358,7 +358,7 @@ def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract
 
 
 def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monkeypatch):
-    def full(loaded, batch, *, plan):
+    def full(loaded, batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
     monkeypatch.setattr(stage, "capture", full)
@@ -368,7 +368,7 @@ def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monke
 
 
 def test_a_failed_self_check_stops_the_stage(tmp_path, write_items, extract, monkeypatch):
-    monkeypatch.setattr("pidflow.knockout._State.allowed", lambda state, layer, queries, keys, base: base)
+    monkeypatch.setattr("pidflow.interventions.knockout.State.allowed", lambda state, layer, queries, keys, base: base)
     with pytest.raises(NumericsError, match="tiny, mixed, intact: knockout self-check: a cut edge kept weight"):
         extract(write_items(3))
     assert results(tmp_path) == []

@@ -12,9 +12,11 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex
 from tests import synthetic_run as run
 
-from pidflow import claims, dependence, design, figure_style, figures, tables
+from pidflow import design
+from pidflow.analysis import cells, claims, dependence, tables
 from pidflow.errors import DataError
-from pidflow.stages import figures as stage
+from pidflow.figures import profiles, style
+from pidflow.stages import plot as stage
 from pidflow.store import write_table
 
 EARLY = "image-question-early"
@@ -26,22 +28,22 @@ def made(tasks, *, layers=9, conditions=("intact", run.CUT), control=None):
     estimated = {"tasks": tasks, "routes": ("flow",), "definitions": ("broja",)}
     records = run.records(layers=layers, conditions=conditions, **estimated)
     deeper = run.records(models=("deeper",), layers=2 * layers, conditions=("intact",), seed=1, **estimated)
-    models = tables.pid_table([cell for each in records + deeper for cell in tables.cells(each, where="x.json")])
-    cells = [cell for record in records for cell in tables.cells(record, where="x.json")]
+    models = tables.pid_table([cell for each in records + deeper for cell in cells.cells(each, where="x.json")])
+    decomposed = [cell for record in records for cell in cells.cells(record, where="x.json")]
     units = [("standin", task, condition) for task in tasks for condition in conditions]
     answers = {unit: run.answers(unit[1], unit[2], layers=layers) for unit in units}
     lost = {
         ("standin", task): tables.accuracy_lost(*(run.answers(task, name) for name in ("intact", run.BLIND)))
         for task in tasks
     }
-    judged = claims.judge(cells, lost, knockout=conditions[-1], control=control)
+    judged = claims.judge(decomposed, lost, knockout=conditions[-1], control=control)
     diagnostics = ((unit, *entry) for unit in units for entry in run.diagnostics(layers=layers))
     return SimpleNamespace(
-        pid=tables.pid_table(cells),
+        pid=tables.pid_table(decomposed),
         models=models,
-        differences=tables.difference_table(cells, control and {conditions[-1]: control}),
-        answers=tables.answers_table(answers, cells),
-        dependence=dependence.dependence_table(cells, lost, knockout=conditions[-1]),
+        differences=tables.difference_table(decomposed, control and {conditions[-1]: control}),
+        answers=tables.answers_table(answers, decomposed),
+        dependence=dependence.dependence_table(decomposed, lost, knockout=conditions[-1]),
         claims=claims.claims_table(judged),
         lens=tables.lens_table(answers),
         gaussianity=tables.gaussianity_table(diagnostics),
@@ -71,17 +73,17 @@ def nine_tasks():
 
 
 FIGURES = {
-    "layer-profiles": lambda t: figures.layer_profiles(t.pid, model="standin"),
-    "model-profiles": lambda t: figures.model_profiles(t.models, models=["standin", "deeper"]),
-    "fingerprint": lambda t: figures.fingerprint(t.pid, model="standin"),
-    "knockout-changes": lambda t: figures.knockout_changes(
+    "layer-profiles": lambda t: profiles.layer_profiles(t.pid, model="standin"),
+    "model-profiles": lambda t: profiles.model_profiles(t.models, models=["standin", "deeper"]),
+    "fingerprint": lambda t: profiles.fingerprint(t.pid, model="standin"),
+    "knockout-changes": lambda t: profiles.knockout_changes(
         t.differences, t.answers, model="standin", condition=t.knockout
     ),
-    "dependence": lambda t: figures.dependence(t.dependence, t.claims, model="standin"),
-    "lens-courses": lambda t: figures.lens_courses(t.lens, model="standin"),
-    "calibration": lambda t: figures.calibration(t.scorecard),
-    "latent-gaussianity": lambda t: figures.latent_gaussianity(t.gaussianity, model="standin"),
-    "overview": lambda t: figures.overview(t.pid, t.differences, model="standin", knockout=t.knockout),
+    "dependence": lambda t: profiles.dependence(t.dependence, t.claims, model="standin"),
+    "lens-courses": lambda t: profiles.lens_courses(t.lens, model="standin"),
+    "calibration": lambda t: profiles.calibration(t.scorecard),
+    "latent-gaussianity": lambda t: profiles.latent_gaussianity(t.gaussianity, model="standin"),
+    "overview": lambda t: profiles.overview(t.pid, t.differences, model="standin", knockout=t.knockout),
 }
 
 
@@ -102,9 +104,9 @@ def lines(axes, color):
 
 
 def test_every_atom_has_its_color_and_its_band(four_tasks):
-    figure = figures.layer_profiles(four_tasks.pid, model="standin")
+    figure = profiles.layer_profiles(four_tasks.pid, model="standin")
     axes = figure.axes[0]
-    for atom, color in figure_style.ATOM_COLORS.items():
+    for atom, color in style.ATOM_COLORS.items():
         intact = four_tasks.pid[(four_tasks.pid["task"] == "choose-rel") & (four_tasks.pid["condition"] == "intact")]
         course = intact[intact["atom"] == atom]
         assert any(np.array_equal(line.get_ydata(), course["bits"]) for line in lines(axes, color))
@@ -115,9 +117,9 @@ def test_every_atom_has_its_color_and_its_band(four_tasks):
 
 
 def test_models_of_different_depth_share_an_axis(four_tasks):
-    figure = figures.model_profiles(four_tasks.models, models=["standin", "deeper"])
+    figure = profiles.model_profiles(four_tasks.models, models=["standin", "deeper"])
     axes = figure.axes[0]
-    found = lines(axes, figure_style.ATOM_COLORS["synergy"])
+    found = lines(axes, style.ATOM_COLORS["synergy"])
     solid, broken = (line for line in found if line.get_linestyle() != "None")
     assert (solid.get_linestyle(), broken.get_linestyle()) == ("-", "--")
     np.testing.assert_allclose(solid.get_xdata(), np.linspace(0, 1, 9))
@@ -127,12 +129,12 @@ def test_models_of_different_depth_share_an_axis(four_tasks):
 
 def test_more_models_than_line_styles_are_refused(four_tasks):
     with pytest.raises(DataError, match="one figure tells 4 models apart, found 5: a, b, c, d, e"):
-        figures.model_profiles(four_tasks.models, models=list("abcde"))
-    assert len(figure_style.LINE_STYLES) == design.MODELS_IN_A_FIGURE
+        profiles.model_profiles(four_tasks.models, models=list("abcde"))
+    assert len(style.LINE_STYLES) == design.MODELS_IN_A_FIGURE
 
 
 def test_layer_profiles_of_some_conditions(four_tasks):
-    figure = figures.layer_profiles(four_tasks.pid, model="standin", conditions=["intact", run.CUT])
+    figure = profiles.layer_profiles(four_tasks.pid, model="standin", conditions=["intact", run.CUT])
     assert run.CUT in texts(figure)
     assert run.RANDOM not in texts(figure)
 
@@ -142,7 +144,7 @@ def test_no_condition_is_left_out_of_the_lens(four_tasks):
     names = [f"c{number}" for number in range(8)]
     intact = four_tasks.lens[four_tasks.lens["condition"] == "intact"]
     lens = pd.concat([intact, *(intact.assign(condition=name) for name in names)])
-    figure = figures.lens_courses(lens, model="standin")
+    figure = profiles.lens_courses(lens, model="standin")
     assert {"intact", *names} <= set(texts(figure))
     looks = {(line.get_color(), str(line._dash_pattern)) for line in figure.legends[0].get_lines()}
     assert len(looks) == 9
@@ -150,19 +152,19 @@ def test_no_condition_is_left_out_of_the_lens(four_tasks):
 
 def test_no_changed_answer_is_said_in_words(one_task):
     same = one_task.answers.assign(accuracy_lost=0.0, accuracy_lost_high=0.0)
-    axes = figures.knockout_changes(one_task.differences, same, model="standin", condition=run.CUT).axes[0]
+    axes = profiles.knockout_changes(one_task.differences, same, model="standin", condition=run.CUT).axes[0]
     assert axes.get_title(loc="right") == "accuracy unchanged"
 
 
 def test_layers_with_a_warning_are_hollow(four_tasks):
     pid = four_tasks.pid.assign(warning="")
     pid.loc[pid["layer"] == 3, "warning"] = "clipped"
-    figure = figures.layer_profiles(pid, model="standin")
+    figure = profiles.layer_profiles(pid, model="standin")
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == 12  # four atoms, three conditions
     assert all(list(line.get_xdata()) == [3] for line in hollow)
     assert "carries a warning" in [text.get_text() for text in figure.legends[0].get_texts()]
-    clean = figures.layer_profiles(pid.assign(warning=""), model="standin")
+    clean = profiles.layer_profiles(pid.assign(warning=""), model="standin")
     assert "carries a warning" not in [text.get_text() for text in clean.legends[0].get_texts()]
 
 
@@ -173,7 +175,7 @@ def texts(figure):
 def test_the_control_is_a_broken_line_of_the_same_color_with_its_band(four_tasks):
     figure = FIGURES["knockout-changes"](four_tasks)
     effect = four_tasks.differences[four_tasks.differences["condition"] == run.CUT]
-    for atom, color in figure_style.ATOM_COLORS.items():
+    for atom, color in style.ATOM_COLORS.items():
         rows = effect[(effect["task"] == run.TASKS[2]) & (effect["atom"] == atom)]
         broken = [line for line in lines(figure.axes[0], color) if line.is_dashed()]
         assert [list(line.get_ydata()) for line in broken] == [list(rows["control_bits"])]
@@ -203,7 +205,7 @@ def test_dependence_has_a_point_and_its_errors_for_every_task(four_tasks):
     figure = FIGURES["dependence"](four_tasks)
     assert len(figure.axes) == 6
     for place, axes in enumerate(figure.axes):
-        moderator, quantity = list(figures.MODERATORS)[place // 3], dependence.EFFECTS[place % 3]
+        moderator, quantity = list(profiles.MODERATORS)[place // 3], dependence.EFFECTS[place % 3]
         rows = four_tasks.dependence[four_tasks.dependence["atom"] == quantity]
         points = [container.lines[0] for container in axes.containers]
         assert [(p.get_xdata()[0], p.get_ydata()[0]) for p in points] == list(
@@ -230,14 +232,14 @@ def test_dependence_of_few_tasks_has_no_correlation(two_tasks):
 def test_a_task_with_warnings_is_hollow_in_dependence(four_tasks):
     noted = four_tasks.dependence.assign(warning="")
     noted.loc[(noted["task"] == run.TASKS[3]) & (noted["atom"] == "synergy"), "warning"] = "3 of 4 layers"
-    figure = figures.dependence(noted, four_tasks.claims, model="standin")
+    figure = profiles.dependence(noted, four_tasks.claims, model="standin")
     hollow = [sum(line.get_markerfacecolor() == "white" for line in axes.lines) for axes in figure.axes]
     assert hollow == [0, 1, 0, 0, 1, 0]
     assert "carries a warning" in texts(figure)
 
 
 def test_shares_fill_the_bar(four_tasks):
-    axes = figures.fingerprint(four_tasks.pid, model="standin").axes[0]
+    axes = profiles.fingerprint(four_tasks.pid, model="standin").axes[0]
     ends = [patch.get_x() + patch.get_width() for patch in axes.patches if patch.get_y() < 0.5]
     assert max(ends) == pytest.approx(1.0)
 
@@ -245,14 +247,14 @@ def test_shares_fill_the_bar(four_tasks):
 def test_a_task_without_information_has_no_bar_but_a_total(one_task):
     pid = one_task.pid.copy()
     pid.loc[:, ["share", "share_se", "share_low", "share_high"]] = np.nan
-    axes = figures.fingerprint(pid, model="standin").axes[0]
+    axes = profiles.fingerprint(pid, model="standin").axes[0]
     assert all(patch.get_width() == 0 for patch in axes.patches)
     assert any("±" in text.get_text() for text in axes.texts)
 
 
 def test_missed_cases_are_hollow_and_announced_ones_half():
     scorecard = run.calibration()
-    figure = figures.calibration(scorecard)
+    figure = profiles.calibration(scorecard)
     hollow = [line for axes in figure.axes for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == (~scorecard["passed"]).sum() > 0
     half = [line for axes in figure.axes for line in axes.lines if line.get_fillstyle() == "left"]
@@ -261,12 +263,12 @@ def test_missed_cases_are_hollow_and_announced_ones_half():
 
 
 def test_overview_without_a_knockout_has_two_panels(four_tasks):
-    assert len(figures.overview(four_tasks.pid, four_tasks.differences, model="standin", knockout=None).axes) == 2
+    assert len(profiles.overview(four_tasks.pid, four_tasks.differences, model="standin", knockout=None).axes) == 2
 
 
 def test_drawing_leaves_no_trace(one_task):
     before = dict(matplotlib.rcParams)
-    figures.layer_profiles(one_task.pid, model="standin")
+    profiles.layer_profiles(one_task.pid, model="standin")
     assert dict(matplotlib.rcParams) == before
 
 

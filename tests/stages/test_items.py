@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pidflow.data.readers import easy_vqa
 from pidflow.errors import ConfigError, DataError
-from pidflow.readers import easy_vqa
-from pidflow.stages import items
+from pidflow.stages import prepare_items
 
 SCENES = {"reader": "scenes", "language_prior": 0.25}
 EASY = {"reader": "easy-vqa", "split": "test"}
@@ -19,7 +19,7 @@ EASY = {"reader": "easy-vqa", "split": "test"}
 def prepare(tmp_path, dataset, *, select=None, count=30, folds=3, seed=0):
     settings = {"dataset": dataset, "items": count} | ({"select": select} if select else {})
     output = tmp_path / "items.parquet"
-    items.run(
+    prepare_items.run(
         output=str(output), images=str(tmp_path / "images"), task="a-task", settings=settings, folds=folds, seed=seed
     )
     return pd.read_parquet(output)

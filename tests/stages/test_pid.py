@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pidflow.errors import DataError
-from pidflow.stages import flow, pid
+from pidflow.stages import estimate_pid, train_flow
 from pidflow.store import put, reading_h5, writing_h5
 
 ROWS, ROUTES, DEFINITIONS = 600, ["linear", "rank", "flow"], ["broja", "mmi"]
@@ -43,7 +43,7 @@ def unit(tmp_path_factory):
             {"model": "m", "task": "t", "condition": "intact", "layers": 1, "language": "text", "dropped": 3}
         )
     before = torch.get_num_threads()
-    flow.run(
+    train_flow.run(
         pca=str(folder / "pca.h5"),
         output=str(folder / "flow.h5"),
         weights=str(folder / "flow.safetensors"),
@@ -57,7 +57,7 @@ def unit(tmp_path_factory):
 
 def decomposed(folder, layer):
     output = folder / f"layer-{layer:02d}.json"
-    pid.run(
+    estimate_pid.run(
         pca=str(folder / "pca.h5"),
         flow=str(folder / "flow.h5"),
         output=str(output),
@@ -92,8 +92,8 @@ def test_the_twin_says_which_route_to_believe(warped):
     for route in ROUTES:
         for found in warped["routes"][route]["definitions"].values():
             twin = found["twin"]
-            assert set(twin) == {*pid.ATOMS, "mi_vision", "mi_language", "mi_joint"}
-            atoms = sum(twin[atom]["truth"] for atom in pid.ATOMS)
+            assert set(twin) == {*estimate_pid.ATOMS, "mi_vision", "mi_language", "mi_joint"}
+            atoms = sum(twin[atom]["truth"] for atom in estimate_pid.ATOMS)
             assert atoms == pytest.approx(twin["mi_joint"]["truth"])
             assert twin["mi_joint"]["passed"] == (route != "linear")
     linear = warped["routes"]["linear"]["definitions"]["broja"]["twin"]["mi_joint"]
@@ -103,7 +103,7 @@ def test_the_twin_says_which_route_to_believe(warped):
 def test_the_truth_of_the_twin_is_what_the_flow_found_in_the_real_rows(warped):
     found = warped["routes"]["flow"]["definitions"]["broja"]
     for atom, planted in found["twin"].items():
-        if atom in pid.ATOMS:
+        if atom in estimate_pid.ATOMS:
             assert planted["truth"] == pytest.approx(found["raw"][atom], abs=1e-9)
 
 
@@ -125,7 +125,7 @@ def test_a_flow_file_without_its_twin_is_refused(unit, tmp_path):
         whole.copy("layer-00", part)
         del part["layer-00/twin/x1"]
     with pytest.raises(DataError, match="twin/x1"):
-        pid.run(
+        estimate_pid.run(
             pca=str(unit / "pca.h5"),
             flow=str(tmp_path / "flow.h5"),
             output=str(tmp_path / "layer-00.json"),

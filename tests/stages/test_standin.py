@@ -8,12 +8,12 @@ import torch
 import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from pidflow import scenes
+from pidflow.data import scenes
+from pidflow.data.readers import easy_vqa
 from pidflow.errors import ConfigError
-from pidflow.pde import ORDINARY, dynamics_of
-from pidflow.readers import easy_vqa
-from pidflow.stages import standin
-from pidflow.standin_training import Packer
+from pidflow.models.continuous_time import ORDINARY, dynamics_of
+from pidflow.models.standin.training import Packer
+from pidflow.stages import train_standin
 
 RESOURCES = Path(__file__).resolve().parents[2] / "workflow/resources"
 # Least held-out accuracy of the shipped models. In half the steps, the variant with diffusing attention has not learned
@@ -24,12 +24,12 @@ LEARNED = {
     | {"choose-attr": 0.75, "choose-cat": 0.95, "compare-attr": 0.75, "logical-obj": 0.95, "query-attr": 0.70},
 }
 
-SHORT = {name: {"steps": 4, "batch": 2, "learning_rate": 1e-3} for name in standin.PHASES}
+SHORT = {name: {"steps": 4, "batch": 2, "learning_rate": 1e-3} for name in train_standin.PHASES}
 
 
 @pytest.mark.parametrize("attention", [None, {"equation": "diffusion", "steps": 2, "size": 0.25}])
 def test_training_leaves_a_model_and_its_record(tmp_path, attention):
-    standin.run(output=str(tmp_path), attention=attention, phases=SHORT, held_out=3)
+    train_standin.run(output=str(tmp_path), attention=attention, phases=SHORT, held_out=3)
     record = json.loads((tmp_path / "training.json").read_text())
     assert [entry["name"] for entry in record["checkpoints"]] == [
         *("align-00000", "align-00004"),
@@ -46,7 +46,7 @@ def test_training_leaves_a_model_and_its_record(tmp_path, attention):
 
 def test_an_unknown_phase_is_named(tmp_path):
     with pytest.raises(ConfigError, match="unknown training phase 'rest', expected some of: vision, language"):
-        standin.run(output=str(tmp_path), phases={"rest": {"steps": 1}})
+        train_standin.run(output=str(tmp_path), phases={"rest": {"steps": 1}})
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -56,7 +56,7 @@ def test_the_shipped_models_answer_as_their_records_say(name):
     model = AutoModelForImageTextToText.from_pretrained(RESOURCES / name, dtype=torch.float32)
     packer = Packer(AutoProcessor.from_pretrained(RESOURCES / name))
     seed = scenes.FIRST_EVALUATION_SEED + 500_000_000
-    accuracy = standin.evaluate(model, packer, images=150, seed=seed, dynamics=dynamics)
+    accuracy = train_standin.evaluate(model, packer, images=150, seed=seed, dynamics=dynamics)
     for task, floor in LEARNED[name].items():
         assert record["accuracy"][task] >= floor
         assert accuracy[task] >= floor - 0.07  # 150 held-out images of its own

@@ -9,11 +9,11 @@ import torch
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError
-from pidflow.knockout import Cut, Plan, knockout, seeded
+from pidflow.interventions.knockout import Cut, Plan, knockout, seeded
 from pidflow.models.inputs import encode
-from pidflow.readout import answer_tokens
-from pidflow.stages import activations
-from pidflow.stages import sweep as stage
+from pidflow.models.readout import answer_tokens
+from pidflow.stages import extract_activations
+from pidflow.stages import sweep_knockout as stage
 
 N = 12
 
@@ -169,13 +169,13 @@ def test_controls_are_conditions_too(write_items, model, tmp_path, intervention)
     results = {}
     for condition, entry in (("intact", None), ("changed", intervention)):
         paths = {name: str(tmp_path / f"{condition}.{name}") for name in ("activations", "answers")}
-        activations.run(items=str(items), condition=condition, intervention=entry, **paths, **common)
+        extract_activations.run(items=str(items), condition=condition, intervention=entry, **paths, **common)
         results[condition] = store.read_table(paths["answers"])
     if intervention["kind"] == "pde":
         entry = {key: value for key, value in intervention.items() if key != "kind"}
         paths = {name: str(tmp_path / f"trained.{name}") for name in ("activations", "answers")}
         settings = common | {"model": model | {"attention": entry}}
-        activations.run(items=str(items), condition="intact", **paths, **settings)
+        extract_activations.run(items=str(items), condition="intact", **paths, **settings)
         pd.testing.assert_frame_equal(store.read_table(paths["answers"]), results["changed"])
     else:
         first, last = (0, 2) if intervention["layers"] == "all" else intervention["layers"]
@@ -203,7 +203,7 @@ def test_bad_continuous_attention_is_refused(write_items, model, tmp_path):
     with pytest.raises(
         ConfigError, match=r"tiny, mixed, pde: 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
     ):
-        activations.run(
+        extract_activations.run(
             items=str(write_items(2)),
             activations=str(tmp_path / "a.h5"),
             answers=str(tmp_path / "a.parquet"),

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.colors import to_hex
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
-from pidflow import sweep_figures as figures
 from pidflow.errors import DataError
-from pidflow.stages import sweep_figures as stage
-from pidflow.stages import sweep_tables
+from pidflow.figures import sweeps as figures
+from pidflow.stages import collect_sweeps
+from pidflow.stages import plot_sweeps as stage
 from pidflow.stats import interval
 from pidflow.store import read_table, write_table
 
@@ -40,7 +40,7 @@ def tables(tmp_path_factory):
                 for path, frame in zip(paths[-1], found, strict=True):
                     write_table(path, frame)
             stored = {name: str(folder / f"{name}.parquet") for name in ("sweeps", "transfer", "routes")}
-            sweep_tables.run(
+            collect_sweeps.run(
                 summaries=[summary for summary, _ in paths],
                 details=[details for _, details in paths],
                 window=settings.get("window", 3),

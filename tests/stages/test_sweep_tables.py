@@ -6,7 +6,7 @@ import pytest
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
 from pidflow.errors import ConfigError, DataError
-from pidflow.stages import sweep_tables as stage
+from pidflow.stages import collect_sweeps as stage
 from pidflow.store import read_table, write_table
 
 TASKS = ("choose-attr", "easy-shape")

@@ -9,7 +9,7 @@ import pytest
 from tests import synthetic_run as run
 
 from pidflow.errors import DataError
-from pidflow.stages import tables as stage
+from pidflow.stages import collect_tables as stage
 from pidflow.store import write_h5, write_json, write_table
 
 TASKS = run.TASKS[-2:]

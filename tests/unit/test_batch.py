@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pidflow import batch
-from pidflow.batch import batch_pid, confident_or_uniform
-from pidflow.coupling import feasible, information, lower_bound, scaled, slope
 from pidflow.errors import DataError
-from pidflow.pid_discrete import discrete_pid
-from pidflow.pid_gaussian import ATOMS
+from pidflow.pid import batch_estimator
+from pidflow.pid.batch_estimator import batch_pid, confident_or_uniform
+from pidflow.pid.discrete import discrete_pid
+from pidflow.pid.gaussian import ATOMS
+from pidflow.pid.sinkhorn import feasible, information, lower_bound, scaled, slope
 
 FAIR = {
     "and": np.minimum,
@@ -138,7 +138,7 @@ def test_soft_predictions_agree_with_the_exact_table():
 
 
 def test_nothing_is_dropped_when_there_are_several_blocks(monkeypatch):
-    monkeypatch.setattr(batch, "BLOCK", 90)
+    monkeypatch.setattr(batch_estimator, "BLOCK", 90)
     result = batch_pid(*coins("and", 200))
     assert (result.info.rows, result.info.blocks) == (200, 3)
     np.testing.assert_allclose(atoms_of(result), TRUTH["and"], atol=0.08)
@@ -181,7 +181,7 @@ def test_training_lowers_the_held_out_information():
 def test_the_weights_that_were_best_on_held_out_rows_are_kept(monkeypatch):
     def union(losses, **settings):
         script = iter(losses)
-        monkeypatch.setattr(batch, "_union", lambda *_: next(script))
+        monkeypatch.setattr(batch_estimator, "_union", lambda *_: next(script))
         return batch_pid(*coins("and", 60), evaluate_every=1, patience=3, **settings)
 
     best_first = union([1.0, 0.5, 0.9, 0.9, 0.9])

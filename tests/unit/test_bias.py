@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from pidflow.bias import consistent_union, grouped_folds, jackknife_se, mi_bias, permuted_rows
 from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.gaussian import LN2, gaussian_mi
+from pidflow.groups import grouped_folds, permuted_rows
+from pidflow.pid.bias import consistent_union, mi_bias
+from pidflow.pid.gaussian_system import LN2, gaussian_mi
+from pidflow.stats import jackknife_se
 
 
 @pytest.mark.parametrize(("dim", "nats"), [(5, 0.014), (20, 0.228), (50, 1.474), (100, 6.278)])

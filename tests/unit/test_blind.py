@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tests.captured import captured_under
 
-from pidflow.capture import capture
+from pidflow.interventions.settings import plan_of
 from pidflow.models.inputs import encode
-from pidflow.stages.activations import plan_of
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "config" / "config.yaml").read_text())
 INTERVENTIONS, BLIND = CONFIG["interventions"], CONFIG["claims"]["blind"]
@@ -19,7 +19,7 @@ def said(model, asked, condition):
     examples, pictures, _ = asked(6)
     _, others, _ = asked(6, first=2 * 10**9)
     plan = plan_of(INTERVENTIONS[condition] | {"layers": "all"}, depth=model.depth)
-    return [capture(model, encode(model, examples, shown), plan=plan).logits for shown in (pictures, others)]
+    return [captured_under(plan, model, encode(model, examples, shown)).logits for shown in (pictures, others)]
 
 
 @pytest.mark.parametrize("family", ["tiny_llava", "tiny_llava_next"])

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pidflow import calibration
-from pidflow.calibration import CASES, parallel_channels, planted_cases
 from pidflow.errors import ConfigError
-from pidflow.estimate import estimate_pid
-from pidflow.pid_discrete import discrete_pid
-from pidflow.pid_gaussian import ATOMS, DEFINITIONS, gaussian_pid
+from pidflow.pid.discrete import discrete_pid
+from pidflow.pid.estimate import estimate_pid
+from pidflow.pid.gaussian import ATOMS, DEFINITIONS, gaussian_pid
+from pidflow.validation import planted_cases as cases
+from pidflow.validation.planted_cases import CASES, parallel_channels, planted_cases
 
 
 def case(name, *, n=900, dims=(10, 10, 4), seed=0):
@@ -52,9 +52,9 @@ def test_warp_and_bend_can_be_undone():
     base, warped, bent = (case(name) for name in ("gaussian", "warped", "bent"))
     for block in ("x1", "x2", "y"):
         rows = getattr(base, block)
-        np.testing.assert_allclose(np.arcsinh(getattr(warped, block)) / calibration.WARP, rows, atol=1e-12)
+        np.testing.assert_allclose(np.arcsinh(getattr(warped, block)) / cases.WARP, rows, atol=1e-12)
         straight = getattr(bent, block).copy()
-        straight[:, 1::2] -= calibration.BEND * (straight[:, ::2] ** 2 - 1)
+        straight[:, 1::2] -= cases.BEND * (straight[:, ::2] ** 2 - 1)
         np.testing.assert_allclose(straight, rows, atol=1e-12)
     assert warped.truth == bent.truth == base.truth
 
@@ -91,7 +91,7 @@ def test_the_draw_depends_on_the_seed_only(name):
         assert getattr(alone, block).shape == (900, width)
         np.testing.assert_array_equal(getattr(alone, block), getattr(again, block))
         assert not np.allclose(getattr(alone, block), getattr(other, block))
-    assert np.bincount(alone.groups).max() == calibration.GROUP_ROWS
+    assert np.bincount(alone.groups).max() == cases.GROUP_ROWS
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from tests.captured import captured_under
 
-from pidflow.capture import BLOCKS, capture
-from pidflow.knockout import Cut, Plan
+from pidflow.interventions.knockout import Cut, Plan
+from pidflow.models.capture import BLOCKS, capture
 from pidflow.models.inputs import Example, encode
 
 
@@ -47,9 +48,9 @@ def test_a_lone_prompt_is_fed_as_the_library_would_feed_it(loaded, asked):
 def test_left_padding_changes_nothing(loaded, asked, plan):
     examples, pictures, _ = asked(6)
     longest = Example(" ".join(["what do the ring and the cross share , color or size ?"] * 3))
-    together = capture(loaded, encode(loaded, [*examples, longest], [*pictures, pictures[0]]), plan=plan)
+    together = captured_under(plan, loaded, encode(loaded, [*examples, longest], [*pictures, pictures[0]]))
     for row in range(6):
-        alone = capture(loaded, encode(loaded, [examples[row]], [pictures[row]]), plan=plan)
+        alone = captured_under(plan, loaded, encode(loaded, [examples[row]], [pictures[row]]))
         torch.testing.assert_close(together.states[:, :, row], alone.states[:, :, 0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(together.logits[row], alone.logits[0], atol=1e-5, rtol=1e-5)
 
@@ -66,9 +67,10 @@ def test_tiled_pictures_of_different_shapes_share_a_batch(tiny_llava_next, asked
 
 
 def test_half_precision_states_are_pooled_in_float32(tiny_llava, asked):
-    from pidflow.models import registry, standin
+    from pidflow.models import loading
+    from pidflow.models.standin import architecture
 
-    half = registry.wrap("llava", standin.build_model(seed=0, width=32, depth=3).bfloat16(), tiny_llava.processor)
+    half = loading.wrap("llava", architecture.build_model(seed=0, width=32, depth=3).bfloat16(), tiny_llava.processor)
     examples, pictures, _ = asked(3)
     batch = encode(tiny_llava, examples, pictures)
     found = capture(half, batch.to(half))

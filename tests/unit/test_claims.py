@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tests import synthetic_run as run
 
-from pidflow import claims, stats, tables
+from pidflow import names, stats
+from pidflow.analysis import cells, claims
+from pidflow.analysis.profiles import Profile, agreement, change, paired, quantity_of
 from pidflow.errors import DataError
-from pidflow.profiles import Profile, agreement, change, paired, quantity_of
 from pidflow.stats import NOT_SUPPORTED, SUPPORTED, UNDETERMINED
 
 TASKS = run.TASKS[-5:]
@@ -16,13 +17,13 @@ LOST = {("standin", task): stats.Estimate(0.45 * run.need_of_vision(task), 0.01,
 CONDITIONS = ("intact", run.CUT, run.RANDOM)
 
 
-def cells(records):
-    return [cell for record in records for cell in tables.cells(record, where="x.json")]
+def cells_of(records):
+    return [cell for record in records for cell in cells.cells(record, where="x.json")]
 
 
 def story(**options):
     options = {"tasks": TASKS, "routes": ("flow",), "definitions": ("broja",)} | options
-    return cells(run.records(**options))
+    return cells_of(run.records(**options))
 
 
 def verdicts(found, *, task="all", model="standin"):
@@ -31,9 +32,9 @@ def verdicts(found, *, task="all", model="standin"):
 
 def profile(course, *, quantity="unique_vision", condition="intact", n=run.ROWS, se=run.SE, model="m"):
     """A profile in which one atom follows `course` and the others are flat."""
-    atoms = [dict.fromkeys(tables.ATOMS, 0.3) | {quantity: value} for value in course]
+    atoms = [dict.fromkeys(names.ATOMS, 0.3) | {quantity: value} for value in course]
     records = [run.record(model, "t", condition, layer, a, se=se) | {"n": n} for layer, a in enumerate(atoms)]
-    return Profile.of(cells(records))
+    return Profile.of(cells_of(records))
 
 
 def test_the_planted_story_is_supported():
@@ -52,7 +53,7 @@ def reversed_story():
     for record in records:
         record["layer"] = 8 - record["layer"]
         record["condition"] = {"intact": run.CUT, run.CUT: "intact"}[record["condition"]]
-    return cells(records)
+    return cells_of(records)
 
 
 def test_the_opposite_story_is_not_supported():
@@ -68,12 +69,12 @@ def test_noise_supports_nothing():
     """Flat courses of equal atoms: apart from shares, whose thresholds are not zero, nothing holds."""
     rng = np.random.default_rng(5)
     records = [
-        run.record("standin", task, condition, layer, dict.fromkeys(tables.ATOMS, 0.3), rng=rng)
+        run.record("standin", task, condition, layer, dict.fromkeys(names.ATOMS, 0.3), rng=rng)
         for task in TASKS
         for condition in ("intact", run.CUT)
         for layer in range(9)
     ]
-    found = verdicts(claims.judge(cells(records), LOST, knockout=run.CUT))
+    found = verdicts(claims.judge(cells_of(records), LOST, knockout=run.CUT))
     assert not [name for name, claim in found.items() if claim.verdict == SUPPORTED]
     assert found["language-dominates-last"].verdict == NOT_SUPPORTED
     assert found["synergy-is-small"].verdict == NOT_SUPPORTED
@@ -104,7 +105,7 @@ NAMES = ("knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-co
 def test_a_control_that_does_the_same_leaves_nothing():
     """A random control with the effect of the cut: the cut raises everything, and nothing beyond the control."""
     records = run.records(tasks=TASKS, conditions=(*CONDITIONS, "other"), routes=("flow",), definitions=("broja",))
-    found = verdicts(claims.judge(cells(records), LOST, knockout=run.CUT, control="other"))
+    found = verdicts(claims.judge(cells_of(records), LOST, knockout=run.CUT, control="other"))
     for name in NAMES:
         assert found[name].verdict == SUPPORTED
         assert found[f"{name}-beyond-random"].verdict != SUPPORTED
@@ -156,21 +157,21 @@ def test_few_tasks_give_no_correlation():
 
 
 def test_a_share_of_no_information_is_not_judged():
-    records = [run.record("standin", "t", "intact", layer, dict.fromkeys(tables.ATOMS, 0.001)) for layer in range(9)]
-    found = verdicts(claims.judge(cells(records), {}, knockout=None), task="t")
+    records = [run.record("standin", "t", "intact", layer, dict.fromkeys(names.ATOMS, 0.001)) for layer in range(9)]
+    found = verdicts(claims.judge(cells_of(records), {}, knockout=None), task="t")
     assert found["synergy-is-small"].verdict == UNDETERMINED
     assert "not above zero" in found["synergy-is-small"].reason
 
 
 def clipped_profile(atom):
     """Profiles whose `atom` is at zero in every replicate."""
-    records = [run.record("standin", "t", "intact", layer, dict.fromkeys(tables.ATOMS, 0.3)) for layer in range(9)]
+    records = [run.record("standin", "t", "intact", layer, dict.fromkeys(names.ATOMS, 0.3)) for layer in range(9)]
     for record in records:
         found = record["routes"]["flow"]["definitions"]["broja"]
         record["routes"]["flow"]["mi"]["joint"] = 0.9
         found["atoms"] = found["atoms"] | {atom: 0.0}
         found["jackknife"] = found["jackknife"] | {atom: [0.0] * run.GROUPS}
-    return cells(records)
+    return cells_of(records)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_models_that_disagree():
     records = run.records(models=("llava",), tasks=TASKS, conditions=("intact",), routes=("flow",))
     for record in records:
         record["layer"] = 8 - record["layer"]
-    both = story(conditions=("intact",), definitions=("broja",)) + cells(records)
+    both = story(conditions=("intact",), definitions=("broja",)) + cells_of(records)
     claim = verdicts(claims.judge(both, {}, knockout=None), model="llava / standin")["trajectories-agree"]
     assert claim.verdict == NOT_SUPPORTED
 
@@ -249,7 +250,7 @@ def test_peak_location_error_covers():
         for layer in range(9):
             atoms = {atom: float(v[layer]) + run.SE * rng.standard_normal() for atom, v in truth.items()}
             records.append(run.record("m", "t", "intact", layer, atoms, rng=rng))
-        low, high = Profile.of(cells(records)).estimate(claims.INTACT_STATEMENTS[0].of).interval()
+        low, high = Profile.of(cells_of(records)).estimate(claims.INTACT_STATEMENTS[0].of).interval()
         hits.append(low <= contrast <= high)
     assert 0.88 <= np.mean(hits) <= 0.99
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pidflow.critic import CriticConfig, critic_information, critic_information_of_layers
-from pidflow.critic import _gaussian_scores as gaussian_scores
-from pidflow.critic import _row_bounds as row_bounds
 from pidflow.errors import DataError
-from pidflow.missed import MissedInformation, missed_information
+from pidflow.validation.critic import CriticConfig, critic_information, critic_information_of_layers
+from pidflow.validation.critic import _gaussian_scores as gaussian_scores
+from pidflow.validation.critic import _row_bounds as row_bounds
+from pidflow.validation.missed import MissedInformation, missed_information
 
 
 def missed(*rows, folds, seed=0) -> MissedInformation:

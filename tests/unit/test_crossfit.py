@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from pidflow.bias import mi_bias
-from pidflow.crossfit import (
+from pidflow.pid.bias import mi_bias
+from pidflow.pid.covariances import RowBlocks, jackknife_blocks
+from pidflow.pid.crossfit import (
     CrossFit,
     _conditional_scatters,
     _independent_growth,
@@ -13,10 +14,9 @@ from pidflow.crossfit import (
     crossfit_uniques,
     split_plan,
 )
-from pidflow.estimate import estimate_pid_from_latents
-from pidflow.gaussian import whiten_system
-from pidflow.pid_gaussian import gaussian_pid, independent_union
-from pidflow.samples import RowBlocks, jackknife_blocks
+from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.pid.gaussian import gaussian_pid, independent_union
+from pidflow.pid.gaussian_system import whiten_system
 
 
 def tied_rows(n, d, *, seed):

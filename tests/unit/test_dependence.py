@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from tests import synthetic_run as run
 
-from pidflow import dependence, stats, tables
+from pidflow import names, stats
+from pidflow.analysis import cells, dependence
 
-ATOMS = dict(zip(tables.ATOMS, (0.2, 0.5, 1.0, 0.3), strict=True))
+ATOMS = dict(zip(names.ATOMS, (0.2, 0.5, 1.0, 0.3), strict=True))
 LOST = {("m", "t"): stats.Estimate(0.4, 0.05, 99)}
 
 
@@ -17,8 +18,8 @@ def table(intact, cut, lost=LOST):
         for condition, atoms in (("intact", intact), (run.CUT, cut))
         for layer in range(3)
     ]
-    cells = [cell for record in records for cell in tables.cells(record, where="x.json")]
-    return dependence.dependence_table(cells, lost, knockout=run.CUT)
+    decomposed = [cell for record in records for cell in cells.cells(record, where="x.json")]
+    return dependence.dependence_table(decomposed, lost, knockout=run.CUT)
 
 
 def test_numbers_of_one_task():
@@ -41,8 +42,8 @@ def test_shared_error_is_that_of_share_and_change():
         replicates = {atom: [value] * run.GROUPS for atom, value in ATOMS.items()}
         replicates["redundancy"] = (ATOMS["redundancy"] + noise).tolist()
         record["routes"]["flow"]["definitions"]["broja"]["jackknife"] = replicates
-    cells = [cell for record in (noisy, cut) for cell in tables.cells(record, where="x.json")]
-    found = dependence.dependence_table(cells, LOST, knockout=run.CUT).set_index("atom")["shared_error"]
+    decomposed = [cell for record in (noisy, cut) for cell in cells.cells(record, where="x.json")]
+    found = dependence.dependence_table(decomposed, LOST, knockout=run.CUT).set_index("atom")["shared_error"]
     noise = np.linspace(-0.1, 0.1, run.GROUPS)
     share = (ATOMS["redundancy"] + noise) / (sum(ATOMS.values()) + noise)
     expected = -(run.GROUPS - 1) / run.GROUPS * np.sum((share - share.mean()) * (noise - noise.mean()))
@@ -65,8 +66,8 @@ def test_a_warning_needs_half_of_the_layers():
         for record in records:
             wrong = record["condition"] == run.CUT and record["layer"] in layers
             record["routes"]["flow"]["definitions"]["broja"]["twin"]["synergy"]["passed"] = not wrong
-        cells = [cell for record in records for cell in tables.cells(record, where="x.json")]
-        return dependence.dependence_table(cells, {}, knockout=run.CUT).set_index("atom")["warning"]
+        decomposed = [cell for record in records for cell in cells.cells(record, where="x.json")]
+        return dependence.dependence_table(decomposed, {}, knockout=run.CUT).set_index("atom")["warning"]
 
     assert (flagged([1]) == "").all()
     found = flagged([1, 3])
@@ -75,8 +76,8 @@ def test_a_warning_needs_half_of_the_layers():
 
 
 def test_no_knockout_no_rows():
-    cells = tables.cells(run.record("m", "t", "intact", 1, ATOMS), where="x.json")
-    found = dependence.dependence_table(cells, LOST, knockout=None)
+    decomposed = cells.cells(run.record("m", "t", "intact", 1, ATOMS), where="x.json")
+    found = dependence.dependence_table(decomposed, LOST, knockout=None)
     assert found.empty
     assert tuple(found.columns) == dependence.COLUMNS
 

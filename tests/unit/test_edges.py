@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pidflow.edges import Edge, blocked_pairs, edge_of, row_seed
 from pidflow.errors import ConfigError
-from pidflow.knockout import Cut, Plan, knockout, seeded
+from pidflow.interventions.edges import Edge, blocked_pairs, edge_of, row_seed
+from pidflow.interventions.knockout import Cut, Plan, knockout, seeded
+from pidflow.interventions.windows import windows
 from pidflow.models.inputs import encode
-from pidflow.windows import windows
 
 T = 20
 

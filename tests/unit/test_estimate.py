@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 import pidflow
-from pidflow.bias import mi_bias
 from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.estimate import estimate_mi, estimate_pid, estimate_pid_from_latents
-from pidflow.gaussian import gaussian_mi
-from pidflow.pid_estimate import QUANTITIES, PIDEstimate, paired_difference
-from pidflow.pid_gaussian import ATOMS, DEFINITIONS, gaussian_pid
-from pidflow.samples import covariance, deleted_covariances, jackknife_blocks, normal_scores, permuted_covariances
+from pidflow.pid.bias import mi_bias
+from pidflow.pid.covariances import covariance, deleted_covariances, jackknife_blocks, permuted_covariances
+from pidflow.pid.estimate import estimate_mi, estimate_pid
+from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.pid.gaussian import ATOMS, DEFINITIONS, gaussian_pid
+from pidflow.pid.gaussian_system import gaussian_mi
+from pidflow.pid.results import QUANTITIES, PIDEstimate, paired_difference
+from pidflow.stats import normal_scores
 
 
 def rows(n=400, *, seed=0, gain_1=1.0, gain_2=0.6):
@@ -231,7 +233,7 @@ class TestFlowRoute:
             calls.append({"x2": x2, "folds": folds, "groups": groups, "seed": seed})
             return SimpleNamespace(z1=x1 / 2, z2=x2 / 2, y=y / 2)
 
-        monkeypatch.setitem(sys.modules, "pidflow.flow", SimpleNamespace(gaussianize=gaussianize))
+        monkeypatch.setitem(sys.modules, "pidflow.flows.gaussianize", SimpleNamespace(gaussianize=gaussianize))
         return calls
 
     def test_latents_are_decomposed_and_folds_keep_groups_whole(self, calls):

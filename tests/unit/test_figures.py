@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pidflow import figures, stats
+from pidflow import stats
 from pidflow.errors import DataError
+from pidflow.figures import profiles
 
 
 def rows(**columns):
@@ -15,23 +16,23 @@ def rows(**columns):
 
 def test_select_keeps_what_was_asked():
     frame = pd.DataFrame({"model": ["a", "a", "b"], "atom": ["x", "y", "x"], "bits": [1, 2, 3]})
-    assert list(figures.select(frame, model="a", atom=["x", "z"])["bits"]) == [1]
+    assert list(profiles.select(frame, model="a", atom=["x", "z"])["bits"]) == [1]
 
 
 def test_select_says_what_is_there():
     frame = pd.DataFrame({"model": ["a", "b"], "route": ["flow", "linear"]})
     with pytest.raises(DataError, match="no row has route 'flow'; the table has linear"):
-        figures.select(frame, model="b", route="flow")
+        profiles.select(frame, model="b", route="flow")
     with pytest.raises(DataError, match="no rows at all"):
-        figures.select(frame[:0], model="b")
+        profiles.select(frame[:0], model="b")
 
 
 def test_order_of_appearance_with_intact_in_front():
-    assert figures.in_order(pd.Series(["cut", "b", "cut", "intact"]), first="intact") == ["intact", "cut", "b"]
+    assert profiles.in_order(pd.Series(["cut", "b", "cut", "intact"]), first="intact") == ["intact", "cut", "b"]
 
 
 def test_mean_over_tasks_adds_variances():
-    mean = figures.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=[0.3, 0.4])).iloc[0]
+    mean = profiles.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=[0.3, 0.4])).iloc[0]
     assert mean.bits == 2.0
     assert mean.high - mean.bits == pytest.approx(0.25)
     assert mean.bits - mean.low == pytest.approx(0.25)
@@ -40,13 +41,13 @@ def test_mean_over_tasks_adds_variances():
 def test_mean_over_tasks_agrees_with_the_claims():
     a, b = stats.Estimate(1.0, 0.1, np.inf), stats.Estimate(3.0, 0.2, np.inf)
     half = [e.interval()[1] - e.value for e in (a, b)]
-    mean = figures.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=half)).iloc[0]
+    mean = profiles.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=half)).iloc[0]
     assert mean.high == pytest.approx(stats.mean_of_independent([a, b]).interval()[1])
 
 
 def test_mean_needs_all_tasks():
     frame = rows(task=["a", "b", "a"], layer=[0, 0, 1], bits=[1.0, 3.0, 9.0], half=0.1)
-    assert list(figures.mean_over_tasks(frame)["layer"]) == [0]
+    assert list(profiles.mean_over_tasks(frame)["layer"]) == [0]
 
 
 @pytest.mark.parametrize(
@@ -54,4 +55,4 @@ def test_mean_needs_all_tasks():
 )
 def test_mean_is_marked_when_half_of_its_tasks_are(warnings, marked):
     frame = rows(task=["a", "b", "c"], bits=1.0, half=0.1, warning=warnings)
-    assert bool(figures.mean_over_tasks(frame)["warning"].iloc[0]) == marked
+    assert bool(profiles.mean_over_tasks(frame)["warning"].iloc[0]) == marked

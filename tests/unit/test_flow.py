@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load, save
 
 from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.flow import FlowConfig, apply, gaussianize, gaussianize_layers, invert
-from pidflow.flow_training import held_out_split, train_stack
-from pidflow.product_flow import Layout, ProductFlows, initial_parameters
+from pidflow.flows.gaussianize import FlowConfig, apply, gaussianize, gaussianize_layers, invert
+from pidflow.flows.maps import Layout, ProductFlows, initial_parameters
+from pidflow.flows.training import train_stack
+from pidflow.groups import held_out_split
 
 QUICK = FlowConfig(max_steps=20, evaluate_every=10, precision="float64")
 

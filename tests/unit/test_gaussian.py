@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pidflow.errors import DataError, NumericsError
-from pidflow.gaussian import gaussian_mi, whiten_system
+from pidflow.pid.gaussian_system import gaussian_mi, whiten_system
 
 DIMS = [(1, 1, 1), (2, 3, 4), (5, 2, 1), (1, 4, 3)]
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from pidflow.errors import NumericsError
-from pidflow.gaussianity import gaussianity
+from pidflow.flows.normality import gaussianity
 
 
 def normal(n, d, seed):

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from pidflow.errors import DataError
-from pidflow.items import Item, folds_by_image, sample
+from pidflow.data.items import Item, sample
+from pidflow.errors import NumericsError
+from pidflow.groups import grouped_folds
 
 
 def test_folds_keep_images_together_and_balance_rows():
     images = [f"image-{index // 3}" for index in range(300)] + ["crowd"] * 40
-    folds = folds_by_image(images, 5, seed=0)
+    folds = grouped_folds(len(images), folds=5, groups=images, seed=0)
     for image in set(images):
         assert len(set(folds[np.array(images) == image])) == 1
     sizes = np.bincount(folds)
@@ -19,13 +20,17 @@ def test_folds_keep_images_together_and_balance_rows():
 
 def test_folds_follow_the_seed():
     images = [str(index) for index in range(50)]
-    np.testing.assert_array_equal(folds_by_image(images, 5, seed=1), folds_by_image(images, 5, seed=1))
-    assert (folds_by_image(images, 5, seed=1) != folds_by_image(images, 5, seed=2)).any()
+    np.testing.assert_array_equal(
+        grouped_folds(50, folds=5, groups=images, seed=1), grouped_folds(50, folds=5, groups=images, seed=1)
+    )
+    assert (
+        grouped_folds(50, folds=5, groups=images, seed=1) != grouped_folds(50, folds=5, groups=images, seed=2)
+    ).any()
 
 
 def test_more_folds_than_images():
-    with pytest.raises(DataError, match="5 folds need at least as many images, found 2"):
-        folds_by_image(["a", "a", "b"], 5, seed=0)
+    with pytest.raises(NumericsError, match="5 folds need at least 5 groups, found 2"):
+        grouped_folds(3, folds=5, groups=["a", "a", "b"], seed=0)
 
 
 def test_sample_keeps_order_and_draws_once():

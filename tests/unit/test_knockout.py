@@ -4,15 +4,18 @@ import threading
 
 import pytest
 import torch
+from tests.captured import captured_under
 from torch import nn
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, repeat_kv
 
-from pidflow import knockout as module
-from pidflow.capture import capture
 from pidflow.errors import ConfigError, NumericsError
-from pidflow.knockout import Cut, Plan, cut_rows, knockout, self_check
+from pidflow.interventions import knockout as module
+from pidflow.interventions.knockout import Cut, Plan, cut_rows, knockout
+from pidflow.interventions.self_check import self_check
+from pidflow.models import attention
+from pidflow.models.capture import capture
 from pidflow.models.inputs import encode
-from pidflow.spans import Spans
+from pidflow.models.spans import Spans
 
 PAIRS = [
     ("image", "question"),
@@ -45,7 +48,7 @@ def logits(loaded, batch):
 
 
 def last(loaded, batch, plan=None):
-    return capture(loaded, batch, plan=plan).logits
+    return captured_under(plan, loaded, batch).logits
 
 
 def recomputed_states(loaded, batch, cuts):
@@ -95,7 +98,7 @@ def test_a_cut_equals_the_decoder_written_out_with_an_explicit_mask(tiny_llava, 
     examples, pictures, _ = asked(2)
     batch = encode(tiny_llava, examples, pictures)
     states = recomputed_states(tiny_llava, batch, [(*pair, (0, 2))])
-    found = capture(tiny_llava, batch, plan=Plan((Cut(*pair, layers=(0, 2)),)))
+    found = captured_under(Plan((Cut(*pair, layers=(0, 2)),)), tiny_llava, batch)
     for index, span in enumerate(("image", "question", "text", "last")):
         torch.testing.assert_close(found.states[:, index], pooled(states, batch.spans[span]), atol=1e-5, rtol=1e-5)
     intact = capture(tiny_llava, batch)
@@ -107,7 +110,7 @@ def test_two_cuts_and_grouped_heads_equal_the_written_out_decoder(tiny_llava_nex
     batch = encode(tiny_llava_next, examples, pictures)
     cuts = [("image-tiles", "question", (1,)), ("question", "last", (1, 2)), ("image-newline", "text", (0,))]
     states = recomputed_states(tiny_llava_next, batch, cuts)
-    found = capture(tiny_llava_next, batch, plan=Plan(tuple(Cut(*cut) for cut in cuts)))
+    found = captured_under(Plan(tuple(Cut(*cut) for cut in cuts)), tiny_llava_next, batch)
     torch.testing.assert_close(found.last, states[:, :, -1], atol=1e-5, rtol=1e-5)
 
 
@@ -115,14 +118,14 @@ def test_an_empty_plan_and_untouched_blocks_are_bit_equal(loaded, batch):
     intact = logits(loaded, batch)
     with knockout(loaded, Plan(), batch.spans):
         assert torch.equal(logits(loaded, batch), intact)
-    late = capture(loaded, batch, plan=Plan((Cut("image", "question", (2,)),)))
+    late = captured_under(Plan((Cut("image", "question", (2,)),)), loaded, batch)
     whole = capture(loaded, batch)
     assert torch.equal(late.states[:3], whole.states[:3])
     assert not torch.equal(late.states[3], whole.states[3])
 
 
 def test_states_before_the_target_never_move(loaded, batch):
-    whole, cut = capture(loaded, batch), capture(loaded, batch, plan=Plan((Cut("image", "question"),)))
+    whole, cut = capture(loaded, batch), captured_under(Plan((Cut("image", "question"),)), loaded, batch)
     assert torch.equal(whole.states[:, 0], cut.states[:, 0])
     assert not torch.equal(whole.states[1:, 1], cut.states[1:, 1])
 
@@ -170,7 +173,7 @@ def test_the_vision_tower_keeps_its_attention(loaded, batch):
     before = tower.config._attn_implementation
     with knockout(loaded, Plan((Cut("image", "question"),)), batch.spans):
         assert tower.config._attn_implementation == before
-        assert loaded.text_model.config._attn_implementation == module.ATTENTION
+        assert loaded.text_model.config._attn_implementation == attention.ATTENTION
 
 
 def test_the_plan_ends_with_its_block_even_after_an_exception(loaded, batch):
@@ -256,7 +259,7 @@ def test_the_self_check_passes_and_says_how_well(loaded, batch):
     assert found.moved > 1e-6
 
 
-original = module._State.allowed
+original = module.State.allowed
 
 
 def soft(state, layer, queries, keys, base):
@@ -289,7 +292,7 @@ def last_block_only(state, layer, queries, keys, base):
 def test_the_self_check_notices_broken_masks(tiny_llava, asked, monkeypatch, fault, message):
     examples, pictures, _ = asked(6)
     batch = encode(tiny_llava, examples, pictures)
-    monkeypatch.setattr(module._State, "allowed", fault)
+    monkeypatch.setattr(module.State, "allowed", fault)
     with pytest.raises(NumericsError, match=message):
         self_check(tiny_llava, batch)
 

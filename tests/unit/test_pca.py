@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pidflow.errors import DataError, NumericsError
-from pidflow.pca import fit_pca
+from pidflow.flows.pca import fit_pca
 
 
 @pytest.fixture

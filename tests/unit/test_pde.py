@@ -8,10 +8,18 @@ import pytest
 import torch
 
 from pidflow.errors import ConfigError
-from pidflow.knockout import Cut, Plan, knockout, self_check
+from pidflow.interventions.knockout import Cut, Plan, knockout
+from pidflow.interventions.prefix_cache import full_pass, read_prefix, recompute
+from pidflow.interventions.self_check import self_check
+from pidflow.models.continuous_time import (
+    EQUATIONS,
+    Dynamics,
+    attention_weights,
+    continuous_attention,
+    dynamics_of,
+    evolve,
+)
 from pidflow.models.inputs import encode
-from pidflow.pde import EQUATIONS, Dynamics, attention_weights, continuous_attention, dynamics_of, evolve
-from pidflow.prefix import full_pass, read_prefix, recompute
 
 K = 12
 SOME = [
@@ -197,9 +205,10 @@ def test_sweeps_see_the_evolved_weights(loaded, batch):
 
 
 def test_a_model_can_be_trained_through_it():
-    from pidflow.models import registry, standin
+    from pidflow.models import loading
+    from pidflow.models.standin import architecture
 
-    loaded = registry.wrap("llava", standin.build_model(seed=1, width=32, depth=2), standin.build_processor())
+    loaded = loading.wrap("llava", architecture.build_model(seed=1, width=32, depth=2), architecture.build_processor())
     loaded.model.requires_grad_(True)
     ids = torch.tensor([[2, 7, 8, 9, 10]])
     optimizer = torch.optim.SGD(loaded.model.parameters(), lr=0.02)

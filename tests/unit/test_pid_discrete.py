@@ -7,8 +7,8 @@ import pytest
 from tests.references import union_by_cone
 
 from pidflow.errors import DataError
-from pidflow.pid_discrete import discrete_pid
-from pidflow.pid_gaussian import ATOMS
+from pidflow.pid.discrete import discrete_pid
+from pidflow.pid.gaussian import ATOMS
 
 
 def table(rule, shape, *, sources=None):
@@ -88,8 +88,8 @@ def test_every_table_is_certified(shape, concentration):
 def test_the_certificate_is_honest_when_the_solver_stops_early(monkeypatch):
     tables = dirichlet((3, 3, 3), count=30, seed=2)
     exact = discrete_pid(tables).union
-    monkeypatch.setattr("pidflow.pid_discrete.MAX_ITERATIONS", 4)
-    monkeypatch.setattr("pidflow.pid_discrete.MAX_GAP_BITS", 1.0)
+    monkeypatch.setattr("pidflow.pid.discrete.MAX_ITERATIONS", 4)
+    monkeypatch.setattr("pidflow.pid.discrete.MAX_GAP_BITS", 1.0)
     early = discrete_pid(tables)
     assert not early.info.converged.any()
     assert (early.union >= exact - 1e-8).all()
@@ -98,7 +98,7 @@ def test_the_certificate_is_honest_when_the_solver_stops_early(monkeypatch):
 
 
 def test_ordinary_tables_take_few_steps(monkeypatch):
-    monkeypatch.setattr("pidflow.pid_discrete.MAX_ITERATIONS", 20)
+    monkeypatch.setattr("pidflow.pid.discrete.MAX_ITERATIONS", 20)
     assert discrete_pid(dirichlet((4, 4, 4), count=20, seed=14)).info.converged.all()
 
 
@@ -142,7 +142,7 @@ def test_a_noisier_copy_of_a_source_has_no_unique_information():
 
 def test_batch_equals_one_by_one_whatever_the_chunk(monkeypatch):
     tables = dirichlet((2, 3, 2), count=6, seed=9).reshape(2, 3, 2, 3, 2)
-    monkeypatch.setattr("pidflow.pid_discrete.CHUNK", 4)
+    monkeypatch.setattr("pidflow.pid.discrete.CHUNK", 4)
     batch = discrete_pid(tables)
     assert batch.union.shape == batch.info.gap_bits.shape == (2, 3)
     for index in np.ndindex(2, 3):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tests.references import union_by_max_det
 
-import pidflow.pid_gaussian
+import pidflow.pid.gaussian
 from pidflow.errors import ConfigError, NumericsError
-from pidflow.gaussian import whiten_system
-from pidflow.pid_gaussian import ATOMS, DEFINITIONS, INFORMATIONS, _duality_gap, decompose, gaussian_pid
+from pidflow.pid.gaussian import ATOMS, DEFINITIONS, INFORMATIONS, _duality_gap, decompose, gaussian_pid
+from pidflow.pid.gaussian_system import whiten_system
 
 DIMS = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 2, 4), (2, 5, 3), (4, 4, 1), (6, 6, 6)]
 EVERYTHING = (*ATOMS, *INFORMATIONS, "union")
@@ -262,7 +262,7 @@ def test_unknown_definition():
 
 
 def test_docstring_examples():
-    assert doctest.testmod(pidflow.pid_gaussian) == doctest.TestResults(failed=0, attempted=4)
+    assert doctest.testmod(pidflow.pid.gaussian) == doctest.TestResults(failed=0, attempted=4)
 
 
 def test_examples_in_the_manual():

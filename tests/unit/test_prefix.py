@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pidflow.edges import DEFAULT_EDGES, Edge
 from pidflow.errors import ConfigError
-from pidflow.knockout import Cut, Plan
+from pidflow.interventions.edges import DEFAULT_EDGES, Edge
+from pidflow.interventions.knockout import Cut, Plan
+from pidflow.interventions.prefix_cache import full_pass, read_prefix, recompute
 from pidflow.models.inputs import encode
-from pidflow.prefix import full_pass, read_prefix, recompute
 
 EDGES = (*DEFAULT_EDGES, Edge("image", "options"), Edge("options", "last"), Edge("image+options", "text"))
 LAYERS = (None, (1,), (1, 2))

@@ -24,12 +24,12 @@ def library(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGE", package)
 
     def digest():
-        for cached in (provenance._tree, provenance._imports, provenance._module_digest):
+        for cached in (provenance._tree, provenance.direct_imports, provenance._module_digest):
             cached.cache_clear()
         return code_digest("one")
 
     yield package, digest
-    for cached in (provenance._tree, provenance._imports, provenance._module_digest):
+    for cached in (provenance._tree, provenance.direct_imports, provenance._module_digest):
         cached.cache_clear()
 
 

@@ -5,11 +5,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
-from pidflow.capture import Captured, capture
 from pidflow.errors import ConfigError, DataError
-from pidflow.models import registry, standin
+from pidflow.models import loading
+from pidflow.models.capture import Captured, capture
 from pidflow.models.inputs import encode
-from pidflow.readout import AnswerTokens, answer_tokens, read_out, target
+from pidflow.models.readout import AnswerTokens, answer_tokens, read_out, target
+from pidflow.models.standin import architecture
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def pieces():
         eos_token="</s>",
         extra_special_tokens={"image_token": "<image>"},
     )
-    shipped = standin.build_processor()
+    shipped = architecture.build_processor()
     processor = LlavaProcessor(
         image_processor=shipped.image_processor,
         tokenizer=tokenizer,
@@ -43,7 +44,7 @@ def pieces():
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
-    return registry.wrap("llava", standin.build_model(seed=0, width=32, depth=3), processor)
+    return loading.wrap("llava", architecture.build_model(seed=0, width=32, depth=3), processor)
 
 
 def spelled(loaded, answer):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from tests.synthetic_sweep import DEPTH, TWO_STAGES, sweep
 
+from pidflow.analysis.transfer_windows import ALL, NO, YES, courses, locate, resample
+from pidflow.analysis.two_stages import Statement, routes_table, statements
 from pidflow.errors import DataError
-from pidflow.routes import Statement, routes_table, statements
+from pidflow.interventions.windows import windows
 from pidflow.stats import NOT_SUPPORTED, SUPPORTED, UNDETERMINED
-from pidflow.transfer import ALL, NO, YES, courses, locate, resample
-from pidflow.windows import windows
 
 FLIPPED = {"image->question": (6, 8, -0.6), "question->last": (1, 3, -0.8), "image->last": (2, 4, -0.5)}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pidflow import scenes
+from pidflow.data import scenes
 from pidflow.errors import ConfigError
 
 

@@ -21,10 +21,10 @@ from transformers import (
 )
 
 from pidflow.errors import ConfigError, DataError
-from pidflow.models.geometry import BASE, NEWLINE, TILE, llava_layout, llava_next_layout
 from pidflow.models.inputs import Example, encode
-from pidflow.models.standin import build_processor
-from pidflow.spans import PromptText, find_spans
+from pidflow.models.layout import BASE, NEWLINE, TILE, llava_layout, llava_next_layout
+from pidflow.models.spans import PromptText, find_spans
+from pidflow.models.standin.architecture import build_processor
 
 
 def words(loaded, batch, span, row):

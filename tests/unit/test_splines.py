@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from zuko.transforms import MonotonicRQSTransform
 
-from pidflow.splines import gaussianizing_knots, identity_tailed_knots, inverse, transform
+from pidflow.flows.splines import gaussianizing_knots, identity_tailed_knots, inverse, transform
 
 
 @pytest.fixture

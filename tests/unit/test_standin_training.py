@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from pidflow import scenes
-from pidflow.models.standin import PROMPT, build_model, build_processor, vocabulary
-from pidflow.pde import ORDINARY, Dynamics, continuous_attention
-from pidflow.readers import easy_vqa
-from pidflow.standin_training import (
+from pidflow.data import scenes
+from pidflow.data.readers import easy_vqa
+from pidflow.models.continuous_time import ORDINARY, Dynamics, continuous_attention
+from pidflow.models.standin.architecture import PROMPT, build_model, build_processor, vocabulary
+from pidflow.models.standin.training import (
     CAPTION_QUESTION,
     Packer,
     PlainImage,

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from pidflow.edges import DEFAULT_EDGES, Edge
 from pidflow.errors import ConfigError, NumericsError
+from pidflow.interventions.edges import DEFAULT_EDGES, Edge
+from pidflow.interventions.prefix_cache import full_pass, read_prefix
+from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
+from pidflow.interventions.windows import Window
 from pidflow.models.inputs import encode
-from pidflow.prefix import full_pass, read_prefix
-from pidflow.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
-from pidflow.windows import Window
 
 EDGES = (*DEFAULT_EDGES, Edge("image", "options"), Edge("options", "last"))
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
+from pidflow.analysis.sweep_tables import EXCESSES, METRICS, main_windows, sweep_table, transfer_table
+from pidflow.analysis.transfer_windows import Transfer
 from pidflow.errors import DataError
 from pidflow.stats import clustered_mean
-from pidflow.sweep_tables import EXCESSES, METRICS, main_windows, sweep_table, transfer_table
-from pidflow.transfer import Transfer
 
 
 def row_of(table, **wanted):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from tests import synthetic_run as run
 
-from pidflow import tables
+from pidflow import names
+from pidflow.analysis import cells, tables
 from pidflow.errors import DataError
 
 ONE = {"redundancy": 0.25, "unique_vision": 0.5, "unique_language": 1.0, "synergy": 0.25}
 
 
-def cells(*records):
-    return [cell for record in records for cell in tables.cells(record, where="x.json")]
+def cells_of(*records):
+    return [cell for record in records for cell in cells.cells(record, where="x.json")]
 
 
 def at(frame, **place):
@@ -22,7 +23,7 @@ def at(frame, **place):
 
 
 def test_pid_table_has_a_row_for_every_quantity():
-    found = cells(*run.records(tasks=run.TASKS[:2], layers=3))
+    found = cells_of(*run.records(tasks=run.TASKS[:2], layers=3))
     table = tables.pid_table(found)
     assert tuple(table.columns) == tables.PID_COLUMNS
     assert len(table) == 2 * 2 * 3 * 2 * 2 * 7
@@ -30,13 +31,13 @@ def test_pid_table_has_a_row_for_every_quantity():
 
 
 def test_pid_table_adds_up():
-    table = tables.pid_table(cells(run.record("m", "t", "intact", 2, ONE)))
+    table = tables.pid_table(cells_of(run.record("m", "t", "intact", 2, ONE)))
     bits = table.set_index("atom")["bits"]
     assert bits["mi_joint"] == pytest.approx(sum(ONE.values()))
     assert bits["mi_vision"] == pytest.approx(bits["redundancy"] + bits["unique_vision"])
     assert bits["mi_language"] == pytest.approx(bits["redundancy"] + bits["unique_language"])
     share = table.set_index("atom")["share"]
-    assert share[list(tables.ATOMS)].sum() == pytest.approx(1.0)
+    assert share[list(names.ATOMS)].sum() == pytest.approx(1.0)
     assert share["unique_language"] == pytest.approx(0.5)
 
 
@@ -46,18 +47,18 @@ def test_error_of_a_share_knows_that_the_joint_information_varies_with_it():
     scale = 1 + 0.1 * np.random.default_rng(0).standard_normal(20)
     found = record["routes"]["flow"]["definitions"]["broja"]
     found["jackknife"] = {atom: (value * scale).tolist() for atom, value in ONE.items()}
-    table = tables.pid_table(cells(record))
+    table = tables.pid_table(cells_of(record))
     np.testing.assert_allclose(table["share_se"], 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("joint", [0.0, -0.01])
 def test_no_share_of_nothing(joint):
     record = run.record("m", "t", "intact", 0, dict.fromkeys(ONE, joint / 4))
-    assert tables.pid_table(cells(record))["share"].isna().all()
+    assert tables.pid_table(cells_of(record))["share"].isna().all()
 
 
 def test_interval_is_students():
-    row = at(tables.pid_table(cells(run.record("m", "t", "intact", 2, ONE))), atom="synergy")
+    row = at(tables.pid_table(cells_of(run.record("m", "t", "intact", 2, ONE))), atom="synergy")
     assert row.high - row.bits == pytest.approx(2.0930241 * row.se)
 
 
@@ -66,7 +67,7 @@ def test_warnings_are_joined_without_breaking_the_separator():
     record["routes"]["flow"]["missed_information"] = {"bits": 0.4, "se": 0.1, "flag": True}
     found = record["routes"]["flow"]["definitions"]["broja"]
     found |= {"clipped": True, "warnings": ["few rows; be careful"]}
-    table = tables.pid_table(cells(record))
+    table = tables.pid_table(cells_of(record))
     assert set(table["warning"]) == {"missed information; clipped; few rows, be careful"}
     assert table["missed"].all()
     assert table["clipped"].all()
@@ -76,27 +77,27 @@ def test_warnings_are_joined_without_breaking_the_separator():
 def test_a_quantity_that_is_wrong_in_the_twin_is_marked_and_the_others_are_not():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
     cut["routes"]["flow"]["definitions"]["broja"]["twin"]["synergy"] |= {"passed": False, "bits": 0.25}
-    table = tables.pid_table(cells(intact, cut))
+    table = tables.pid_table(cells_of(intact, cut))
     marked = table[table["twin_failed"]]
-    assert marked[["condition", "atom", "warning"]].values.tolist() == [[run.CUT, "synergy", tables.TWIN]]
+    assert marked[["condition", "atom", "warning"]].values.tolist() == [[run.CUT, "synergy", cells.TWIN]]
     assert marked["twin_error"].tolist() == [-0.75]  # its truth is 1
     assert (table.drop(marked.index)["warning"] == "").all()
     assert (table.drop(marked.index)["twin_error"] == 0).all()
-    changes = tables.difference_table(cells(intact, cut)).set_index("atom")["warning"]
-    assert changes["synergy"] == f"{run.CUT}: {tables.TWIN}"
+    changes = tables.difference_table(cells_of(intact, cut)).set_index("atom")["warning"]
+    assert changes["synergy"] == f"{run.CUT}: {cells.TWIN}"
     assert (changes.drop("synergy") == "").all()
-    assert [cell.warning for cell in cells(cut)] == [f"{tables.TWIN}: synergy"]
+    assert [cell.warning for cell in cells_of(cut)] == [f"{cells.TWIN}: synergy"]
 
 
 def test_order_of_files_does_not_matter():
     records = run.records(tasks=run.TASKS[:2], layers=3, routes=("flow",))
-    one, two = tables.pid_table(cells(*records)), tables.pid_table(cells(*records[::-1]))
+    one, two = tables.pid_table(cells_of(*records)), tables.pid_table(cells_of(*records[::-1]))
     assert one.equals(two)
 
 
 def test_difference_is_condition_minus_intact():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE | {"synergy": 0.5})
-    table = tables.difference_table(cells(intact, cut))
+    table = tables.difference_table(cells_of(intact, cut))
     assert tuple(table.columns) == tables.DIFFERENCE_COLUMNS
     assert set(table["condition"]) == {run.CUT}
     bits = table.set_index("atom")["bits"]
@@ -114,7 +115,7 @@ def shifted(by, *, n=run.ROWS, seed=1):
         atom: (np.array(r) + by).tolist() for atom, r in jackknife.items()
     }
     cut["n"] = n
-    return tables.difference_table(cells(intact, cut))
+    return tables.difference_table(cells_of(intact, cut))
 
 
 def test_difference_of_the_same_images_is_paired():
@@ -132,7 +133,7 @@ def test_difference_of_other_rows_is_not_paired():
 
 
 def test_no_difference_without_intact():
-    assert tables.difference_table(cells(run.record("m", "t", run.CUT, 2, ONE))).empty
+    assert tables.difference_table(cells_of(run.record("m", "t", run.CUT, 2, ONE))).empty
 
 
 def test_control_stands_beside_the_effect():
@@ -143,7 +144,7 @@ def test_control_stands_beside_the_effect():
         found = records[name]["routes"]["flow"]["definitions"]["broja"]
         found["atoms"]["synergy"] = bits
         found["jackknife"]["synergy"] = (np.array(noise) - 0.25 + bits).tolist()
-    table = tables.difference_table(cells(*records.values()), {run.CUT: run.RANDOM})
+    table = tables.difference_table(cells_of(*records.values()), {run.CUT: run.RANDOM})
     row = at(table, condition=run.CUT, atom="synergy")
     assert row.control == run.RANDOM
     assert (row.bits, row.control_bits, row.net_bits) == pytest.approx((0.5, 0.1, 0.4))
@@ -159,7 +160,7 @@ def test_net_of_other_rows_adds_variances():
     records = {name: run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT, run.RANDOM)}
     records[run.RANDOM]["n"] = run.ROWS - 1
     row = at(
-        tables.difference_table(cells(*records.values()), {run.CUT: run.RANDOM}), condition=run.CUT, atom="synergy"
+        tables.difference_table(cells_of(*records.values()), {run.CUT: run.RANDOM}), condition=run.CUT, atom="synergy"
     )
     assert row.paired
     assert row.net_se == pytest.approx(np.sqrt(2) * run.SE, rel=0.4)
@@ -167,7 +168,7 @@ def test_net_of_other_rows_adds_variances():
 
 def test_a_control_that_was_not_run_leaves_its_columns_empty():
     records = [run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT)]
-    table = tables.difference_table(cells(*records), {run.CUT: run.RANDOM})
+    table = tables.difference_table(cells_of(*records), {run.CUT: run.RANDOM})
     assert (table["control"] == "").all()
     assert table[["control_bits", "control_se", "net_bits", "net_se", "net_low", "net_high"]].isna().all(axis=None)
 
@@ -175,13 +176,13 @@ def test_a_control_that_was_not_run_leaves_its_columns_empty():
 def test_difference_names_the_side_of_a_warning():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
     cut["routes"]["flow"]["definitions"]["broja"]["clipped"] = True
-    assert set(tables.difference_table(cells(intact, cut))["warning"]) == {f"{run.CUT}: clipped"}
+    assert set(tables.difference_table(cells_of(intact, cut))["warning"]) == {f"{run.CUT}: clipped"}
 
 
 def test_answers_table():
     task = run.TASKS[-1]
     answers = {("m", task, condition): run.answers(task, condition) for condition in ("intact", run.CUT)}
-    found = cells(*[run.record("m", task, condition, 2, ONE) | {"n": 800} for condition in ("intact", run.CUT)])
+    found = cells_of(*[run.record("m", task, condition, 2, ONE) | {"n": 800} for condition in ("intact", run.CUT)])
     table = tables.answers_table(answers, found)
     assert tuple(table.columns) == tables.ANSWER_COLUMNS
     intact, cut = at(table, condition="intact"), at(table, condition=run.CUT)
@@ -231,17 +232,17 @@ def test_gaussianity_splits_columns_into_blocks():
 def test_other_schema_versions_are_refused(version):
     record = run.record("m", "t", "intact", 2, ONE) | {"schema_version": version}
     with pytest.raises(DataError, match=r"layer-02\.json.*schema version 2, found"):
-        tables.cells(record, where="layer-02.json")
+        cells.cells(record, where="layer-02.json")
 
 
 def test_lacking_key_is_named():
     record = run.record("m", "t", "intact", 2, ONE)
     del record["routes"]["flow"]["definitions"]["broja"]["jackknife"]
     with pytest.raises(DataError, match=r"layer-02\.json.*lacks 'jackknife'"):
-        tables.cells(record, where="layer-02.json")
+        cells.cells(record, where="layer-02.json")
 
 
 def test_a_file_given_twice_is_refused():
     record = run.record("m", "t", "intact", 2, ONE)
     with pytest.raises(DataError, match="two decompositions of layer 2 of m/t/intact"):
-        tables.pid_table(cells(record, record))
+        tables.pid_table(cells_of(record, record))

@@ -4,12 +4,25 @@ import numpy as np
 import pytest
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
-from pidflow import edges, transfer
-from pidflow import sweep as torch_side
+from pidflow.analysis import transfer_windows
+from pidflow.analysis.transfer_windows import (
+    ALL,
+    CUT,
+    NO,
+    RANDOM,
+    YES,
+    Course,
+    courses,
+    locate,
+    plateau,
+    presence,
+    resample,
+)
 from pidflow.errors import ConfigError, DataError
+from pidflow.interventions import edges
+from pidflow.interventions import sweep as torch_side
+from pidflow.interventions.windows import windows
 from pidflow.stats import UNDETERMINED, clustered_mean
-from pidflow.transfer import ALL, CUT, NO, RANDOM, YES, Course, courses, locate, plateau, presence, resample
-from pidflow.windows import windows
 
 DEPTH = 12
 WINDOWS = tuple(windows(3, depth=DEPTH))
@@ -133,7 +146,7 @@ def test_no_is_said_of_what_is_surely_small():
 
 
 def test_no_needs_images_that_could_have_shown_the_effect():
-    assert transfer.images_for_no(0.05) == 59  # rule of three: 0.95^59 < 5 %
+    assert transfer_windows.images_for_no(0.05) == 59  # rule of three: 0.95^59 < 5 %
     assert found_in(course(level(), images=59, noise=1e-3)).present == NO
     assert found_in(course(level(), images=58, noise=1e-3)).present == UNDETERMINED
 

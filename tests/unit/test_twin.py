@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pidflow.flow import FlowConfig, apply, gaussianize
-from pidflow.gaussian import gaussian_mi
-from pidflow.twin import planted_twin
+from pidflow.flows.gaussianize import FlowConfig, apply, gaussianize
+from pidflow.pid.gaussian_system import gaussian_mi
+from pidflow.validation.planted_twin import planted_twin
 
 CONFIG = FlowConfig(max_steps=30, stages=2)
 

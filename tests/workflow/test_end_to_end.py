@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pidflow.models.standin import build_model, build_processor
+from pidflow.models.standin.architecture import build_model, build_processor
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = {
@@ -98,7 +98,7 @@ def test_a_pid_setting_reruns_pid_and_what_follows(study):
 
 def test_an_edited_function_reruns_exactly_the_stages_behind_it(study):
     repository, _, run = study
-    module = repository / "workflow/lib/pidflow/pca.py"
+    module = repository / "workflow/lib/pidflow/flows/pca.py"
     before = module.read_text()
     module.write_text(before.replace("_NOISE = 1e-6", "_NOISE = 1e-7"))
     found = jobs(run("--dry-run"))
@@ -110,7 +110,7 @@ def test_an_edited_function_reruns_exactly_the_stages_behind_it(study):
 
 def test_a_comment_reruns_nothing(study):
     repository, _, run = study
-    module = repository / "workflow/lib/pidflow/pca.py"
+    module = repository / "workflow/lib/pidflow/flows/pca.py"
     before = module.read_text()
     module.write_text(before + "# a remark\n")
     done = run("--dry-run")

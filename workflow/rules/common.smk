@@ -9,8 +9,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "lib"))
 
 from pidflow import design
+from pidflow.names import INTACT
 from pidflow.provenance import code_digest
-from pidflow.readers import image_folder
+from pidflow.data.readers import image_folder
 
 design.check(config)
 RUN = config["run"]

@@ -29,7 +29,7 @@ rule extract_activations:
         target=config["extract"]["target"],
         storage=config["extract"]["storage"],
         seed=config["seed"],
-        code=code_digest("activations"),
+        code=code_digest("extract_activations"),
     script:
         "../../scripts/extract_activations.py"
 

@@ -43,7 +43,7 @@ rule collect_pid:
         controls=design.controls(config),
         routes=config["claims"]["routes"],
         definitions=config["claims"]["definitions"],
-        code=code_digest("tables"),
+        code=code_digest("collect_tables"),
     script:
         "../../scripts/collect_pid.py"
 
@@ -65,7 +65,7 @@ rule plot_layer_profiles:
         tasks=RUN["tasks"],
         route=SHOWN["route"],
         definition=SHOWN["definition"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_layer_profiles.py"
 
@@ -86,7 +86,7 @@ rule plot_model_profiles:
         tasks=RUN["tasks"],
         route=SHOWN["route"],
         definition=SHOWN["definition"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_model_profiles.py"
 
@@ -110,7 +110,7 @@ rule plot_fingerprint:
         tasks=RUN["tasks"],
         route=SHOWN["route"],
         definition=SHOWN["definition"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_fingerprint.py"
 
@@ -135,7 +135,7 @@ rule plot_knockout_changes:
         tasks=RUN["tasks"],
         route=SHOWN["route"],
         definition=SHOWN["definition"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_knockout_changes.py"
 
@@ -158,7 +158,7 @@ rule plot_dependence:
         tasks=RUN["tasks"],
         route=SHOWN["route"],
         definition=SHOWN["definition"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_dependence.py"
 
@@ -177,7 +177,7 @@ rule plot_lens_courses:
     params:
         model="{model}",
         tasks=RUN["tasks"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_lens_courses.py"
 
@@ -196,7 +196,7 @@ rule plot_latent_gaussianity:
     params:
         model="{model}",
         tasks=RUN["tasks"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_latent_gaussianity.py"
 
@@ -219,7 +219,7 @@ rule plot_overview:
         tasks=RUN["tasks"],
         route=SHOWN["route"],
         definition=SHOWN["definition"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_overview.py"
 
@@ -237,7 +237,7 @@ rule plot_calibration:
         "../../envs/figures.yaml"
     params:
         definition=SHOWN["definition"],
-        code=code_digest("figures"),
+        code=code_digest("plot"),
     script:
         "../../scripts/plot_calibration.py"
 
@@ -256,6 +256,6 @@ rule figures:
         expand(
             "results/figures/{model}/knockout-changes-{condition}.svg",
             model=RUN["models"],
-            condition=[name for name in RUN["conditions"] if name != design.INTACT],
+            condition=[name for name in RUN["conditions"] if name != INTACT],
         ),
         expand("results/figures/{model}/dependence.svg", model=RUN["models"] if design.compares_tasks(config) else []),

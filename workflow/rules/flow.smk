@@ -20,6 +20,6 @@ rule train_flow:
     params:
         settings=config["flow"],
         seed=config["seed"],
-        code=code_digest("flow"),
+        code=code_digest("train_flow"),
     script:
         "../../scripts/train_flow.py"

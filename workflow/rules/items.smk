@@ -19,6 +19,6 @@ rule prepare_items:
         settings=lambda wildcards: design.task_settings(config, wildcards.task),
         folds=config["items"]["folds"],
         seed=config["seed"],
-        code=code_digest("items"),
+        code=code_digest("prepare_items"),
     script:
         "../../scripts/prepare_items.py"

@@ -25,6 +25,6 @@ rule fit_pca:
         max_components=config["pca"]["max_components"],
         target_components=config["pca"]["target_components"],
         seed=config["seed"],
-        code=code_digest("pca"),
+        code=code_digest("fit_pca"),
     script:
         "../../scripts/fit_pca.py"

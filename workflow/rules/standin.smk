@@ -18,6 +18,6 @@ rule train_standin:
     params:
         settings=lambda wildcards: design.training(config, wildcards.standin),
         seed=config["seed"],
-        code=code_digest("standin"),
+        code=code_digest("train_standin"),
     script:
         "../../scripts/train_standin.py"

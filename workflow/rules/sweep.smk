@@ -35,7 +35,7 @@ rule sweep_knockout:
         other_windows=config["sweep"]["other_windows"],
         answer_tokens=config["sweep"]["answer_tokens"],
         seed=config["seed"],
-        code=code_digest("sweep"),
+        code=code_digest("sweep_knockout"),
     script:
         "../../scripts/sweep_knockout.py"
 
@@ -66,7 +66,7 @@ rule collect_sweeps:
         window=config["sweep"]["window"],
         least=config["sweep"]["least"],
         seed=config["seed"],
-        code=code_digest("sweep_tables"),
+        code=code_digest("collect_sweeps"),
     script:
         "../../scripts/collect_sweeps.py"
 
@@ -86,7 +86,7 @@ rule plot_sweep_edges:
     params:
         model="{model}",
         tasks=RUN["tasks"],
-        code=code_digest("sweep_figures"),
+        code=code_digest("plot_sweeps"),
     script:
         "../../scripts/plot_sweep_edges.py"
 
@@ -106,7 +106,7 @@ rule plot_sweep_windows:
     params:
         model="{model}",
         tasks=RUN["tasks"],
-        code=code_digest("sweep_figures"),
+        code=code_digest("plot_sweeps"),
     script:
         "../../scripts/plot_sweep_windows.py"
 
@@ -126,7 +126,7 @@ rule plot_sweep_subsets:
     params:
         model="{model}",
         tasks=RUN["tasks"],
-        code=code_digest("sweep_figures"),
+        code=code_digest("plot_sweeps"),
     script:
         "../../scripts/plot_sweep_subsets.py"
 

@@ -7,14 +7,14 @@ from importlib import import_module
 
 # Looked up on first use, so that importing pidflow costs nothing; a Snakemake job imports only what it computes with.
 _HOME = {
-    "PIDAtoms": "pidflow.pid_gaussian",
-    "PIDEstimate": "pidflow.pid_estimate",
-    "estimate_mi": "pidflow.estimate",
-    "estimate_pid": "pidflow.estimate",
-    "estimate_pid_from_latents": "pidflow.estimate",
-    "gaussian_mi": "pidflow.gaussian",
-    "gaussian_pid": "pidflow.pid_gaussian",
-    "paired_difference": "pidflow.pid_estimate",
+    "PIDAtoms": "pidflow.pid.gaussian",
+    "PIDEstimate": "pidflow.pid.results",
+    "estimate_mi": "pidflow.pid.estimate",
+    "estimate_pid": "pidflow.pid.estimate",
+    "estimate_pid_from_latents": "pidflow.pid.from_latents",
+    "gaussian_mi": "pidflow.pid.gaussian_system",
+    "gaussian_pid": "pidflow.pid.gaussian",
+    "paired_difference": "pidflow.pid.results",
 }
 __all__ = list(_HOME)
 

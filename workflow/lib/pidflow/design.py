@@ -6,15 +6,13 @@ import jsonschema
 import yaml
 
 from pidflow.errors import ConfigError
-from pidflow.windows import windows
+from pidflow.interventions.windows import windows
+from pidflow.names import INTACT, MIN_TASKS
 
-INTACT = "intact"
 # What leaves nothing of the image to anything behind it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "layers": "all"}
-# pidflow.dependence.MIN_TASKS, which cannot be imported here: a workflow does not wait for pandas.
-MIN_TASKS = 4
 ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
-# Line styles of pidflow.figure_style, which cannot be imported for the same reason.
+# Line styles of pidflow.figures.style, which cannot be imported for the same reason.
 MODELS_IN_A_FIGURE = 4
 # Where a span begins and ends in any prompt: 0 in the image, 1 in the question behind it, 2 at the last position.
 _SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))

@@ -43,7 +43,7 @@ def modules_behind(module: str) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += _imports(name)
+            waiting += direct_imports(name)
     return found
 
 
@@ -74,7 +74,8 @@ def _statements(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
+def direct_imports(module: str) -> tuple[str, ...]:
+    """The pidflow modules that a module imports, those imported inside functions too, read from its source."""
     found = set()
     for node in _statements(_tree(module)):
         if isinstance(node, ast.Import):

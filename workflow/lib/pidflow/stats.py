@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
-from pidflow.bias import jackknife_se
 from pidflow.errors import DataError
 
 LEVEL = 0.95
@@ -211,3 +210,48 @@ def _combined(errors: Sequence[float], degrees: Sequence[float]) -> tuple[float,
     total = float(variances.sum())
     spread = float((np.square(variances) / np.asarray(degrees, dtype=float)).sum())
     return float(np.sqrt(total)), total**2 / spread if spread > 0 else float(np.min(degrees))
+
+
+def jackknife_se(replicates: np.ndarray) -> np.ndarray:
+    """Delete-group jackknife standard error over the first axis, ``sqrt((G-1)/G sum (r_g - mean)^2)``.
+
+    Parameters
+    ----------
+    replicates : array_like, shape (G, ...)
+        The estimate without each of G groups of nearly equal size.
+
+    Returns
+    -------
+    ndarray, shape (...)
+    """
+    replicates = np.asarray(replicates, dtype=np.float64)
+    count = len(replicates)
+    return np.sqrt((count - 1) / count * np.square(replicates - replicates.mean(axis=0)).sum(axis=0))
+
+
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """Van der Waerden scores of each column, ``Phi^-1(rank / (n + 1))``, ties at their mean rank.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+    """
+    out = np.empty_like(values)
+    for j, column in enumerate(values.T):
+        _, level, count = np.unique(column, return_inverse=True, return_counts=True)
+        rank = np.cumsum(count) - 0.5 * (count - 1)
+        out[:, j] = ndtri(rank / (len(column) + 1))[level]
+    return out
+
+
+# Bits that an estimate may be off beyond its 95 % interval before it counts as wrong.
+TOLERANCE = 0.1
+
+
+def within(bits: float, truth: float, *, se: float, tolerance: float = TOLERANCE) -> bool:
+    """Whether ``bits ± (1.96 se + tolerance)`` holds the truth."""
+    return bool(abs(bits - truth) <= 1.96 * se + tolerance)

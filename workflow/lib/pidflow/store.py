@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from pidflow.errors import DataError
+from pidflow.names import layer_name
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second to import: only the functions that handle tables do so
@@ -254,11 +255,6 @@ class Activations:
     def target(self) -> np.ndarray:
         """The target ``(n, m)`` in float64."""
         return take(self.file, "target", shape=(self.n, None)).astype(np.float64)
-
-
-def layer_name(layer: int) -> str:
-    """``layer-07`` for 7: the name of a layer in files and wildcards."""
-    return f"layer-{layer:02d}"
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from pidflow.errors import DataError
-from pidflow.models.registry import IMAGE, QUESTION, LoadedModel
-from pidflow.spans import PromptText, Spans, find_spans
+from pidflow.models.loading import IMAGE, QUESTION, LoadedModel
+from pidflow.models.spans import PromptText, Spans, find_spans
 
 _FED = ("input_ids", "attention_mask", "pixel_values", "image_sizes")
 
@@ -79,7 +79,7 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
     ------
     DataError
         If a question is empty or holds the image placeholder, a prompt is longer than the model takes, or a span fails
-        its self-check (see :func:`pidflow.spans.find_spans`).
+        its self-check (see :func:`pidflow.models.spans.find_spans`).
     """
     placeholder = loaded.processor.image_token
     texts = []

@@ -1,0 +1,1 @@
+"""One module a rule: paths and plain values in, files out."""

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 import torch
 
-from pidflow.bias import grouped_folds
-from pidflow.calibration import CASES, Case, planted_cases
-from pidflow.critic import critic_information
 from pidflow.errors import ConfigError, PidflowError
-from pidflow.estimate import ROUTES, estimate_pid_from_latents
-from pidflow.flow import FlowConfig, gaussianize
-from pidflow.missed import MissedInformation, missed_information
-from pidflow.pid_estimate import PIDEstimate
-from pidflow.samples import normal_scores
-from pidflow.store import layer_name, reading_h5, write_table
+from pidflow.flows.gaussianize import FlowConfig, gaussianize
+from pidflow.groups import grouped_folds
+from pidflow.names import layer_name
+from pidflow.pid.estimate import ROUTES
+from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.pid.results import PIDEstimate
+from pidflow.stats import normal_scores
+from pidflow.store import reading_h5, write_table
+from pidflow.validation.critic import critic_information
+from pidflow.validation.missed import MissedInformation, missed_information
+from pidflow.validation.planted_cases import CASES, Case, planted_cases
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +83,9 @@ def run(
     replicates
         Draws of each case.
     cases
-        Which, from :data:`pidflow.calibration.CASES`.
+        Which, from :data:`pidflow.validation.planted_cases.CASES`.
     settings
-        Fields of :class:`pidflow.flow.FlowConfig` that differ from its defaults, as in the run.
+        Fields of :class:`pidflow.flows.gaussianize.FlowConfig` that differ from its defaults, as in the run.
 
     Raises
     ------

@@ -1,0 +1,416 @@
+"""The headline claims of arXiv 2602.15580 as testable statements about the models of a run.
+
+Each claim is a number and a side of a threshold. It is *supported* when the 95 % interval of the number lies wholly on
+the claimed side, *not supported* when it lies wholly on the other, and *undetermined* otherwise: too few rows, one
+model where two are needed, a share of an information that is not above zero.
+
+What to know before quoting a verdict. Errors come from recomputing the whole number without each group of images; tasks
+have their own images and count as independent. "Early" is the first third of the layers and "late" the last third, the
+embedding output counted as layer 0. A cut is judged against the intact model and, as ``…-beyond-random``, against
+cutting as many random edges: a rise that any damage brings says nothing about this edge. A mean over tasks speaks of
+these tasks, not of tasks in general; only the correlations over tasks take the tasks as a sample, which makes them hard
+to establish with few tasks. How much a task depends on vision is the accuracy it loses without the image, which is not
+what it loses under the cut that is judged. There are many rows, and no correction for that: of twenty true-null rows,
+one is expected to miss its threshold by chance.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from pidflow import stats
+from pidflow.analysis.cells import UNKNOWN, Cell
+from pidflow.analysis.dependence import EFFECTS, LOST, REDUNDANT, dependence_table, over_tasks
+from pidflow.analysis.profiles import (
+    Profile,
+    agreement,
+    by_condition,
+    change,
+    comparable,
+    mean_behind_input,
+    quantity_of,
+)
+from pidflow.names import INTACT, MIN_TASKS
+
+ALL_TASKS = "all"
+NO_CONDITION = "none"
+
+_Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+_Evidence = tuple[stats.Estimate, str]
+_NO_CUT = "no task was run with this attention cut"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim, judged.
+
+    Attributes
+    ----------
+    id, statement
+        What is claimed.
+    model, task, condition, route, definition
+        Of what: a model (two joined by " / " in comparisons), a task or ``all``, the intervention or ``intact``.
+    estimate, se, low, high
+        The number, its standard error and its 95 % interval; NaN where it is not defined.
+    unit
+        ``bits``, ``share`` (of the joint information) or ``correlation``.
+    threshold, side
+        The number is claimed to lie ``above`` or ``below`` the threshold.
+    verdict
+        ``supported``, ``not supported`` or ``undetermined``.
+    paper_value
+        What the paper reports; NaN where it gives no number.
+    reason
+        One sentence with the numbers.
+    """
+
+    id: str
+    statement: str
+    model: str
+    task: str
+    condition: str
+    route: str
+    definition: str
+    estimate: float
+    se: float
+    low: float
+    high: float
+    unit: str
+    threshold: float
+    side: str
+    verdict: str
+    paper_value: float
+    reason: str
+
+
+COLUMNS = tuple(field.name for field in fields(Claim))
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim before it meets data; `of` computes its number from profile values and relative depth."""
+
+    id: str
+    text: str
+    unit: str
+    of: _Statistic | None = None
+    threshold: float = 0.0
+    above: bool = True
+    paper_value: float = float("nan")
+
+
+def _early(depth: np.ndarray) -> np.ndarray:
+    return depth <= 1 / 3 + 1e-9
+
+
+def _late(depth: np.ndarray) -> np.ndarray:
+    return depth >= 2 / 3 - 1e-9
+
+
+def _peak_contrast(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    vision, early = quantity_of(values, "unique_vision"), _early(depth)
+    return vision[..., early].max(axis=-1) - vision[..., ~early].max(axis=-1)
+
+
+def _rise(quantity: str) -> _Statistic:
+    def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        course = quantity_of(values, quantity)
+        return course[..., _late(depth)].mean(axis=-1) - course[..., _early(depth)].mean(axis=-1)
+
+    return of
+
+
+def _last_share(quantity: str) -> _Statistic:
+    def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        return quantity_of(values, quantity)[..., -1] / quantity_of(values, "mi_joint")[..., -1]
+
+    return of
+
+
+INTACT_STATEMENTS = (
+    Statement(
+        "vision-peaks-early",
+        "vision-unique information peaks in the first third of the layers (largest there minus largest elsewhere)",
+        "bits",
+        _peak_contrast,
+    ),
+    Statement(
+        "vision-decays",
+        "vision-unique information decays with depth (mean of the last third minus mean of the first)",
+        "bits",
+        _rise("unique_vision"),
+        above=False,
+    ),
+    Statement(
+        "language-surges-late",
+        "language-unique information surges late (mean of the last third minus mean of the first)",
+        "bits",
+        _rise("unique_language"),
+    ),
+    Statement(
+        "language-dominates-last",
+        "language-unique information is most of the joint information at the last layer",
+        "share",
+        _last_share("unique_language"),
+        threshold=0.5,
+        paper_value=0.82,
+    ),
+    Statement(
+        "synergy-is-small",
+        "synergy is below 2 % of the joint information at the last layer",
+        "share",
+        _last_share("synergy"),
+        threshold=0.02,
+        above=False,
+        paper_value=0.02,
+    ),
+)
+_CUTTING = "cutting image-to-question attention raises"
+_RAISED = dict(zip(EFFECTS, ("vision-unique information", "synergy", "the joint information"), strict=True))
+_KNOCKOUT_IDS = dict(zip(EFFECTS, ("traps-vision", "raises-synergy", "raises-cost"), strict=True))
+KNOCKOUT_STATEMENTS = {
+    quantity: Statement(
+        f"knockout-{_KNOCKOUT_IDS[quantity]}",
+        f"{_CUTTING} {what} (mean change over layers)",
+        "bits",
+        mean_behind_input(quantity),
+    )
+    for quantity, what in _RAISED.items()
+}
+CONTROLLED_STATEMENTS = {
+    quantity: Statement(
+        f"{KNOCKOUT_STATEMENTS[quantity].id}-beyond-random",
+        f"{_CUTTING} {what} more than cutting as many random edges does (cut minus random, mean over layers)",
+        "bits",
+        mean_behind_input(quantity),
+    )
+    for quantity, what in _RAISED.items()
+}
+DEPENDENCE_STATEMENTS = {
+    quantity: Statement(
+        f"{KNOCKOUT_STATEMENTS[quantity].id}-by-dependence",
+        f"tasks that lose more accuracy without the image show a larger rise of {what} (correlation over tasks)",
+        "correlation",
+    )
+    for quantity, what in _RAISED.items()
+}
+REDUNDANCY_STATEMENTS = {
+    quantity: Statement(
+        f"{KNOCKOUT_STATEMENTS[quantity].id}-by-redundancy",
+        f"tasks whose information is more redundant show a smaller rise of {what} (correlation over tasks)",
+        "correlation",
+        above=False,
+    )
+    for quantity, what in _RAISED.items()
+}
+AGREEMENT = Statement(
+    "trajectories-agree",
+    "the courses of the four atoms over the layers correlate above 0.96 between models",
+    "correlation",
+    threshold=0.96,
+    paper_value=0.96,
+)
+
+
+def judge(
+    cells: Sequence[Cell],
+    lost: Mapping[tuple[str, str], stats.Estimate],
+    *,
+    knockout: str | None,
+    control: str | None = None,
+    route: str = "flow",
+    definition: str = "broja",
+) -> list[Claim]:
+    """Every claim about every model, per task and over all tasks.
+
+    Parameters
+    ----------
+    cells
+        Decompositions of the run; those of other routes and definitions are left aside.
+    lost
+        Accuracy lost without the image, by (model, task); empty when that was not measured.
+    knockout
+        The condition in which the question cannot attend to the image; None if the run has none.
+    control
+        The condition that cuts as many random edges in the same blocks, in the run or not; None if none is defined.
+    route, definition
+        Which estimate is judged.
+
+    Returns
+    -------
+    list of Claim
+        Empty when no cell has this route and definition.
+
+    Raises
+    ------
+    DataError
+        When layers of one profile were decomposed with different rows.
+    """
+    profiles = by_condition(cells, route=route, definition=definition)
+    tasks = dependence_table(cells, lost, knockout=knockout, route=route, definition=definition)
+    models = sorted({model for model, _ in profiles})
+
+    claims: list[Claim] = []
+    for model in models:
+        judged = _Judged(model, route, definition)
+        intact, cut, random = (profiles.get((model, condition), {}) for condition in (INTACT, knockout, control))
+        for statement in INTACT_STATEMENTS:
+            evidence = {task: _measured(statement, profile) for task, profile in intact.items()}
+            claims += judged.tasks(statement, INTACT, evidence, missing="no task was run intact")
+        for quantity in EFFECTS:
+            statement, controlled = KNOCKOUT_STATEMENTS[quantity], CONTROLLED_STATEMENTS[quantity]
+            evidence = {task: _changed(statement, intact[task], cut[task]) for task in intact if task in cut}
+            claims += judged.tasks(statement, knockout, evidence, missing=_NO_CUT)
+            evidence = {task: _changed(controlled, random[task], cut[task]) for task in cut if task in random}
+            claims += judged.tasks(controlled, knockout, evidence, missing=_uncontrolled(cut, control))
+            rows = tasks[(tasks["model"] == model) & (tasks["atom"] == quantity)]
+            for correlated, moderator in (
+                (DEPENDENCE_STATEMENTS[quantity], LOST),
+                (REDUNDANCY_STATEMENTS[quantity], REDUNDANT),
+            ):
+                claims.append(judged.claim(correlated, ALL_TASKS, knockout, *_correlated(rows, moderator)))
+    for first, second in combinations(models, 2):
+        one, two = profiles.get((first, INTACT), {}), profiles.get((second, INTACT), {})
+        shared = {task: (agreement(one[task], two[task]), "") for task in one if task in two}
+        claims += _Judged(f"{first} / {second}", route, definition).tasks(
+            AGREEMENT, INTACT, shared, missing="no task was run intact with both models"
+        )
+    if len(models) == 1:
+        alone = UNKNOWN, "the run has one model, a comparison needs two"
+        claims.append(_Judged(models[0], route, definition).claim(AGREEMENT, ALL_TASKS, INTACT, *alone))
+    return claims
+
+
+def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
+    """Claims as rows, columns `COLUMNS`."""
+    return pd.DataFrame([asdict(claim) for claim in claims], columns=COLUMNS)
+
+
+def _measured(statement: Statement, profile: Profile) -> _Evidence:
+    """The number of a statement about one intact profile, and what to say about it."""
+    early = _early(profile.depth)
+    if early.all() or not early.any():
+        return UNKNOWN, "the decomposed layers do not cover the first third and what follows it"
+    if statement.unit == "share":
+        joint = profile.estimate(lambda values, _: quantity_of(values, "mi_joint")[..., -1])
+        if not joint.interval()[0] > 0:
+            return UNKNOWN, f"the joint information at the last layer ({joint.value:.3f} bits) is not above zero"
+    found, notes = profile.estimate(statement.of), _warned(profile)
+    if statement.unit == "share" and found.se < stats.ROUNDING:
+        # Clipped to its bound in every replicate, an atom shows no error of its own.
+        found = replace(found, se=joint.se / joint.value)
+        notes.append("the atom is clipped, its error is that of the joint information")
+    if statement.of is _peak_contrast:
+        vision = profile.course("unique_vision")
+        notes.insert(0, f"largest at layer {profile.layers[int(vision.argmax())]} ({vision.max():.3f} bits)")
+    return found, "; ".join(notes)
+
+
+def _changed(statement: Statement, without: Profile, cut: Profile) -> _Evidence:
+    """The number of a statement under the cut minus the same number without it."""
+    if not comparable(without, cut):
+        return UNKNOWN, "the two conditions were not decomposed at the same layers behind the embedding"
+    notes = [*_warned(without, f"{without.cells[0].condition} "), *_warned(cut, "cut ")]
+    return change(cut, without, statement.of), "; ".join(notes)
+
+
+def _uncontrolled(cut: Mapping[str, Profile], control: str | None) -> str:
+    """Why there is nothing to compare a cut with, and what to do about it."""
+    if not cut:
+        return _NO_CUT
+    if control is None:
+        return (
+            "no intervention cuts as many random edges; define one of kind random with the source, target and layers "
+            "of the cut and add it to run.conditions"
+        )
+    return f"no task was run with as many random edges cut; add '{control}' to run.conditions"
+
+
+def _correlated(rows: pd.DataFrame, moderator: str) -> _Evidence:
+    """Fisher's z of the correlation of effect and `moderator` over the tasks, which are the sample."""
+    found, count = over_tasks(rows, moderator)
+    if count >= MIN_TASKS:
+        return found, f"over {count} tasks" if np.isfinite(
+            found.value
+        ) else f"one number is the same in all {count} tasks"
+    note = f"{count} tasks have both numbers, a correlation needs {MIN_TASKS}"
+    if moderator == LOST and len(rows) and rows[LOST].isna().all():
+        note += "; claims.blind names the condition that measures the accuracy without the image"
+    return found, note
+
+
+def _warned(profile: Profile, which: str = "") -> list[str]:
+    flagged = sum(bool(cell.warning) for cell in profile.cells)
+    return [f"{flagged} of {len(profile.cells)} {which}layers carry warnings"] if flagged else []
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is judged: the part all claims of one model share."""
+
+    model: str
+    route: str
+    definition: str
+
+    def tasks(
+        self, statement: Statement, condition: str | None, evidence: Mapping[str, _Evidence], *, missing: str
+    ) -> list[Claim]:
+        """One claim per task and one about their mean; `missing` says why there is no task."""
+        if not evidence:
+            return [self.claim(statement, ALL_TASKS, condition, UNKNOWN, missing)]
+        single = [self.claim(statement, task, condition, *found) for task, found in evidence.items()]
+        known = {task: e for task, (e, _) in evidence.items() if np.isfinite(e.value) and np.isfinite(e.se)}
+        if not known:
+            nowhere = f"defined in none of {len(evidence)} tasks: {next(iter(evidence.values()))[1]}"
+            return [*single, self.claim(statement, ALL_TASKS, condition, UNKNOWN, nowhere)]
+        counts = Counter(claim.verdict for claim in single)
+        tally = ", ".join(
+            f"{name} in {counts[name]}"
+            for name in (stats.SUPPORTED, stats.NOT_SUPPORTED, stats.UNDETERMINED)
+            if counts[name]
+        )
+        note = f"mean over {len(known)} of {len(evidence)} tasks; one by one {tally}"
+        mean = stats.mean_of_independent(list(known.values()))
+        return [*single, self.claim(statement, ALL_TASKS, condition, mean, note)]
+
+    def claim(self, statement: Statement, task: str, condition: str | None, found: stats.Estimate, note: str) -> Claim:
+        low, high = found.interval()
+        value, se = found.value, found.se
+        if statement.unit == "correlation":
+            value, low, high = (float(np.tanh(z)) for z in (value, low, high))
+            se = (1 - value**2) * se
+        verdict = stats.verdict(low, high, threshold=statement.threshold, above=statement.above)
+        return Claim(
+            id=statement.id,
+            statement=statement.text,
+            model=self.model,
+            task=task,
+            condition=condition or NO_CONDITION,
+            route=self.route,
+            definition=self.definition,
+            estimate=value,
+            se=se,
+            low=low,
+            high=high,
+            unit=statement.unit,
+            threshold=statement.threshold,
+            side="above" if statement.above else "below",
+            verdict=verdict,
+            paper_value=statement.paper_value,
+            reason=_sentence(statement, value, low, high, note),
+        )
+
+
+def _sentence(statement: Statement, value: float, low: float, high: float, note: str) -> str:
+    if not np.isfinite(value):
+        return f"No number: {note}."
+    unit = {"bits": " bits", "share": " of the joint information", "correlation": ""}[statement.unit]
+    spread = "its error is not known" if not high - low > stats.ROUNDING else f"95 % interval {low:z.3f} to {high:z.3f}"
+    claimed = f"claimed {'above' if statement.above else 'below'} {statement.threshold:g}"
+    return f"{value:z.3f}{unit} ({spread}; {claimed})" + (f"; {note}" if note else "") + "."

@@ -1,0 +1,1 @@
+"""Questions about pictures, wherever they come from."""

@@ -1,0 +1,102 @@
+"""easy-VQA: 5,000 real PNGs and 48,248 questions from the PyPI package of that name, nothing to download."""
+
+import json
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pidflow.data.items import Item, sample
+from pidflow.errors import ConfigError, DataError
+
+SHAPES = ("circle", "rectangle", "triangle")
+TASKS = {"shape": "easy-shape", "colour": "easy-colour", "yesno": "easy-yesno"}
+
+
+@dataclass(frozen=True)
+class EasyQuestion:
+    """One question of the package: its task id, text (with a space before the question mark), answer and image."""
+
+    task: str
+    text: str
+    answer: str
+    image_index: int
+
+
+def root() -> Path:
+    """The folder of the installed package's data."""
+    spec = find_spec("easy_vqa")
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            "dataset 'easy-vqa' needs the PyPI package easy-vqa, which is not installed: pip install easy-vqa"
+        )
+    return Path(spec.origin).parent / "data"
+
+
+def image_path(split: str, image_index: int) -> Path:
+    """Where the PNG of one image lies; image indices restart in each split."""
+    return root() / split / "images" / f"{image_index}.png"
+
+
+def shape_box(image: Image.Image) -> tuple[int, int, int, int]:
+    """Box ``(left, top, right, bottom)`` of the one shape of a picture: all pixels that are not of the background.
+
+    The package tells no places, but its backgrounds are of one colour, that of most pixels on the picture's rim.
+    """
+    pixels = np.asarray(image.convert("RGB")).astype(np.int64) @ (65536, 256, 1)
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colours, counts = np.unique(rim, return_counts=True)
+    rows, columns = np.nonzero(pixels != colours[counts.argmax()])
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def questions(split: str) -> list[EasyQuestion]:
+    """All questions of the ``train`` or ``test`` split, in the package's order."""
+    if split not in ("train", "test"):
+        raise ConfigError(f"easy-vqa has the splits train and test, not '{split}'")
+    path = root() / split / "questions.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: reinstall the package easy-vqa")
+    return [
+        EasyQuestion(_task_of(answer), text.replace("?", " ?"), answer, index)
+        for text, answer, index in json.loads(path.read_text())
+    ]
+
+
+def _task_of(answer: str) -> str:
+    if answer in ("yes", "no"):
+        return TASKS["yesno"]
+    return TASKS["shape"] if answer in SHAPES else TASKS["colour"]
+
+
+def items(split: str, select: str | None, *, count: int, seed: int) -> list[Item]:
+    """At most ``count`` questions of one task of a split, drawn without replacement.
+
+    Raises
+    ------
+    ConfigError
+        If ``select`` is not one of the tasks, or the split does not exist.
+    """
+    if select not in TASKS.values():
+        raise ConfigError(f"unknown easy-vqa task '{select}' in select, expected one of: {', '.join(TASKS.values())}")
+    found = [
+        Item(
+            item_id=f"{split}-{index:05d}",
+            image_id=f"{split}-{question.image_index}",
+            image_path=f"{question.image_index}.png",
+            question=question.text,
+            answer=question.answer,
+            options=("yes", "no") if question.task == TASKS["yesno"] else (),
+        )
+        for index, question in enumerate(questions(split))
+        if question.task == select
+    ]
+    return [replace(item, boxes=(_box(split, item.image_path),)) for item in sample(found, count, seed=seed)]
+
+
+def _box(split: str, name: str) -> tuple[float, float, float, float]:
+    with Image.open(root() / split / "images" / name) as image:
+        left, top, right, bottom = shape_box(image)
+    return (left, top, right - left, bottom - top)

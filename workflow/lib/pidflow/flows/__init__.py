@@ -1,0 +1,1 @@
+"""Normalizing flows that make rows Gaussian, and what comes before them."""

@@ -1,0 +1,157 @@
+"""Trained flows of one layer as a flat mapping of tensors, and the maps they stand for.
+
+The mapping is all that is stored of a layer (in a safetensors file): the fixed map of each column, one flow for each
+fold, and the affine map that brings the latents of each fold into the common frame.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pidflow.errors import DataError
+from pidflow.flows.maps import FlowConfig, Layout, Parameters, ProductFlows
+from pidflow.flows.splines import Knots, inverse, transform
+
+_KNOTS = ("marginal.x", "marginal.y", "marginal.slope")
+_FRAME = ("frame.matrix", "frame.offset")
+_TAIL_START = 3.0
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of the three blocks, before or after a flow: ``x1`` ``(n, d1)``, ``x2`` ``(n, d2)``, ``y`` ``(n, m)``."""
+
+    x1: np.ndarray
+    x2: np.ndarray
+    y: np.ndarray
+
+
+def stored_flows(
+    parameters: Parameters,
+    columns: Tensor,
+    dims: tuple[int, int, int],
+    knots: Knots,
+    labels: np.ndarray,
+    config: FlowConfig,
+) -> dict[str, Tensor]:
+    """The flows of one layer without padding, with the fixed map of its columns."""
+    weights = {
+        "dims": torch.tensor(dims),
+        "fold_labels": torch.as_tensor(labels),
+        "bound": torch.tensor(config.bound, dtype=torch.float64),
+    }
+    weights |= dict(zip(_KNOTS, (knots.x, knots.y, knots.slope), strict=True))
+    for name, value in parameters.items():
+        value = value.cpu()
+        for axis in (1, 2) if name.endswith("mix") else (1,):
+            value = value.index_select(axis, columns)
+        weights[f"flow.{name}"] = value.contiguous()
+    return weights
+
+
+def common_frame(weights: dict[str, Tensor], columns: Tensor, fold_of_row: np.ndarray) -> dict[str, Tensor]:
+    """Affine map of each fold's latents that best predicts the standardised input, block by block.
+
+    Latents are defined up to an invertible linear map per block, and each fold ends up with its own. Before latents of
+    different folds can be pooled they need one frame, and the standardised input is the one frame that all folds share
+    without having looked at each other's rows. Only rows outside the fold are used.
+    """
+    matrices, offsets = [], []
+    bounds = np.cumsum([0, *weights["dims"].tolist()])
+    for k in range(len(weights["fold_labels"])):
+        flows, parameters = _flows_of(weights, k)
+        x = columns[:, torch.from_numpy(fold_of_row != k)]
+        z = flows.forward(parameters, x[None])[0][0]
+        centre_x, centre_z = x.mean(dim=1, keepdim=True), z.mean(dim=1, keepdim=True)
+        matrix = torch.zeros(len(x), len(x), dtype=torch.float64)
+        for start, stop in itertools.pairwise(bounds):
+            a, b = (z - centre_z)[start:stop], (x - centre_x)[start:stop]
+            matrix[start:stop, start:stop] = torch.linalg.solve(a @ a.T, a @ b.T).T
+        matrices.append(matrix)
+        offsets.append((centre_x - matrix @ centre_z).squeeze(1))
+    return dict(zip(_FRAME, (torch.stack(matrices), torch.stack(offsets)), strict=True))
+
+
+def apply(weights: dict[str, Tensor], x1: np.ndarray, x2: np.ndarray, y: np.ndarray, *, folds: np.ndarray) -> Blocks:
+    """Latents of rows under stored flows, float64.
+
+    Parameters
+    ----------
+    weights
+        `Gaussianized.weights`, or what safetensors read back.
+    x1, x2, y
+        Rows with the columns the flows were trained on.
+    folds
+        For each row the label of the fold whose flow is to be used, shape ``(n,)``. For rows of the training data
+        this is their own fold label; new rows may use any.
+    """
+    table = np.concatenate([x1, x2, y], axis=1, dtype=float)
+    return _per_fold(weights, table, folds, _forward_rows)
+
+
+def invert(weights: dict[str, Tensor], z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, folds: np.ndarray) -> Blocks:
+    """Rows whose latents under stored flows are given; the inverse of `apply`."""
+    table = np.concatenate([z1, z2, y], axis=1, dtype=float)
+    return _per_fold(weights, table, folds, _inverse_rows)
+
+
+def _per_fold(weights: dict[str, Tensor], table: np.ndarray, folds: np.ndarray, rows_through: Callable) -> Blocks:
+    d1, d2, m = weights["dims"].tolist()
+    labels = weights["fold_labels"].tolist()
+    if table.shape[1] != d1 + d2 + m:
+        raise DataError(f"these flows take {d1} + {d2} + {m} columns, found {table.shape[1]} in all")
+    unknown = sorted(set(np.unique(folds).tolist()) - set(labels))
+    if unknown:
+        raise DataError(f"no flow for folds {unknown}; these weights hold folds {labels}")
+    out = np.empty_like(table)
+    for k, label in enumerate(labels):
+        rows = np.asarray(folds) == label
+        out[rows] = rows_through(weights, torch.from_numpy(table[rows].T), k).T.numpy()
+    return Blocks(*np.split(out, [d1, d1 + d2], axis=1))
+
+
+def _flows_of(weights: dict[str, Tensor], fold: int) -> tuple[ProductFlows, dict[str, Tensor]]:
+    """Stored flow of one fold as a stack of one, float64."""
+    stored = {k.removeprefix("flow."): v[fold : fold + 1].double() for k, v in weights.items() if k.startswith("flow.")}
+    config = FlowConfig(
+        stages=sum(name.endswith(".mix") for name in stored),
+        bins=stored["0.widths"].shape[-1],
+        bound=weights["bound"].item(),
+    )
+    return ProductFlows(Layout.of([tuple(weights["dims"].tolist())]), config), stored
+
+
+def _forward_rows(weights: dict[str, Tensor], columns: Tensor, fold: int) -> Tensor:
+    flows, parameters = _flows_of(weights, fold)
+    standardised = transform(columns, Knots(*(weights[name] for name in _KNOTS)))[0]
+    z = flows.forward(parameters, standardised[None])[0][0]
+    matrix, offset = (weights[name][fold] for name in _FRAME)
+    return _soft_tails(matrix @ z + offset[:, None])
+
+
+def _inverse_rows(weights: dict[str, Tensor], columns: Tensor, fold: int) -> Tensor:
+    flows, parameters = _flows_of(weights, fold)
+    matrix, offset = (weights[name][fold] for name in _FRAME)
+    z = torch.linalg.solve(matrix, _hard_tails(columns) - offset[:, None])
+    return inverse(flows.inverse(parameters, z[None])[0], Knots(*(weights[name] for name in _KNOTS)))
+
+
+def _soft_tails(z: Tensor) -> Tensor:
+    """Latents beyond three standard deviations, drawn in logarithmically.
+
+    Nothing in training bounds where a held-out row lands that lies outside the training rows, and one row at twelve
+    deviations spoils a covariance. Like everything else here the map is invertible, column by column.
+    """
+    excess = (z.abs() - _TAIL_START).clamp(min=0)
+    return z - z.sign() * (excess - excess.log1p())
+
+
+def _hard_tails(z: Tensor) -> Tensor:
+    excess = (z.abs() - _TAIL_START).clamp(min=0)
+    return z + z.sign() * (excess.expm1() - excess)

@@ -1,0 +1,131 @@
+"""Groups of rows that belong together (questions about one image): folds, permutations and held-out rows keep them."""
+
+import heapq
+
+import numpy as np
+
+from pidflow.errors import ConfigError, DataError, NumericsError
+
+
+def grouped_folds(n: int, *, folds: int, groups: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """Fold label of each row, such that a group is never split and folds have nearly equal size.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    folds : int
+        Number of folds, at least 2.
+    groups : array_like, shape (n,), optional
+        Rows with equal labels (questions about one image) stay together. Without it every row is its own group.
+    seed : int
+        Order in which groups of equal size are dealt out.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Labels ``0 .. folds - 1``.
+
+    Raises
+    ------
+    NumericsError
+        When there are fewer groups than folds.
+    """
+    if folds < 2:
+        raise ConfigError(f"folds must be at least 2, found {folds}")
+    member = _group_index(n, groups)
+    sizes = np.bincount(member)
+    if len(sizes) < folds:
+        what = "rows" if groups is None else "groups"
+        raise NumericsError(f"{folds} folds need at least {folds} {what}, found {len(sizes)}; use fewer folds")
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    smallest = [(0, fold) for fold in range(folds)]
+    fold_of_group = np.empty(len(sizes), dtype=np.int64)
+    for group in largest_first:
+        filled, fold = heapq.heappop(smallest)
+        fold_of_group[group] = fold
+        heapq.heappush(smallest, (filled + int(sizes[group]), fold))
+    return fold_of_group[member]
+
+
+def permuted_rows(
+    n: int, count: int, *, groups: np.ndarray | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairings of source rows with target rows under which the target is independent of the sources.
+
+    Without groups, rows of the target are permuted. With groups, rows are laid out group by group and the target's
+    groups are laid out in random order against the sources' groups. Runs of rows that belong together stay together on
+    both sides, so the null data keep most of the dependence within groups. (Groups of unequal size slide against each
+    other; the runs are then cut at other places.)
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    count : int
+        Number of pairings.
+    groups : array_like, shape (n,), optional
+        Group of each row.
+    seed : int
+        Random state.
+
+    Returns
+    -------
+    sources : ndarray of int, shape (n,)
+        Order of the source rows, the same for every pairing; X1 and X2 are never separated.
+    targets : ndarray of int, shape (count, n)
+        Row of the target each of them meets.
+    """
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        return np.arange(n), np.stack([rng.permutation(n) for _ in range(count)])
+    member = _group_index(n, groups)
+    sources = np.argsort(member, kind="stable")
+    runs = np.split(sources, np.cumsum(np.bincount(member))[:-1])
+    targets = [np.concatenate([runs[g] for g in rng.permutation(len(runs))]) for _ in range(count)]
+    return sources, np.stack(targets)
+
+
+def held_out_split(
+    outside: np.ndarray, groups: np.ndarray | None, *, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the rows to train on and of the rows to stop on; whole groups on one side.
+
+    Parameters
+    ----------
+    outside
+        Rows outside the fold, boolean, ``(n,)``; the two masks divide them.
+    groups
+        Group of each row, ``(n,)``; every row its own when omitted.
+    fraction
+        Part of the rows to stop on, reached or exceeded by less than one group.
+
+    Raises
+    ------
+    DataError
+        When so few groups are left that one side would be empty.
+    """
+    rows = np.flatnonzero(outside)
+    _, group = np.unique(rows if groups is None else np.asarray(groups)[rows], return_inverse=True)
+    size = np.bincount(group)
+    shuffled = np.random.default_rng(seed).permutation(len(size))
+    enough = 1 + np.searchsorted(np.cumsum(size[shuffled]), fraction * len(rows))
+    if enough >= len(size):
+        raise DataError(
+            f"{len(rows)} training rows fall into {len(size)} groups, too few to keep {fraction:.0%} of the rows aside "
+            "for early stopping; use fewer folds or finer groups"
+        )
+    aside = np.zeros_like(outside)
+    aside[rows[np.isin(group, shuffled[:enough])]] = True
+    return outside & ~aside, aside
+
+
+def _group_index(n: int, groups: np.ndarray | None) -> np.ndarray:
+    """Groups as consecutive integers."""
+    if groups is None:
+        return np.arange(n)
+    groups = np.asarray(groups)
+    if groups.shape != (n,):
+        raise DataError(f"groups must have shape ({n},), one label a row, found {groups.shape}")
+    return np.unique(groups, return_inverse=True)[1]

@@ -1,0 +1,82 @@
+"""One forward pass, every layer: pooled states of each block of tokens, read by hooks while the model runs."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pidflow.models.inputs import Batch
+from pidflow.models.loading import LoadedModel
+
+BLOCKS = {"vision": "image", "question": "question", "text": "text", "last": "last"}
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What one forward pass left behind.
+
+    Attributes
+    ----------
+    states
+        ``(L + 1, 4, B, width)`` float32: mean state of each block of tokens (vision, question, text, last: in this
+        order) at each layer. Layer 0 is the input of block 0, layer L the residual stream after the last block, before
+        the final norm.
+    final
+        ``(B, width)`` float32: the state of the last position after the final norm.
+    logits
+        ``(B, V)`` float32: next-token logits at the last position.
+    """
+
+    states: torch.Tensor
+    final: torch.Tensor
+    logits: torch.Tensor
+
+    @property
+    def last(self) -> torch.Tensor:
+        """``(L + 1, B, width)``: the state of the last position at each layer."""
+        return self.states[:, list(BLOCKS).index("last")]
+
+
+def capture(loaded: LoadedModel, batch: Batch) -> Captured:
+    """Pooled states of all layers from one forward pass of ``batch`` (on the model's device).
+
+    What intervenes is entered by the caller: ``with knockout(loaded, plan, batch.spans): capture(loaded, batch)``.
+    """
+    masks = torch.stack([batch.spans[name] for name in BLOCKS.values()], 1).float()
+    pool = masks / masks.sum(2, keepdim=True)  # (B, 4, T)
+    states: list[torch.Tensor] = []
+    final: list[torch.Tensor] = []
+
+    def keep(hidden: torch.Tensor) -> None:
+        states.append((pool @ hidden.float()).transpose(0, 1))
+
+    def keep_final(normed: torch.Tensor) -> None:
+        final.append(normed[:, -1].float())
+
+    with torch.inference_mode(), _reading(loaded, keep, keep_final):
+        logits = loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+    return Captured(states=torch.stack(states), final=final[0], logits=logits.float())
+
+
+@contextmanager
+def _reading(loaded: LoadedModel, keep: Any, keep_final: Any) -> Iterator[None]:
+    """Hooks on the input of block 0, the output of every block and the final norm; gone when the block ends."""
+
+    def first_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        keep(args[0] if args else kwargs["hidden_states"])
+
+    def output(_: nn.Module, __: tuple[Any, ...], result: Any) -> None:
+        keep(result[0] if isinstance(result, tuple) else result)
+
+    def normed(_: nn.Module, __: tuple[Any, ...], result: torch.Tensor) -> None:
+        keep_final(result)
+
+    with ExitStack() as hooks:
+        hooks.callback(loaded.layers[0].register_forward_pre_hook(first_input, with_kwargs=True).remove)
+        for layer in loaded.layers:
+            hooks.callback(layer.register_forward_hook(output).remove)
+        hooks.callback(loaded.final_norm.register_forward_hook(normed).remove)
+        yield

@@ -1,0 +1,1 @@
+"""The small LLaVA that is shipped: its architecture and its training."""

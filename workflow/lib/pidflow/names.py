@@ -1,0 +1,19 @@
+"""Words that files, tables, figures and rules share."""
+
+# The condition in which nothing intervenes.
+INTACT = "intact"
+# How many tasks it takes to ask what an effect depends on.
+MIN_TASKS = 4
+
+ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
+INFORMATIONS = ("mi_vision", "mi_language", "mi_joint")
+QUANTITIES = (*ATOMS, *INFORMATIONS)
+# The numerics know the two sources as 1 and 2; files and tables call them vision and language.
+NUMBERED = dict(
+    zip(QUANTITIES, ("redundancy", "unique_1", "unique_2", "synergy", "mi_1", "mi_2", "mi_12"), strict=True)
+)
+
+
+def layer_name(layer: int) -> str:
+    """Name of a layer in files: 0 is the embedding output, L the state after the last block."""
+    return f"layer-{layer:02d}"

@@ -1,0 +1,1 @@
+"""Partial information decomposition: closed forms, estimators, results."""

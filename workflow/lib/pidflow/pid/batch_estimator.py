@@ -1,0 +1,427 @@
+r"""Partial information decomposition of samples with a discrete target, by a learned coupling (BATCH).
+
+Given are rows of two sources and three predictions of the label: from source 1, from source 2, from both. The BROJA
+union information is the least ``I_q(X1, X2; Y)`` over couplings q with ``q(y | x1) = p(y | x1)``, ``q(y | x2) = p(y |
+x2)``. As in Liang et al. 2023, two networks give an unnormalised coupling of every row of source 1 with every row of
+source 2 for each label, ``exp <f1(x1, y), f2(x2, y)>``; Sinkhorn scaling enforces the two predictions; the information
+of the result is the loss. What is different here, and why:
+
+- Predictions are made **feasible** first. A coupling exists only if both sources predict the same label frequencies on
+  average; where they do not, the predictions are moved by the least relative entropy, and how far is reported.
+- Sinkhorn runs to 1e-6 of a row's mass, the rest is corrected exactly. Its derivative is taken at the fixed point, not
+  through the iterations: ``q (log q(y | x1, x2) - a - b)``, with a and b such that no marginal moves.
+- Training stops on the loss of **held-out rows**, not after a number of epochs. Every row is used; no batch is dropped.
+- The final coupling is over all rows (in blocks of 2048 when there are more), and comes with a **lower bound** from the
+  dual of the same problem: the gap says how far the networks may be from the best coupling.
+- Nothing is clipped. A negative atom is reported as such; the atoms always add up to ``I(X1, X2; Y)``.
+
+The sources enter the optimum only through ``p(y | x1)`` and ``p(y | x2)``, so the networks see these beside the rows.
+
+References
+----------
+Liang, Cheng, Fan, Ling, Nie, Chen, Deng, Allen, Auerbach, Mahmood, Salakhutdinov, Morency: Quantifying & modeling
+multimodal interactions: an information decomposition framework. NeurIPS 2023.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pidflow.errors import DataError
+from pidflow.groups import grouped_folds
+from pidflow.pid.gaussian import PIDAtoms, PIDInfo
+from pidflow.pid.gaussian_system import LN2
+from pidflow.pid.sinkhorn import feasible, information, lower_bound, scaled, slope
+
+# Rows coupled at once when the result is computed; a coupling has this number squared entries per label.
+BLOCK = 2048
+# Largest log-weight of a coupling before scaling. e^6 against e^-6 is as good as never; more only slows scaling down.
+SHARPEST = 6.0
+# Scaling stops at this error of a marginal entry, in units of a row's mass, or after so many iterations; what is left
+# is then corrected exactly. In training, where a coupling lives for one step, less will do.
+SINKHORN_TOLERANCE, SINKHORN_ITERATIONS = 1e-6, 300
+TRAINING_TOLERANCE, TRAINING_ITERATIONS = 1e-4, 200
+# A prediction outside [0, 1] or rows that do not sum to one within this are no probabilities.
+SUM_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class BatchInfo:
+    """How a BATCH decomposition came about, and what was done to the predictions.
+
+    Attributes
+    ----------
+    offset_1, offset_2 : float
+        ``KL(mean p(y | xi) || p(y))`` in bits. The mean of ``KL(p(y | xi) || p(y))``, sometimes taken for the
+        information of source i, exceeds it by this: a constant prediction [0.9, 0.1] reads as 0.53 bit against [0.5,
+        0.5].
+    moved_1, moved_2 : float
+        Mean total variation between the predictions given and the feasible ones used.
+    raw_mi_1, raw_mi_2, raw_mi_12 : float
+        Information of the predictions as given, each against its own mean, in bits. Where they differ much from the
+        atoms' ``mi_1, mi_2``, the predictions contradict each other.
+    raw_sum : float
+        Sum of the four atoms in bits as reported: equals ``mi_12``.
+    clipped_sum : float
+        What the sum would be if negative atoms were set to zero; the difference to `raw_sum` is what that would hide.
+    sinkhorn_error : float
+        Largest error of a marginal entry that Sinkhorn scaling left to the exact correction, in units of a row's mass.
+    steps : int
+        Training steps made.
+    held_out_bits : ndarray, shape (evaluations,)
+        Union information of the held-out rows during training.
+    stopped : bool
+        Whether held-out rows, and not `max_steps`, ended the training.
+    rows, blocks : int
+        Rows used (all of them) and blocks the final coupling was computed in.
+    warnings : tuple of str
+        What a reader must know before believing the numbers.
+    """
+
+    offset_1: float
+    offset_2: float
+    moved_1: float
+    moved_2: float
+    raw_mi_1: float
+    raw_mi_2: float
+    raw_mi_12: float
+    raw_sum: float
+    clipped_sum: float
+    sinkhorn_error: float
+    steps: int
+    held_out_bits: np.ndarray
+    stopped: bool
+    rows: int
+    blocks: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BatchPID:
+    """A BATCH decomposition: `atoms` in bits, of which ``atoms.info.gap_bits`` bounds the optimisation, and `info`."""
+
+    atoms: PIDAtoms
+    info: BatchInfo
+
+
+def batch_pid(
+    x1: np.ndarray,
+    x2: np.ndarray,
+    p_y_x1: np.ndarray,
+    p_y_x2: np.ndarray,
+    p_y_x12: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    hidden: int = 64,
+    rank: int = 8,
+    batch_size: int = 256,
+    learning_rate: float = 1e-2,
+    max_steps: int = 1000,
+    evaluate_every: int = 10,
+    patience: int = 5,
+    min_gain_bits: float = 5e-4,
+) -> BatchPID:
+    """Partial information decomposition of samples with a discrete target, in bits.
+
+    Parameters
+    ----------
+    x1, x2 : array_like, shapes (n, d1), (n, d2)
+        Rows of the two sources, any n from 20.
+    p_y_x1, p_y_x2, p_y_x12 : array_like, shape (n, ky)
+        Predicted label probabilities of each row from source 1, from source 2 and from both. ``p(y)`` is the mean of
+        the last. They should come from models that have not seen the rows they predict.
+    groups : array_like, shape (n,), optional
+        Rows with equal labels stay on one side of the split for early stopping.
+    seed : int
+        Random state of the networks, the split and the batches.
+    hidden, rank : int
+        Width of the hidden layer and of the inner product.
+    batch_size : int
+        Rows coupled in one training step, about: batches are of nearly equal size and hold every training row.
+    learning_rate, max_steps : float, int
+        Of Adam.
+    evaluate_every, patience, min_gain_bits : int, int, float
+        Training stops when `patience` evaluations on held-out rows, every `evaluate_every` steps, brought less than
+        `min_gain_bits`.
+
+    Returns
+    -------
+    BatchPID
+
+    Raises
+    ------
+    DataError
+        When shapes disagree, values are not finite, or predictions are no probabilities.
+    """
+    x1, x2 = (_rows(x, name) for x, name in ((x1, "x1"), (x2, "x2")))
+    given = [_probabilities(p, name) for p, name in ((p_y_x1, "p_y_x1"), (p_y_x2, "p_y_x2"), (p_y_x12, "p_y_x12"))]
+    n = len(x1)
+    shapes = {len(x2), *(len(p) for p in given)}, {p.shape[1] for p in given}
+    if shapes[0] != {n} or len(shapes[1]) != 1:
+        found = ", ".join(str(np.shape(v)) for v in (x1, x2, *given))
+        raise DataError(
+            f"x1, x2 and the three predictions must have the same rows, and one set of labels; found {found}"
+        )
+    if n < 20:
+        raise DataError(f"a coupling needs at least 20 rows, found {n}")
+    networks = _Networks(x1, x2, given, hidden=hidden, rank=rank, seed=seed)
+    held_out = grouped_folds(n, folds=5, groups=groups, seed=seed) == 0
+    curve, steps, stopped = _train(
+        networks,
+        given,
+        np.flatnonzero(~held_out),
+        np.flatnonzero(held_out),
+        rng=np.random.default_rng(seed),
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_steps=max_steps,
+        evaluate_every=evaluate_every,
+        patience=patience,
+        min_gain=min_gain_bits * LN2,
+    )
+    return _result(networks, given, curve=curve, steps=steps, stopped=stopped, rng=np.random.default_rng(seed))
+
+
+def confident_or_uniform(predictions: np.ndarray, *, threshold: float = 0.3) -> np.ndarray:
+    """Predictions of shape (n, ky) in which rows without a label of at least `threshold` are uniform.
+
+    A language model's answer probabilities, read over the options, are noise where no option stands out.
+    """
+    predictions = _probabilities(predictions, "predictions")
+    unsure = predictions.max(axis=1, keepdims=True) < threshold
+    return np.where(unsure, 1.0 / predictions.shape[1], predictions)
+
+
+def _rows(x: np.ndarray, name: str) -> np.ndarray:
+    x = np.asarray(x, dtype=np.float64)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or not np.isfinite(x).all():
+        raise DataError(f"{name} must be finite numbers of shape (n, columns), found shape {x.shape}")
+    return x
+
+
+def _probabilities(p: np.ndarray, name: str) -> np.ndarray:
+    p = np.asarray(p, dtype=np.float64)
+    if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any():
+        raise DataError(
+            f"{name} must be probabilities of shape (n, labels), found shape {p.shape}; apply softmax first"
+        )
+    total = p.sum(axis=1, keepdims=True)
+    if np.abs(total - 1.0).max(initial=0.0) > SUM_TOLERANCE:
+        row = int(np.abs(total - 1.0).argmax())
+        raise DataError(f"{name}: row {row} sums to {total[row, 0]:.6g}, expected 1; apply softmax first")
+    return p / total
+
+
+class _Networks(nn.Module):
+    """Log-weights of a coupling: inner products of an embedding of each row of source 1 and of source 2 per label."""
+
+    def __init__(
+        self, x1: np.ndarray, x2: np.ndarray, given: list[np.ndarray], *, hidden: int, rank: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.labels, self.rank = given[0].shape[1], rank
+        self.inputs = [_features(x, p) for x, p in ((x1, given[0]), (x2, given[1]))]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.sides = nn.ModuleList(
+                nn.Sequential(nn.Linear(x.shape[1], hidden), nn.GELU(), nn.Linear(hidden, self.labels * rank)).double()
+                for x in self.inputs
+            )
+
+    def forward(self, rows: np.ndarray) -> Tensor:
+        """Log-weights of these rows against each other, shape ``(ky, len(rows), len(rows))``."""
+        one, two = (
+            side(x[torch.from_numpy(rows)]).reshape(len(rows), self.labels, self.rank).transpose(0, 1)
+            for side, x in zip(self.sides, self.inputs, strict=True)
+        )
+        return SHARPEST * torch.tanh(one @ two.transpose(1, 2) / SHARPEST)
+
+
+def _features(x: np.ndarray, p: np.ndarray) -> Tensor:
+    """Standardised rows beside what they say about the label."""
+    spread = x.std(axis=0)
+    rows = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return torch.from_numpy(np.concatenate([rows, np.log(np.maximum(p, 1e-6))], axis=1))
+
+
+def _marginals(given: list[np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Feasible marginals ``(ky, m)`` of both sources for these rows; their label frequencies are those of the joint
+    predictions of the same rows."""
+    target = given[2][rows].mean(axis=0)
+    return tuple(np.ascontiguousarray(feasible(p[rows], target).T) / len(rows) for p in given[:2])
+
+
+def _train(
+    networks: _Networks,
+    given: list[np.ndarray],
+    training: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    batch_size: int,
+    learning_rate: float,
+    max_steps: int,
+    evaluate_every: int,
+    patience: int,
+    min_gain: float,
+) -> tuple[np.ndarray, int, bool]:
+    """Fit the networks and keep the weights that were best on held-out rows: the held-out bits, steps, and whether
+    patience ended the training."""
+    optimizer = torch.optim.Adam(networks.parameters(), lr=learning_rate)
+    held_out = held_out[: 4 * batch_size]
+    marginals = _marginals(given, held_out)
+    curve = [_union(networks, held_out, marginals)]
+    best, kept, waited = curve[0], _copied(networks), 0
+    for step, rows in zip(range(1, max_steps + 1), _batches(training, batch_size, rng), strict=False):
+        here = _marginals(given, rows)
+        log_weights = networks(rows)
+        coupling, _ = scaled(
+            np.exp(log_weights.detach().numpy()),
+            *here,
+            tolerance=TRAINING_TOLERANCE,
+            max_iterations=TRAINING_ITERATIONS,
+        )
+        direction = slope(coupling, information(coupling)[1], *here)
+        optimizer.zero_grad()
+        log_weights.backward(torch.from_numpy(direction))
+        optimizer.step()
+        if step % evaluate_every:
+            continue
+        curve.append(_union(networks, held_out, marginals))
+        waited = 0 if curve[-1] < best - min_gain else waited + 1
+        if curve[-1] < best:
+            best, kept = curve[-1], _copied(networks)
+        if waited == patience:
+            break
+    networks.load_state_dict(kept)
+    return np.array(curve) / LN2, step, waited == patience
+
+
+def _copied(networks: _Networks) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in networks.state_dict().items()}
+
+
+def _union(networks: _Networks, rows: np.ndarray, marginals: tuple[np.ndarray, np.ndarray]) -> float:
+    """Information in nats of the coupling of these rows."""
+    with torch.no_grad():
+        weights = np.exp(networks(rows).numpy())
+    coupling, _ = scaled(weights, *marginals, tolerance=TRAINING_TOLERANCE, max_iterations=TRAINING_ITERATIONS)
+    return information(coupling)[0]
+
+
+def _batches(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Endless batches of nearly equal size, every row once in each round."""
+    while True:
+        yield from np.array_split(rng.permutation(rows), max(1, round(len(rows) / size)))
+
+
+def _result(
+    networks: _Networks,
+    given: list[np.ndarray],
+    *,
+    curve: np.ndarray,
+    steps: int,
+    stopped: bool,
+    rng: np.random.Generator,
+) -> BatchPID:
+    """The decomposition of all rows, block by block."""
+    n = len(given[0])
+    blocks = np.array_split(rng.permutation(n), -(-n // BLOCK))
+    union = bound = error = 0.0
+    moved, mi = np.zeros(2), np.zeros(3)
+    for rows in blocks:
+        share = len(rows) / n
+        marginals = _marginals(given, rows)
+        with torch.no_grad():
+            weights = np.exp(networks(rows).numpy())
+        coupling, off = scaled(weights, *marginals, tolerance=SINKHORN_TOLERANCE, max_iterations=SINKHORN_ITERATIONS)
+        here, posterior = information(coupling)
+        union += share * here / LN2
+        bound += share * lower_bound(coupling, posterior, *marginals) / LN2
+        error = max(error, off)
+        used = [marginal.T * len(rows) for marginal in marginals]
+        moved += share * np.array(
+            [0.5 * np.abs(u - p[rows]).sum(axis=1).mean() for u, p in zip(used, given, strict=False)]
+        )
+        mi += share * np.array([_information(p) for p in (*used, given[2][rows])])
+    mi_1, mi_2, mi_12 = (np.asarray(v) for v in mi)
+    atoms = {
+        "redundancy": mi_1 + mi_2 - union,
+        "unique_1": union - mi_2,
+        "unique_2": union - mi_1,
+        "synergy": mi_12 - union,
+    }
+    gap = max(union - bound, 0.0)
+    frequencies = given[2].mean(axis=0)
+    return BatchPID(
+        atoms=PIDAtoms(
+            **atoms,
+            mi_1=mi_1,
+            mi_2=mi_2,
+            mi_12=mi_12,
+            union=np.asarray(union),
+            info=PIDInfo(
+                gap_bits=np.asarray(gap),
+                converged=np.asarray(stopped),
+                condition=np.ones(()),
+                method="learned coupling, Sinkhorn",
+                notes=(),
+            ),
+        ),
+        info=BatchInfo(
+            offset_1=_divergence(given[0].mean(axis=0), frequencies),
+            offset_2=_divergence(given[1].mean(axis=0), frequencies),
+            moved_1=float(moved[0]),
+            moved_2=float(moved[1]),
+            raw_mi_1=_information(given[0]),
+            raw_mi_2=_information(given[1]),
+            raw_mi_12=_information(given[2]),
+            raw_sum=float(sum(atoms.values())),
+            clipped_sum=float(sum(max(v, 0.0) for v in atoms.values())),
+            sinkhorn_error=error,
+            steps=steps,
+            held_out_bits=curve,
+            stopped=stopped,
+            rows=n,
+            blocks=len(blocks),
+            warnings=_warnings(atoms, gap=gap, stopped=stopped, moved=moved),
+        ),
+    )
+
+
+def _information(p: np.ndarray) -> float:
+    """``mean KL(p_i || mean p)`` in bits: the information of predictions of shape (n, ky)."""
+    return float(
+        (p * (np.log2(np.maximum(p, 1e-300)) - np.log2(np.maximum(p.mean(axis=0), 1e-300)))).sum(axis=1).mean()
+    )
+
+
+def _divergence(p: np.ndarray, q: np.ndarray) -> float:
+    """``KL(p || q)`` in bits; infinite where q misses a label of p."""
+    if (p[q == 0] > 0).any():
+        return float("inf")
+    return float((p * (np.log2(np.maximum(p, 1e-300)) - np.log2(np.maximum(q, 1e-300)))).sum())
+
+
+def _warnings(atoms: dict[str, np.ndarray], *, gap: float, stopped: bool, moved: np.ndarray) -> tuple[str, ...]:
+    out = []
+    if not stopped:
+        out.append(
+            "the held-out loss was still falling when the steps ran out: uniques and synergy trade off; raise max_steps"
+        )
+    if gap > 0.05:
+        out.append(f"a better coupling could lower the union information by up to {gap:.2g} bit")
+    if moved.max() > 0.05:
+        out.append(
+            f"predictions contradict each other: sources had to be moved by {moved[0]:.2g} and {moved[1]:.2g} in total "
+            "variation before a coupling existed"
+        )
+    negative = [name for name, value in atoms.items() if value < -0.02]
+    if negative:
+        out.append(f"negative: {', '.join(negative)}; the joint prediction knows less than the sources apart")
+    return tuple(out)

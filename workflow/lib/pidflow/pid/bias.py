@@ -1,0 +1,71 @@
+"""What finite samples do to Gaussian informations, and how much of it can be taken back.
+
+Plug-in informations are too large, by amounts that are not small: 9 bits of joint information from independent data at
+n = 900 and 50 dimensions a block. For ``I1``, ``I2`` and ``I12`` the bias is known exactly and does not depend on the
+covariance (:func:`mi_bias`). For the union information it is not known; :func:`permuted_rows` gives the rows of a null
+data set, from which it is measured. :func:`consistent_union` states what happens when the corrected numbers disagree.
+Standard errors come from :func:`jackknife_se` over deleted groups of rows; a bootstrap would be shifted by the bias.
+"""
+
+import numpy as np
+from scipy.special import digamma
+
+from pidflow.errors import NumericsError
+from pidflow.pid.gaussian_system import LN2
+
+
+def mi_bias(n: int, p: int, q: int) -> float:
+    """Exact bias of the plug-in mutual information of two Gaussian blocks, in bits.
+
+    Parameters
+    ----------
+    n : int
+        Independent rows; the mean is estimated too. Must exceed ``p + q``.
+    p, q : int
+        Sizes of the blocks.
+
+    Returns
+    -------
+    float
+        ``E[I_hat] - I``, the same for every covariance: ``log det`` of a Wishart matrix is ``log det`` of its
+        expectation plus a sum of digamma functions of the degrees of freedom.
+
+    Raises
+    ------
+    NumericsError
+        When ``n <= p + q``, where the plug-in estimate is infinite.
+    """
+    if n <= p + q:
+        raise NumericsError(f"mutual information of blocks of {p} and {q} needs more than {p + q} rows, found {n}")
+
+    def log_det(dim: int) -> float:
+        return float(digamma((n - np.arange(1, dim + 1)) / 2).sum())
+
+    return 0.5 * (log_det(p) + log_det(q) - log_det(p + q)) / LN2
+
+
+def consistent_union(
+    union: np.ndarray, mi_1: np.ndarray, mi_2: np.ndarray, mi_12: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Union information brought into the range the informations allow, and whether that changed it.
+
+    No atom is negative exactly when ``max(I1, I2) <= U* <= min(I1 + I2, I12)``. `union` is clipped to that range.
+    Bias-corrected informations are never clipped: they may be negative, and then the range can be empty (``I1 + I2``
+    below ``max(I1, I2)``, or ``I12`` below it). In that case the middle between the two bounds is taken: the
+    contradiction is shared evenly by the atoms, which still add up, and the rule stays continuous.
+
+    Parameters
+    ----------
+    union, mi_1, mi_2, mi_12 : array_like, one shape
+        In bits.
+
+    Returns
+    -------
+    union : ndarray
+    clipped : ndarray of bool
+    """
+    lower = np.maximum(mi_1, mi_2)
+    upper = np.minimum(np.add(mi_1, mi_2), mi_12)
+    middle = 0.5 * (lower + upper)
+    inside = np.where(lower > upper, middle, np.clip(union, lower, np.maximum(lower, upper)))
+    return inside, np.abs(inside - union) > 1e-12

@@ -1,0 +1,162 @@
+"""Partial information decomposition and mutual information estimated from samples, with errors.
+
+Three routes lead from rows to a covariance; behind it there is one code path.
+
+``"linear"``
+    The rows as they are: exact for jointly Gaussian data, otherwise what a linear model can see.
+``"rank"``
+    Each column replaced by its normal scores (van der Waerden): free of monotone warps of single columns.
+``"flow"``
+    Held-out latents of a product of diffeomorphisms (:mod:`pidflow.flows.gaussianize`): free of smooth warps of
+    whole blocks.
+
+Then: plug-in decomposition, exact bias of the informations, bias of the union information, clipping to the consistent
+range, delete-group jackknife. Plug-in, permutations and jackknife replicates are one batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pidflow.errors import ConfigError
+from pidflow.groups import grouped_folds
+from pidflow.pid.bias import mi_bias
+from pidflow.pid.covariances import columns, covariance, deleted_covariances, jackknife_blocks
+from pidflow.pid.from_latents import bias_warning, estimate_pid_from_latents
+from pidflow.pid.gaussian import DEFINITIONS
+from pidflow.pid.gaussian_system import gaussian_mi
+from pidflow.pid.results import MIEstimate, PIDEstimate
+from pidflow.stats import jackknife_se, normal_scores
+
+ROUTES = ("flow", "rank", "linear")
+
+
+def estimate_pid(
+    x1: np.ndarray,
+    x2: np.ndarray,
+    y: np.ndarray,
+    *,
+    route: str = "flow",
+    folds: int = 5,
+    groups: np.ndarray | None = None,
+    permutations: int = 20,
+    jackknife: int = 20,
+    seed: int = 0,
+    definitions: Sequence[str] = DEFINITIONS,
+) -> dict[str, PIDEstimate]:
+    """Bias-corrected partial information decomposition of rows, one result a definition, in bits.
+
+    Parameters
+    ----------
+    x1, x2, y : array_like, shapes (n, d1), (n, d2), (n, m)
+        The two sources and the target; one-dimensional arrays count as one column.
+    route : {"flow", "rank", "linear"}
+        How rows are made Gaussian, see the module.
+    folds : int
+        Folds of cross-fitting for ``route="flow"``.
+    groups : array_like, shape (n,), optional
+        Rows with equal labels (questions about one image) are dependent: folds, permutations and jackknife blocks
+        keep them together.
+    permutations : int
+        Null data sets, at least 20.
+    jackknife : int
+        Blocks of rows deleted in turn for the standard errors; fewer when there are fewer groups.
+    seed : int
+        Determines folds, permutations and blocks.
+    definitions : sequence of {"broja", "mmi", "dep"}
+        Which decompositions.
+
+    Returns
+    -------
+    dict of str to PIDEstimate
+
+    Raises
+    ------
+    ConfigError
+        For an unknown route or definition.
+    DataError
+        When row counts differ or values are not finite.
+    NumericsError
+        When a column is constant, there are too few rows, or the decomposition is refused.
+    """
+    x1, x2, y = columns(x1=x1, x2=x2, y=y)
+    x1, x2, y = _through_route(x1, x2, y, route=route, folds=folds, groups=groups, seed=seed)
+    return estimate_pid_from_latents(
+        x1,
+        x2,
+        y,
+        groups=groups,
+        permutations=permutations,
+        jackknife=jackknife,
+        seed=seed,
+        definitions=definitions,
+    )
+
+
+def estimate_mi(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    route: str = "flow",
+    folds: int = 5,
+    groups: np.ndarray | None = None,
+    jackknife: int = 20,
+    seed: int = 0,
+) -> MIEstimate:
+    """Bias-corrected mutual information ``I(X; Y)`` of rows, in bits.
+
+    Parameters
+    ----------
+    x, y : array_like, shapes (n, d), (n, m)
+        The two blocks; one-dimensional arrays count as one column.
+    route, folds, groups, jackknife, seed
+        As in :func:`estimate_pid`.
+
+    Returns
+    -------
+    MIEstimate
+    """
+    x, y = columns(x=x, y=y)
+    n, dims = len(y), (x.shape[1], y.shape[1])
+    # The flow's likelihood is over three blocks; an independent one adds nothing to it.
+    bystander = np.random.default_rng(seed).standard_normal((n, 1))
+    x, _, y = _through_route(x, bystander, y, route=route, folds=folds, groups=groups, seed=seed)
+
+    rows = np.concatenate([x, y], axis=1)
+    without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
+    raw = gaussian_mi(np.concatenate([covariance(rows)[None], without]), dims)
+    bias = np.array([mi_bias(int(k), *dims) for k in (n, *sizes)])
+    corrected = raw - bias
+    return MIEstimate(
+        bits=float(corrected[0]),
+        se=float(jackknife_se(corrected[1:])),
+        raw=float(raw[0]),
+        bias=float(bias[0]),
+        n=n,
+        ratio=n / sum(dims),
+        warnings=bias_warning("I", float(bias[0]), float(corrected[0]), n / sum(dims)),
+    )
+
+
+def _through_route(
+    x1: np.ndarray,
+    x2: np.ndarray,
+    y: np.ndarray,
+    *,
+    route: str,
+    folds: int,
+    groups: np.ndarray | None,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if route == "linear":
+        return x1, x2, y
+    if route == "rank":
+        return normal_scores(x1), normal_scores(x2), normal_scores(y)
+    if route != "flow":
+        raise ConfigError(f"route must be one of {', '.join(ROUTES)}, found {route!r}")
+    # torch takes seconds to import, and decompositions do not need it.
+    from pidflow.flows.gaussianize import gaussianize
+
+    labels = grouped_folds(len(y), folds=folds, groups=groups, seed=seed)
+    latents = gaussianize(x1, x2, y, folds=labels, groups=groups, seed=seed)
+    return latents.z1, latents.z2, latents.y

@@ -1,0 +1,98 @@
+"""What the stages that run a model over questions share: the items table, its pictures, the model, batches ahead."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pidflow import store
+from pidflow.errors import ConfigError, DataError
+from pidflow.models.images import image_file
+from pidflow.models.inputs import Batch, Example
+from pidflow.models.loading import LoadedModel, load
+
+COLUMNS = ("item_id", "image_id", "image_path", "question", "answer", "options", "boxes", "fold")
+MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt", "attention")
+BATCH_SIZE = 16
+
+
+def load_model(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
+    """The model of a configuration entry, and its batch size."""
+    unknown = set(model) - set(MODEL_KEYS)
+    if unknown or not {"family", "path"} <= set(model):
+        raise ConfigError(
+            f"a model has {', '.join(MODEL_KEYS)}, of which family and path must be; found {', '.join(model)}"
+        )
+    settings = {key: value for key, value in model.items() if value is not None}
+    batch_size = settings.pop("batch_size", BATCH_SIZE)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
+    settings.pop("attention", None)  # see attending
+    depth = settings.pop("layers", None)
+    loaded = load(settings.pop("family"), settings.pop("path"), **settings)
+    if depth is not None and depth != loaded.depth:
+        raise ConfigError(
+            f"the model at {model['path']} has {loaded.depth} decoder blocks, the configuration says {depth}; "
+            f"set its layers to {loaded.depth}"
+        )
+    return loaded, batch_size
+
+
+def read_items(path: Path) -> pd.DataFrame:
+    """The items table, checked."""
+    table = store.read_table(path, columns=COLUMNS)
+    if not len(table):
+        raise DataError(f"{path}: holds no items")
+    for column in ("item_id", "image_id", "image_path", "question", "answer"):
+        bad = [index for index, value in enumerate(table[column]) if not isinstance(value, str) or not value.strip()]
+        if bad:
+            raise DataError(f"{path}: row {bad[0]} has no text in '{column}'; every item needs one")
+    twice = table["item_id"][table["item_id"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: item_id '{twice.iloc[0]}' occurs more than once; item ids must be unique")
+    if not pd.api.types.is_integer_dtype(table["fold"]):
+        raise DataError(f"{path}: column 'fold' holds {table['fold'].dtype}, expected whole numbers")
+    return table
+
+
+def image_files(table: pd.DataFrame, root: Path) -> list[Path]:
+    """All pictures' files, checked before any time is spent on the model."""
+    files = []
+    for item, path in zip(table["item_id"], table["image_path"], strict=True):
+        try:
+            files.append(image_file(path, root=root))
+        except DataError as err:
+            raise DataError(f"item {item}: {err}") from err
+    return files
+
+
+def examples_of(table: pd.DataFrame) -> list[Example]:
+    """The questions of an items table."""
+    examples = []
+    for item, question, options, boxes in table[["item_id", "question", "options", "boxes"]].itertuples(index=False):
+        try:
+            corners = np.array([list(box) for box in _listed(boxes)], dtype=float).reshape(-1, 4)
+        except (TypeError, ValueError) as err:
+            raise DataError(f"item {item}: boxes must be a list of [x, y, width, height], found {boxes}") from err
+        words = _listed(options)
+        if not all(isinstance(word, str) for word in words):
+            raise DataError(f"item {item}: options must be a list of words, found {options}")
+        examples.append(Example(question, tuple(words), tuple(map(tuple, corners.tolist())), name=f"item {item}"))
+    return examples
+
+
+def one_ahead(batches: Iterator[tuple[np.ndarray, Batch]]) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The same batches; the next one is read and encoded by a thread while the model works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        upcoming = worker.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = worker.submit(next, batches, None)
+            yield batch
+
+
+def _listed(value: Any) -> list[Any]:
+    """The entries of a list cell of a table; a missing cell has none."""
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else []

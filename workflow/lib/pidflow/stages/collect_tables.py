@@ -1,0 +1,133 @@
+"""Stage ``collect_pid``: everything a run found, as tidy tables, and the claims judged on them."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from pidflow.analysis import cells, claims, dependence, tables
+from pidflow.errors import DataError
+from pidflow.names import INTACT
+from pidflow.store import read_json, read_table, reading_h5, write_table
+
+log = logging.getLogger(__name__)
+
+Unit = tuple[str, str, str]
+_ANSWERS = ("item_id", "image_id", "correct", "probability", "answer_probability")
+# Where a flow file keeps the latents of each block of columns, in the order of its diagnostics.
+_BLOCKS = {"vision": "z1", "language": "z2", "target": "y"}
+
+
+def run(
+    *,
+    pid: Sequence[str],
+    answers: Sequence[str],
+    blind_answers: Sequence[str] = (),
+    flows: Sequence[str],
+    pid_table: Sequence[str],
+    differences_table: Sequence[str],
+    answers_table: Sequence[str],
+    lens_table: Sequence[str],
+    gaussianity_table: Sequence[str],
+    dependence_table: Sequence[str],
+    claims_table: Sequence[str],
+    knockout: str | None,
+    blind: str | None = None,
+    control: str | None = None,
+    controls: Mapping[str, str] | None = None,
+    claim_routes: Sequence[str] = ("flow",),
+    claim_definitions: Sequence[str] = ("broja",),
+) -> None:
+    """Collect a run into tables.
+
+    Parameters
+    ----------
+    pid
+        Decompositions, one JSON file per layer of each unit.
+    answers, flows
+        Answers (parquet) and latents (HDF5), one file per unit, named ``…/{model}/{task}/{condition}.…``.
+    blind_answers
+        Answers without the image, of a condition of which nothing else was run.
+    pid_table, differences_table, answers_table, lens_table, gaussianity_table, dependence_table, claims_table
+        Where each table goes, usually one parquet and one csv file; README says what the columns mean.
+    knockout
+        The condition in which the question cannot attend to the image; None if the run has none.
+    blind
+        The condition in which nothing after the image can attend to it; None if it was not measured.
+    control
+        The condition that cuts as many random edges as ``knockout``, in the run or not; None if none is defined.
+    controls
+        Conditions of the run, each with its control in the run.
+    claim_routes, claim_definitions
+        Claims are judged once for each pair.
+
+    Raises
+    ------
+    DataError
+        When a file is damaged, of another version, or given twice.
+    """
+    decomposed = [cell for path in pid for cell in cells.cells(read_json(path), where=str(path))]
+    answered = {_unit(path): read_table(path, columns=_ANSWERS) for path in answers}
+    known = answered | {_unit(path): read_table(path, columns=_ANSWERS) for path in blind_answers}
+    lost = {
+        (model, task): tables.accuracy_lost(known[model, task, INTACT], frame)
+        for (model, task, condition), frame in known.items()
+        if condition == blind and (model, task, INTACT) in known
+    }
+    chosen = [{"route": r, "definition": d} for r in claim_routes for d in claim_definitions]
+    judged = [
+        claim for each in chosen for claim in claims.judge(decomposed, lost, knockout=knockout, control=control, **each)
+    ]
+    effects = [dependence.dependence_table(decomposed, lost, knockout=knockout, **each) for each in chosen]
+    _report(decomposed, judged, claim_routes)
+    _write(pid_table, tables.pid_table(decomposed))
+    _write(differences_table, tables.difference_table(decomposed, controls))
+    _write(answers_table, tables.answers_table(known, decomposed))
+    _write(lens_table, tables.lens_table(answered))
+    _write(gaussianity_table, tables.gaussianity_table(entry for path in flows for entry in _diagnostics(path)))
+    _write(dependence_table, pd.concat(effects, ignore_index=True))
+    _write(claims_table, claims.claims_table(judged))
+
+
+def _unit(path: str) -> Unit:
+    """Model, task and condition, which are the last parts of the path of any file of a unit."""
+    parts = Path(path).with_suffix("").parts[-3:]
+    if len(parts) < 3:
+        raise DataError(f"{path}: expected a path that ends in model/task/condition, so that rows can be told apart")
+    return parts[0], parts[1], parts[2]
+
+
+def _diagnostics(path: str) -> Iterator[tuple[Unit, int, dict[str, int], dict[str, np.ndarray]]]:
+    with reading_h5(path, kind="flow") as file:
+        for name in sorted(file):
+            if not name.startswith("layer-") or "diagnostics" not in file[name]:
+                continue
+            group, values = file[name], {}
+
+            def collect(key: str, entry: h5py.HLObject, values: dict = values) -> None:
+                if isinstance(entry, h5py.Dataset) and np.issubdtype(entry.dtype, np.number):
+                    values[key] = entry[()]
+
+            group["diagnostics"].visititems(collect)
+            widths = {block: group[latents].shape[1] for block, latents in _BLOCKS.items()}
+            yield _unit(path), int(name.removeprefix("layer-")), widths, values
+
+
+def _write(paths: Sequence[str], frame: pd.DataFrame) -> None:
+    for path in paths:
+        write_table(path, frame)
+        log.info("%s: %d rows", path, len(frame))
+
+
+def _report(decomposed: Sequence[cells.Cell], judged: Sequence[claims.Claim], routes: Sequence[str]) -> None:
+    flagged = sum(bool(cell.warning) for cell in decomposed)
+    if flagged:
+        log.warning("%d of %d decompositions carry warnings, see column 'warning'", flagged, len(decomposed))
+    if not judged:
+        log.warning("no claim was judged: no decomposition has one of the routes %s", ", ".join(routes))
+    for claim in judged:
+        if claim.task == claims.ALL_TASKS:
+            log.info("%s, %s: %s. %s", claim.model, claim.id, claim.verdict, claim.reason)

@@ -1,0 +1,105 @@
+"""Stage ``fit_pca``: principal components of every layer and block, over the questions that are kept."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+
+from pidflow.errors import DataError, PidflowError
+from pidflow.flows.pca import PrincipalBasis, fit_pca
+from pidflow.names import layer_name
+from pidflow.store import put, read_table, reading_activations, writing_h5
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    *,
+    activations: str,
+    answers: str,
+    output: str,
+    correct_only: bool,
+    language: str,
+    variance: float,
+    max_components: int,
+    target_components: int,
+    seed: int,
+) -> None:
+    """Reduce one unit's activations to principal scores.
+
+    Parameters
+    ----------
+    activations
+        Activation file of this condition.
+    answers
+        Answers of the intact model: with ``correct_only`` they decide, for every condition, which questions are kept.
+    output
+        HDF5 with, per layer, the bases and scores of ``vision`` and ``language``, and those of the target.
+    correct_only
+        Keep the questions that the intact model answers correctly.
+    language
+        The block read as the language source: ``text``, ``question`` or ``last``.
+    variance, max_components
+        As in :func:`pidflow.flows.pca.fit_pca`, for the sources.
+    target_components
+        Cap for the target.
+    seed
+        Recorded; nothing here is random.
+
+    Raises
+    ------
+    DataError
+        If answers and activations are not about the same questions, or none is kept.
+    """
+    intact = read_table(answers, columns=("item_id", "correct"))
+    with reading_activations(activations) as data, writing_h5(output, kind="pca") as file:
+        rows = _kept(intact, data.item_id, correct_only=correct_only, answers=answers, activations=activations)
+        dropped = data.n - len(rows)
+        log.info("%d of %d questions kept, %d answered wrongly and dropped", len(rows), data.n, dropped)
+        for name in ("item_id", "image_id", "fold"):
+            put(file, name, getattr(data, name)[rows])
+        put(file, "rows", rows)
+        settings = {"variance": variance, "max_components": max_components}
+        for layer in range(data.layers + 1):
+            for source, block in (("vision", "vision"), ("language", language)):
+                where = f"{layer_name(layer)}/{source}"
+                _reduce(file, where, data.state(layer, block)[rows], activations, **settings)
+        _reduce(file, "target", data.target()[rows], activations, variance=variance, max_components=target_components)
+        file.attrs.update(
+            {name: data.attrs[name] for name in ("model", "task", "condition", "layers")}
+            | {"language": language, "correct_only": correct_only, "dropped": dropped, "seed": seed, **settings}
+        )
+
+
+def _kept(
+    intact: pd.DataFrame, item_id: np.ndarray, *, correct_only: bool, answers: str, activations: str
+) -> np.ndarray:
+    if list(intact["item_id"]) != list(item_id):
+        raise DataError(
+            f"{answers} and {activations} are not about the same questions in the same order "
+            f"({len(intact)} and {len(item_id)} rows); delete both and run again"
+        )
+    rows = np.flatnonzero(intact["correct"]) if correct_only else np.arange(len(intact))
+    if len(rows) == 0:
+        raise DataError(
+            f"{answers}: none of {len(intact)} questions was answered correctly, so correct_only keeps nothing; "
+            "set pca.correct_only to false or check the model and its prompt"
+        )
+    return rows
+
+
+def _reduce(file, where: str, block: np.ndarray, source: str, **settings) -> PrincipalBasis:
+    try:
+        basis = fit_pca(block, **settings)
+    except PidflowError as error:
+        raise type(error)(f"{source}: {where}: {error}") from error
+    put(file, f"{where}/mean", basis.mean)
+    put(file, f"{where}/components", basis.components)
+    put(file, f"{where}/explained_variance_ratio", basis.explained_variance_ratio)
+    put(file, f"{where}/scores", basis.scores(block))
+    log.info("%s: %d components hold %.3f of the variance", where, *_summary(basis))
+    return basis
+
+
+def _summary(basis: PrincipalBasis) -> tuple[int, float]:
+    return len(basis.components), float(basis.explained_variance_ratio.sum())

@@ -1,0 +1,249 @@
+"""Stage ``sweep_knockout``: cut edges in windows of blocks and see what becomes of the model's answers."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from pidflow import store
+from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
+from pidflow.interventions.self_check import self_check
+from pidflow.interventions.settings import attending
+from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
+from pidflow.models.images import image_size, read_image
+from pidflow.models.inputs import Batch, encode
+from pidflow.models.loading import LoadedModel
+from pidflow.models.readout import answer_tokens
+from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, read_items
+
+log = logging.getLogger(__name__)
+
+_SELF_CHECK_ROWS = 2
+
+
+def run(
+    *,
+    items: str,
+    output: str,
+    model: Mapping[str, Any],
+    model_id: str,
+    task: str,
+    edges: Sequence[str | Mapping[str, str]] | None = None,
+    window: int | str | Sequence[int] = 9,
+    controls: Sequence[str] = (),
+    other_windows: Sequence[int | str | Sequence[int]] = (),
+    answers: str | None = None,
+    details: str | None = None,
+    answer_tokens_at_most: int = 4,
+    seed: int = 0,
+    image_root: str | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> None:
+    """Sweep all edges of one model and task on one shared intact pass; write a tidy table.
+
+    Parameters
+    ----------
+    items
+        Items table.
+    output
+        The table (parquet): ``model, task`` and the columns of :func:`pidflow.interventions.sweep.summarise`, one row
+        per edge, intervention, window and subset of questions (answered rightly, wrongly, all).
+    model
+        The model's entry in the configuration (see :func:`pidflow.stages.extract_activations.run`).
+    model_id, task
+        Names for the table and for messages.
+    edges
+        ``"image->question"`` or ``{"source": "image", "target": "question"}`` each, any pair of spans; None: the six of
+        :data:`pidflow.interventions.edges.DEFAULT_EDGES`.
+    window, controls, other_windows
+        See :func:`pidflow.interventions.sweep.probes`: the windows, the controls run beside them (``"random"``,
+        ``"keep"``), and further windows without controls.
+    answers
+        The intact model's answers table; says which questions count as answered rightly, so that subsets are those of
+        the other results. None: the sweep's own intact pass says it.
+    details
+        Where to write every question's numbers as well (parquet), one row per edge, intervention, window and question
+        that has the edge; ``subset`` says which questions a question counts among. None: nowhere.
+    answer_tokens_at_most
+        Largest length of the model's own answer whose likelihood is followed; edges into the last position cost as much
+        more as the answers are longer.
+    seed
+        Of the random control.
+    image_root
+        Folder that relative image paths start from; default: the items table's folder.
+    threads
+        CPU threads for torch; None leaves torch's own choice.
+    progress
+        Show a progress bar; None: only on a terminal.
+
+    Raises
+    ------
+    ConfigError, DataError, NumericsError
+        With model and task in front.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        table = read_items(Path(items))
+        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
+        right = None if answers is None else _answered_rightly(Path(answers), table)
+        loaded, batch_size = load_model(model)
+        wanted = probes(
+            [edge_of(edge) for edge in edges] if edges is not None else DEFAULT_EDGES,
+            depth=loaded.depth,
+            window=window,
+            controls=controls,
+            other_windows=other_windows,
+        )
+        if answer_tokens_at_most < 1:
+            raise ConfigError(f"an answer has at least 1 token, found {answer_tokens_at_most}")
+        sweep = _Sweep(loaded, table, files, wanted, batch_size, answer_tokens_at_most, seed)
+        with attending(loaded, model):
+            outcome = sweep.run(progress=progress)
+        _report_absent(wanted, outcome)
+        rows = summarise(wanted, outcome, images=list(table["image_id"]), right=right)
+        store.write_table(output, pd.DataFrame(rows).assign(model=model_id, task=task)[["model", "task", *rows[0]]])
+        if details is not None:
+            each = _details(wanted, outcome, table, right=outcome.intact_right if right is None else right)
+            store.write_table(details, each.assign(model=model_id, task=task)[["model", "task", *each.columns]])
+    except PidflowError as err:
+        raise type(err)(f"{model_id}, {task}: {err}") from err
+    log.info(
+        "%s, %s: %d interventions on %d questions, intact accuracy %.3f",
+        model_id,
+        task,
+        len(wanted),
+        len(table),
+        outcome.intact_right.mean(),
+    )
+
+
+class _Sweep:
+    """All probes over one table of items."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        table: pd.DataFrame,
+        files: list[Path],
+        wanted: list[Probe],
+        batch_size: int,
+        answer_tokens_at_most: int,
+        seed: int,
+    ) -> None:
+        self.loaded, self.files, self.wanted, self.batch_size = loaded, files, wanted, batch_size
+        self.answer_tokens_at_most, self.seed = answer_tokens_at_most, seed
+        self.names = list(table["item_id"])
+        self.examples = examples_of(table)
+        tokens = answer_tokens(loaded, list(table["answer"]))
+        self.begins = [tokens[answer].ids for answer in table["answer"]]
+
+    def run(self, *, progress: bool | None) -> Outcome:
+        """The outcome of every probe for every item, in the order of the items."""
+        order, parts = [], []
+        with tqdm(total=len(self.names), unit="item", disable=None if progress is None else not progress) as bar:
+            for chunk, batch in one_ahead(self._batches()):
+                if not parts:
+                    self_check(self.loaded, batch.take(slice(0, _SELF_CHECK_ROWS)).to(self.loaded))
+                for rows, part in self._measured(chunk, batch):
+                    order.append(rows)
+                    parts.append(part)
+                    bar.update(len(rows))
+        return Outcome.joined(parts).take(np.argsort(np.concatenate(order)))
+
+    def _batches(self):
+        """Row numbers and encoded batch, prompts of like length together: a short one among long ones costs as much."""
+        lengths = [
+            (len(self.loaded.layout(image_size(file))), len(self.loaded.tokenizer.tokenize(example.question)))
+            for file, example in zip(self.files, self.examples, strict=True)
+        ]
+        rows = np.array(sorted(range(len(lengths)), key=lengths.__getitem__))
+        for start in range(0, len(rows), self.batch_size):
+            chunk = rows[start : start + self.batch_size]
+            pictures = [read_image(self.files[row]) for row in chunk]
+            yield chunk, encode(self.loaded, [self.examples[row] for row in chunk], pictures)
+
+    def _measured(self, chunk: np.ndarray, batch: Batch):
+        """Row numbers and outcomes of one batch, in smaller pieces if a GPU has no room for it."""
+        done = 0
+        while done < len(chunk):
+            rows = chunk[done : done + self.batch_size]
+            try:
+                part = measure(
+                    self.loaded,
+                    batch.take(slice(done, done + self.batch_size)).to(self.loaded),
+                    self.wanted,
+                    begins=[self.begins[row] for row in rows],
+                    names=[self.names[row] for row in rows],
+                    seed=self.seed,
+                    answer_tokens=self.answer_tokens_at_most,
+                )
+            except torch.OutOfMemoryError as err:
+                if len(rows) == 1:
+                    raise ConfigError(
+                        f"the GPU has no room for a single item ({str(err).splitlines()[0]}); set dtype to float16 or "
+                        "bfloat16, or use another device"
+                    ) from err
+                self.batch_size = len(rows) // 2
+                log.warning("the GPU ran out of memory; going on with batches of %d", self.batch_size)
+                torch.cuda.empty_cache()
+                continue
+            yield rows, part
+            done += len(rows)
+
+
+def _answered_rightly(path: Path, table: pd.DataFrame) -> np.ndarray:
+    answers = store.read_table(path, columns=("item_id", "correct")).set_index("item_id")["correct"]
+    missing = [item for item in table["item_id"] if item not in answers.index]
+    if missing or len(answers) != len(table):
+        raise DataError(
+            f"{path}: has {len(answers)} answers, the items table {len(table)} items"
+            + (f", of which '{missing[0]}' has none" if missing else "")
+            + "; make both from the same items table"
+        )
+    return answers.loc[table["item_id"]].to_numpy(dtype=bool)
+
+
+def _report_absent(wanted: Sequence[Probe], outcome: Outcome) -> None:
+    """Questions that lack an edge's source or target are left out of it, and said; a sweep that has none left stops."""
+    total = outcome.present.shape[1]
+    present = {probe.edge: int(outcome.present[place].sum()) for place, probe in enumerate(wanted)}
+    if not any(present.values()):
+        raise DataError(
+            f"nothing to cut: the source or target of {', '.join(map(str, present))} is empty in all {total} questions "
+            "(options come from the items' 'options', objects from their 'boxes')"
+        )
+    for edge, count in present.items():
+        if count < total:
+            log.warning(
+                "%s: source or target is empty in %d of %d questions, which this edge leaves out",
+                edge,
+                total - count,
+                total,
+            )
+
+
+def _details(wanted: Sequence[Probe], outcome: Outcome, table: pd.DataFrame, *, right: np.ndarray) -> pd.DataFrame:
+    """One row per probe and question that has its edge."""
+    questions = {name: table[name].to_numpy() for name in ("item_id", "image_id")}
+    questions["subset"] = np.where(right, *SUBSETS[:2])
+    questions |= {name: getattr(outcome, name) for name in ("intact_first", "intact_answer", "intact_right")}
+    frames = []
+    for place, probe in enumerate(wanted):
+        rows = np.flatnonzero(outcome.present[place])
+        if not len(rows):
+            continue
+        probed = {"edge": str(probe.edge), "kind": probe.kind, "window": probe.window.size}
+        probed |= {name: getattr(probe.window, name) for name in ("centre", "first", "last")}
+        values = {
+            name: getattr(outcome, name)[place, rows] for name in ("change_first", "change_answer", "right", "kl_bits")
+        }
+        frames.append(pd.DataFrame({name: each[rows] for name, each in questions.items()} | probed | values))
+    return pd.concat(frames, ignore_index=True)
