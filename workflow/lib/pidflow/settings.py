@@ -1,4 +1,4 @@
-"""Typed settings: what the configuration may say, said once; schema, known keys and refusals come from these classes."""
+"""Typed settings: what the configuration may say, said once; schema, known keys and refusals come from here."""
 
 from pydantic import BaseModel, ConfigDict
 
