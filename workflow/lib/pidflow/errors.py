@@ -18,3 +18,12 @@ class DataError(PidflowError):
 
 class NumericsError(PidflowError):
     """The mathematics refuses: too few samples, a singular block, no convergence."""
+
+
+def shown(value: object, *, length: int = 80) -> str:
+    """A value as a message quotes it: its ``repr``, cut in the middle with the number of characters left out."""
+    text = repr(value)
+    if len(text) <= length:
+        return text
+    head, tail = length * 2 // 3, length // 4
+    return f"{text[:head]} … {len(text) - head - tail:,} characters … {text[-tail:]}"
