@@ -1,7 +1,7 @@
 """Plug-ins: a file in a folder is the registration, and its name is what the configuration calls it.
 
-A plug-in is one module. It holds ``Settings`` (a subclass of :class:`pidflow.settings.Settings`, where it has any),
-its code, and nothing that takes long to import at its top: the workflow reads the settings of every plug-in before it plans.
+A plug-in is one module. It holds ``Settings`` (a subclass of :class:`pidflow.settings.Settings`, where it has any), its
+code, and nothing that is slow to import at its top: the workflow reads the settings of all plug-ins before it plans.
 """
 
 from functools import cache
