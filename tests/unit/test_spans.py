@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from transformers import (
 from pidflow.errors import ConfigError, DataError
 from pidflow.models.inputs import Example, encode
 from pidflow.models.layout import BASE, NEWLINE, TILE, llava_layout, llava_next_layout
-from pidflow.models.spans import PromptText, find_spans
+from pidflow.models.spans import PromptText, _holds_in_turn, _option_places, find_spans
 from pidflow.models.standin.architecture import build_processor
 
 
@@ -191,6 +193,9 @@ QUESTIONS = [
     ("  Größe:  32 cm?\tOr   7 ", ("32",)),
     ("日本 or 🟥, which one is on the left?", ("left",)),
     ("Or?", ("or",)),
+    ("这个圆是红色还是蓝色？", ("红色", "蓝色")),
+    ("丸はあか、それともアオですか。", ("あか", "アオ")),
+    ("İ or ſ, which one is RED?", ("red",)),
 ]
 
 
@@ -228,7 +233,18 @@ def bytelevel_tokenizer():
     return tokenizer
 
 
-@pytest.mark.parametrize("build", [sentencepiece_tokenizer, bytelevel_tokenizer])
+@cache
+def llama_tokenizer():
+    """Llama 2's own, with the placeholder that LLaVA adds."""
+    folder = Path(pytest.importorskip("wordllama", reason="the test extra brings it").__file__).parent
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.add_special_tokens(["<image>", "<pad>"])
+    return tokenizer
+
+
+@pytest.mark.parametrize("build", [sentencepiece_tokenizer, bytelevel_tokenizer, llama_tokenizer])
 @pytest.mark.parametrize("template", ["USER: <image>\n{} ASSISTANT:", "[INST] <image>\n{} [/INST]", "<image>{}\n"])
 @pytest.mark.parametrize(("question", "options"), QUESTIONS)
 def test_spans_survive_tokenizers_that_cut_words(tiny_llava, build, template, question, options):
@@ -255,6 +271,45 @@ def test_spans_survive_tokenizers_that_cut_words(tiny_llava, build, template, qu
     assert int(spans["image"].sum()) == len(layout)
     spelled = tokenizer.decode(ids[spans["options"][0]]).lower()
     assert re.sub(r"\W", "", spelled) == "".join(options)  # a token may take a question mark along
+
+
+@pytest.mark.parametrize(
+    ("question", "option", "found"),
+    [
+        ("is it red or blue ?", "red", ["red"]),
+        ("is it reddish or red_hot or Redred?", "red", []),
+        ("Strasse or STRASSE_1?", "strasse", ["Strasse"]),
+        ("红色的还是蓝色的？", "红色", ["红色"]),
+        ("A红色的?", "红色", ["红色"]),
+        ("サッカーボールかボールか", "ボール", ["ボール"]),  # a loan word does not end inside another
+        ("ﾎﾞｰﾙかﾜか", "ﾜ", ["ﾜ"]),
+        ("สีแดงหรือสีฟ้า", "แดง", ["แดง"]),
+        ("क्या यह नीला है या नील ?", "नील", ["नील"]),  # a vowel sign goes on with the word
+    ],
+)
+def test_options_are_found_as_whole_words_of_their_script(question, option, found):
+    places = _option_places(PromptText(text=f"x {question}", question=(2, 2 + len(question)), options=(option,)))
+    assert [f"x {question}"[start:end] for start, end in places] == found
+
+
+def test_pieces_are_found_in_turn_as_a_regular_expression_would_find_them():
+    random = np.random.default_rng(0)
+    agree = [0, 0]
+    for _ in range(3000):
+        text = "".join(random.choice(["a", "b"], size=random.integers(0, 9)))
+        pieces = ["".join(random.choice(["a", "b"], size=random.integers(0, 3))) for _ in range(random.integers(1, 5))]
+        expected = re.fullmatch(".+".join(pieces), text) is not None
+        assert _holds_in_turn(text, pieces) is expected, (text, pieces)
+        agree[expected] += 1
+    assert min(agree) > 300
+
+
+def test_many_unknown_words_take_no_time(tiny_llava):
+    question = "is the " + "<b>wörd</b>&nbsp;" * 12 + "red ?"
+    begun = time.perf_counter()
+    batch = encode(tiny_llava, [Example(question)], [Image.new("RGB", (48, 48))])
+    assert batch.unknown.all()
+    assert time.perf_counter() - begun < 5  # matched by trial it is minutes
 
 
 def test_words_beyond_the_vocabulary_are_counted_not_refused(tiny_llava):

@@ -5,7 +5,6 @@ the character offsets that the tokenizer reported **while making those ids**. No
 substring on its own is often cut differently. Every span is decoded again and compared with the text it stands for.
 """
 
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,10 @@ import torch
 
 from pidflow.errors import ConfigError, DataError
 from pidflow.models.layout import BASE, NEWLINE, TILE, Layout
+
+_KATAKANA = "KATAKANA"
+# Scripts without blanks between words, as names of their letters begin: any two neighbours may belong to two words.
+_UNSPACED = ("CJK", "HIRAGANA", _KATAKANA, "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 
 @dataclass(frozen=True)
@@ -177,23 +180,52 @@ def _covering(chars: np.ndarray, valid: np.ndarray, text: str, span: tuple[int, 
 def _option_places(prompt: PromptText) -> list[tuple[int, int]]:
     """Where the options stand in the question as whole words, in characters of the prompt."""
     begin, end = prompt.question
-    question = prompt.text[begin:end].lower()
-    if len(question) != end - begin:  # a letter whose lower case is longer would shift every place
-        question = prompt.text[begin:end]
+    question = _caseless(prompt.text[begin:end])
     places = []
     for option in prompt.options:
-        word = option.strip().lower()
+        word = _caseless(option.strip())
         start = question.find(word) if word else -1
         while start >= 0:
             stop = start + len(word)
-            if not (_in_word(question, start - 1) or _in_word(question, stop)):
+            if _word_ends(question, start) and _word_ends(question, stop):
                 places.append((begin + start, begin + stop))
-            start = question.find(word, stop)
+                start = question.find(word, stop)
+            else:
+                start = question.find(word, start + 1)
     return places
 
 
-def _in_word(text: str, index: int) -> bool:
-    return 0 <= index < len(text) and (text[index].isalnum() or text[index] == "_")
+def _caseless(text: str) -> str:
+    """The text without case, character by character: a letter whose caseless form is longer stays, so places stay."""
+    return "".join(folded if len(folded := letter.casefold()) == 1 else letter for letter in text)
+
+
+def _word_ends(text: str, index: int) -> bool:
+    """Whether a word may end before this place and another begin at it."""
+    if not 0 < index < len(text):
+        return True
+    before, after = text[index - 1], text[index]
+    if not (_of_a_word(before) and _of_a_word(after)):
+        return True
+    scripts = _unspaced_script(before), _unspaced_script(after)
+    if _is_mark(after) or scripts == (_KATAKANA, _KATAKANA):  # a loan word is written in one script
+        return False
+    return scripts != ("", "")
+
+
+def _of_a_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_" or _is_mark(letter)
+
+
+def _is_mark(letter: str) -> bool:
+    """A vowel sign or accent of its own, which belongs to the letter before it."""
+    return unicodedata.category(letter).startswith("M")
+
+
+def _unspaced_script(letter: str) -> str:
+    """The script of a letter if it is written without blanks between words, else nothing."""
+    name = unicodedata.name(letter, "").removeprefix("HALFWIDTH ")
+    return next((script for script in _UNSPACED if name.startswith(script)), "")
 
 
 class _Reader:
@@ -225,11 +257,7 @@ class _Reader:
         for word in self.special_words:  # a template may hold some, such as [/INST]: left out on both sides
             expected = expected.replace(word, "")
         wanted = _plain(expected)
-        if len(decoded) == 1:
-            agrees = decoded[0] == wanted
-        else:
-            agrees = re.fullmatch(".+".join(map(re.escape, decoded)), wanted) is not None
-        if not agrees:
+        if not _holds_in_turn(wanted, decoded):
             raise DataError(
                 f"{prompt.name}: the span '{name}' decodes to {self.tokenizer.decode(ids)!r}, expected {expected!r}; "
                 "the tokenizer changes this text or glues it to its neighbours: rephrase the question or the prompt"
@@ -243,6 +271,23 @@ class _Reader:
                 f"{prompt.name}: the tokens of option {expected!r} decode to {decoded!r}; "
                 f"rephrase the question {_quoted(prompt)!r}"
             )
+
+
+def _holds_in_turn(text: str, pieces: Sequence[str]) -> bool:
+    """Whether the text is these pieces one after the other, with something, whatever it is, between any two of them."""
+    first, *rest = pieces
+    if not rest:
+        return text == first
+    *middle, last = rest
+    if not text.startswith(first):
+        return False
+    place = len(first)
+    for piece in middle:  # the leftmost place leaves the most room for what follows
+        place = text.find(piece, place + 1)
+        if place < 0:
+            return False
+        place += len(piece)
+    return text.endswith(last) and len(text) - len(last) > place
 
 
 def _plain(text: str) -> str:
