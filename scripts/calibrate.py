@@ -8,7 +8,7 @@ if __name__ == "__main__":
         calibrate.run(
             pca=snakemake.input.pca,
             scorecard=snakemake.output.scorecard,
-            routes=snakemake.params.routes,
+            estimators=snakemake.params.estimators,
             definitions=snakemake.params.definitions,
             permutations=snakemake.params.permutations,
             jackknife_groups=snakemake.params.jackknife_groups,

@@ -21,6 +21,6 @@ if __name__ == "__main__":
             blind=snakemake.params.blind,
             control=snakemake.params.control,
             controls=snakemake.params.controls,
-            claim_routes=snakemake.params.routes,
+            claim_estimators=snakemake.params.estimators,
             claim_definitions=snakemake.params.definitions,
         )

@@ -10,7 +10,7 @@ if __name__ == "__main__":
             flow=snakemake.input.flow,
             output=snakemake.output.pid,
             layer=snakemake.params.layer,
-            routes=snakemake.params.routes,
+            estimators=snakemake.params.estimators,
             definitions=snakemake.params.definitions,
             permutations=snakemake.params.permutations,
             jackknife_groups=snakemake.params.jackknife_groups,

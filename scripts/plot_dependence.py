@@ -11,6 +11,6 @@ if __name__ == "__main__":
             output=snakemake.output.figure,
             model=snakemake.params.model,
             tasks=snakemake.params.tasks,
-            route=snakemake.params.route,
+            estimator=snakemake.params.estimator,
             definition=snakemake.params.definition,
         )

@@ -12,6 +12,6 @@ if __name__ == "__main__":
             model=snakemake.params.model,
             condition=snakemake.params.condition,
             tasks=snakemake.params.tasks,
-            route=snakemake.params.route,
+            estimator=snakemake.params.estimator,
             definition=snakemake.params.definition,
         )

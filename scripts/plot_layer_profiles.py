@@ -11,6 +11,6 @@ if __name__ == "__main__":
             model=snakemake.params.model,
             conditions=snakemake.params.conditions,
             tasks=snakemake.params.tasks,
-            route=snakemake.params.route,
+            estimator=snakemake.params.estimator,
             definition=snakemake.params.definition,
         )

@@ -10,6 +10,6 @@ if __name__ == "__main__":
             output=snakemake.output.figure,
             models=snakemake.params.models,
             tasks=snakemake.params.tasks,
-            route=snakemake.params.route,
+            estimator=snakemake.params.estimator,
             definition=snakemake.params.definition,
         )

@@ -12,6 +12,6 @@ if __name__ == "__main__":
             model=snakemake.params.model,
             knockout=snakemake.params.knockout,
             tasks=snakemake.params.tasks,
-            route=snakemake.params.route,
+            estimator=snakemake.params.estimator,
             definition=snakemake.params.definition,
         )

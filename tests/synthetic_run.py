@@ -44,7 +44,7 @@ def records(
     tasks=TASKS,
     conditions=(INTACT, CUT),
     layers=9,
-    routes=("linear", "flow"),
+    estimators=("gaussian", "flow"),
     definitions=("mmi", "broja"),
     se=SE,
     seed=0,
@@ -58,11 +58,13 @@ def records(
                 values = truth(task, condition, np.linspace(0, 1, layers))
                 for layer in range(layers):
                     atoms = {atom: max(0.0, float(v[layer]) + se * rng.standard_normal()) for atom, v in values.items()}
-                    found.append(record(model, task, condition, layer, atoms, routes, definitions, se=se, rng=rng))
+                    found.append(record(model, task, condition, layer, atoms, estimators, definitions, se=se, rng=rng))
     return found
 
 
-def record(model, task, condition, layer, atoms, routes=("flow",), definitions=("broja",), *, se=SE, rng=None) -> dict:
+def record(
+    model, task, condition, layer, atoms, estimators=("flow",), definitions=("broja",), *, se=SE, rng=None
+) -> dict:
     """One decomposition record with the given atoms and jackknife replicates whose error is about ``se``."""
     rng = np.random.default_rng(layer) if rng is None else rng
     spread = se * np.sqrt(GROUPS) / (GROUPS - 1)
@@ -92,8 +94,8 @@ def record(model, task, condition, layer, atoms, routes=("flow",), definitions=(
         "layer": layer,
         "n": ROWS,
         "dims": [10, 10, 5],
-        "routes": {
-            route: {
+        "estimators": {
+            estimator: {
                 "definitions": dict.fromkeys(definitions, decomposition),
                 "mi": mi,
                 "mi_se": {"vision": 1.4 * se, "language": 1.4 * se, "joint": 2 * se},
@@ -101,7 +103,7 @@ def record(model, task, condition, layer, atoms, routes=("flow",), definitions=(
                 "missed_information": {"bits": 0.21 if missed else 0.0, "se": 0.03, "flag": missed},
                 "warnings": [],
             }
-            for route in routes
+            for estimator in estimators
         },
     }
 
@@ -149,17 +151,19 @@ def calibration(*, seed=0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = []
     for case in ("gaussian", "warped", "bent", "discrete", "xor", "independent"):
-        for route in ("linear", "flow"):
+        for estimator in ("gaussian", "flow"):
             for atom in ATOMS:
                 true = 0.0 if case == "independent" else float(rng.gamma(2, 0.3))
                 if case == "xor":
                     true = 1.0 if atom == "synergy" else 0.0
-                bits = true * (0.6 if route == "linear" and case != "gaussian" else 1.0) + SE * rng.standard_normal()
+                bits = (
+                    true * (0.6 if estimator == "gaussian" and case != "gaussian" else 1.0) + SE * rng.standard_normal()
+                )
                 bits = SE * rng.standard_normal() if case == "xor" else bits
                 rows.append(
                     {
                         "case": case,
-                        "route": route,
+                        "estimator": estimator,
                         "definition": "broja",
                         "atom": atom,
                         "truth": true,

@@ -9,13 +9,13 @@
     python tests/benchmarks/bench_flow.py choices [--seeds 1]
 
 ``truth``: Gaussian sources and targets of known information, each block sent through a known diffeomorphism (after
-Czyż et al. 2023 and Butakov et al. 2024). Errors in nats, after the exact bias correction, of the sample before it was
-warped, of the linear and the rank estimate of what the warp left, and of the flow; "per fold" is the flow without
-pooling of folds. ``null``: independent blocks. ``unit``: nine layers of one model, differently warped. ``stack``: 33
-flows at once against one after another. ``critic``: how often it flags what is and what is not there. ``flags``: the
-same on the planted cases of a calibration, by route, as in a run. ``choices``: the
-errors of ``truth`` and the worst of ``null`` for other architectures and schedules, each the default but for what its
-line says, and for two ways not to do it: conditioner networks (zuko's autoregressive spline flows, same loss, folds and
+Czyż et al. 2023 and Butakov et al. 2024). Errors in nats, after the exact bias correction, of the sample before it
+was warped, of the plain Gaussian and the copula estimate of what the warp left, and of the flow; "per fold" is the
+flow without pooling of folds. ``null``: independent blocks. ``unit``: nine layers of one model, differently warped.
+``stack``: 33 flows at once against one after another. ``critic``: how often it flags what is and what is not there.
+``flags``: the same on the planted cases of a calibration, by estimator, as in a run. ``choices``: the errors of
+``truth`` and the worst of ``null`` for other architectures and schedules, each the default but for what its line
+says, and for two ways not to do it: conditioner networks (zuko's autoregressive spline flows, same loss, folds and
 early stop), and flows trained apart, each block alone towards a standard normal. Times are processor seconds of one
 thread.
 """
@@ -162,7 +162,11 @@ def corrected_nats(x1: np.ndarray, x2: np.ndarray, y: np.ndarray) -> float:
 
 
 def bench_truth(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
-    print(f"{'':26}{'true':>7}{'unwarped':>10}{'linear':>8}{'rank':>8}{'flow':>8}{'per fold':>10}{'seconds':>9}  steps")
+    print(
+        f"{'':26}{'true':>7}"
+        + "".join(f"{name:>10}" for name in ("unwarped", "gaussian", "copula", "flow", "per fold"))
+        + f"{'seconds':>9}  steps"
+    )
     table = []
     labels = np.arange(rows) % folds
     for problem in PROBLEMS:
@@ -179,12 +183,12 @@ def bench_truth(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
             table.append(errors)
             print(
                 f"{problem.name:26}{problem.truth():7.3f}{errors[0]:+10.3f}"
-                + "".join(f"{e:+8.3f}" for e in errors[1:4])
+                + "".join(f"{e:+10.3f}" for e in errors[1:4])
                 + f"{errors[4]:+10.3f}{seconds:9.1f}  {found.info.best_step}",
                 flush=True,
             )
     mean = np.abs(table).mean(axis=0)
-    print(f"{'mean absolute error':33}{mean[0]:10.3f}" + "".join(f"{e:8.3f}" for e in mean[1:4]) + f"{mean[4]:10.3f}")
+    print(f"{'mean absolute error':33}{mean[0]:10.3f}" + "".join(f"{e:10.3f}" for e in mean[1:4]) + f"{mean[4]:10.3f}")
 
 
 def bench_null(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
@@ -277,7 +281,7 @@ def bench_critic(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
 
 
 def bench_flags(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
-    print(f"{'':10}{'true':>6}  {'bound, bits':18}{'Gaussian estimate, bits, and flags, by route'}")
+    print(f"{'':10}{'true':>6}  {'bound, bits':18}{'Gaussian estimate, bits, and flags, by estimator'}")
     for name in CASES:
         found: dict[str, list] = {}
         bounds = []
@@ -288,18 +292,18 @@ def bench_flags(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
             blocks = case.x1, case.x2, case.y
             latents = gaussianize(*blocks, folds=labels, config=config, **same)
             inputs = {
-                "linear": blocks,
-                "rank": tuple(map(normal_scores, blocks)),
+                "gaussian": blocks,
+                "copula": tuple(map(normal_scores, blocks)),
                 "flow": (latents.z1, latents.z2, latents.y),
             }
-            bound = critic_information(inputs["linear"], inputs["flow"], folds=labels, **same)
+            bound = critic_information(inputs["gaussian"], inputs["flow"], folds=labels, **same)
             bounds.append(bound.bits)
-            for route, rows_of in inputs.items():
-                found.setdefault(route, []).append(missed_information(*rows_of, bound=bound.rows))
+            for estimator, rows_of in inputs.items():
+                found.setdefault(estimator, []).append(missed_information(*rows_of, bound=bound.rows))
         each = [
-            f"{route} {min(f.gaussian_bits for f in of_route):.2f} to {max(f.gaussian_bits for f in of_route):.2f}, "
-            f"{sum(f.flag for f in of_route)}/{seeds}"
-            for route, of_route in found.items()
+            f"{estimator} {min(f.gaussian_bits for f in drawn):.2f} to {max(f.gaussian_bits for f in drawn):.2f}, "
+            f"{sum(f.flag for f in drawn)}/{seeds}"
+            for estimator, drawn in found.items()
         ]
         print(
             f"{name:10}{case.information:6.2f}  {min(bounds):.2f} to {max(bounds):.2f}      {'   '.join(each)}",

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pidflow.names import ATOMS
-from pidflow.pid.estimate import ROUTES
+from pidflow.pid.estimate import ESTIMATORS
 from pidflow.stages import calibrate
 from pidflow.store import read_table
 
@@ -27,7 +27,7 @@ def planted(unit, replicates):
         calibrate.run(
             pca=[str(unit)],
             scorecard=[str(path)],
-            routes=ROUTES,
+            estimators=ESTIMATORS,
             definitions=["broja"],
             permutations=20,
             jackknife_groups=20,
@@ -42,17 +42,17 @@ def planted(unit, replicates):
     print(f"n = {size.n}, dimensions {size.d1}, {size.d2}, {size.m}; the first of {replicates} draws, in bits:")
     for (case, atom), rows in first.groupby(["case", "atom"], sort=False):
         found = (
-            f"{r.route} {r.bits:5.2f} ± {r.se:.2f} of {r.truth:4.2f}{'' if r.passed else ' X'}"
+            f"{r.estimator} {r.bits:5.2f} ± {r.se:.2f} of {r.truth:4.2f}{'' if r.passed else ' X'}"
             for r in rows.itertuples()
         )
         print(f"{case:12}{atom:20}", "   ".join(found))
     atoms = card[card["atom"].isin(ATOMS)]
     print("\natoms passed, of all draws, and flags raised:")
     flags = card[card["atom"] == "missed_information"].assign(raised=lambda rows: rows["note"].str.startswith("flag"))
-    for (case, route), rows in atoms.groupby(["case", "route"], sort=False):
-        raised = flags[(flags["case"] == case) & (flags["route"] == route)]["raised"].sum()
-        print(f"{case:12}{route:8}{rows['passed'].sum():3} of {len(rows)}, flagged in {raised} of {replicates}")
-    bent = atoms[(atoms["case"] == "bent") & (atoms["route"] == "flow") & (atoms["atom"] == "synergy")]
+    for (case, estimator), rows in atoms.groupby(["case", "estimator"], sort=False):
+        raised = flags[(flags["case"] == case) & (flags["estimator"] == estimator)]["raised"].sum()
+        print(f"{case:12}{estimator:8}{rows['passed'].sum():3} of {len(rows)}, flagged in {raised} of {replicates}")
+    bent = atoms[(atoms["case"] == "bent") & (atoms["estimator"] == "flow") & (atoms["atom"] == "synergy")]
     print(f"bent by flow: mean synergy {bent['bits'].mean():.2f} of {bent['truth'].mean():.2f}")
 
 
@@ -60,17 +60,18 @@ def twins(folder):
     rows = []
     for path in sorted(folder.glob("pid/*/*/*/layer-*.json")):
         record = json.loads(path.read_text())
-        for route, found in record["routes"].items():
+        for estimator, found in record["estimators"].items():
             twin = found["definitions"]["broja"]["twin"]
             rows += [
-                {"task": record["task"], "route": route, "quantity": name, **judged} for name, judged in twin.items()
+                {"task": record["task"], "estimator": estimator, "quantity": name, **judged}
+                for name, judged in twin.items()
             ]
     table = pd.DataFrame(rows).assign(failed=lambda all_rows: ~all_rows["passed"].astype(bool))
     print("\nplanted twins: share of cells that fail")
-    print(table.pivot_table(index="quantity", columns="route", values="failed", sort=False).round(3).to_string())
+    print(table.pivot_table(index="quantity", columns="estimator", values="failed", sort=False).round(3).to_string())
     of_atoms = table[table["quantity"].isin(ATOMS)]
-    print("all atoms:", of_atoms.groupby("route")["failed"].mean().round(3).to_dict())
-    joint = table[(table["quantity"] == "mi_joint") & (table["route"] == "flow")]
+    print("all atoms:", of_atoms.groupby("estimator")["failed"].mean().round(3).to_dict())
+    joint = table[(table["quantity"] == "mi_joint") & (table["estimator"] == "flow")]
     joint = joint.assign(off=joint["bits"] / joint["truth"] - 1)
     print("\njoint information by flow, estimate over truth minus 1: quartiles")
     for task, off in [("all", joint["off"]), *((task, part["off"]) for task, part in joint.groupby("task"))]:

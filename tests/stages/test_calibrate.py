@@ -1,4 +1,4 @@
-"""The scorecard: every case, route and atom beside its truth, at the size of the run."""
+"""The scorecard: every case, estimator and atom beside its truth, at the size of the run."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ def run(tmp_path, *, rows=240, dims=((2, 3, 2), (3, 2, 2)), **changes):
     arguments = {
         "pca": [unit],
         "scorecard": paths,
-        "routes": ["linear", "rank", "flow"],
+        "estimators": ["gaussian", "copula", "flow"],
         "definitions": ["broja", "mmi"],
         "permutations": 20,
         "jackknife_groups": 20,
@@ -42,24 +42,26 @@ def run(tmp_path, *, rows=240, dims=((2, 3, 2), (3, 2, 2)), **changes):
     return pd.read_parquet(paths[0]), pd.read_csv(paths[1])
 
 
-def test_every_case_route_and_atom_has_a_row(tmp_path):
+def test_every_case_estimator_and_atom_has_a_row(tmp_path):
     table, csv = run(tmp_path)
     assert len(csv) == len(table)
     assert set(table["case"]) == {"gaussian", "warped", "bent", "discrete", "xor", "independent"}
     assert (table[["n", "d1", "d2", "m"]] == [240, 3, 3, 2]).all(axis=None)
     missed = table[table["atom"] == "missed_information"]
-    assert (missed.groupby(["case", "route"]).size() == 1).all()
+    assert (missed.groupby(["case", "estimator"]).size() == 1).all()
     assert len(missed) == 18
     atoms = table[table["atom"].isin(ATOMS)]
     assert len(atoms) + len(missed) == len(table)
-    assert (atoms.groupby(["case", "route", "definition"])["atom"].nunique() == 4).all()
+    assert (atoms.groupby(["case", "estimator", "definition"])["atom"].nunique() == 4).all()
     assert np.isfinite(atoms[["truth", "bits", "se"]]).all(axis=None)
-    gaussian = atoms[(atoms["case"] == "gaussian") & (atoms["route"] == "linear") & (atoms["definition"] == "broja")]
+    gaussian = atoms[
+        (atoms["case"] == "gaussian") & (atoms["estimator"] == "gaussian") & (atoms["definition"] == "broja")
+    ]
     np.testing.assert_allclose(gaussian["bits"], gaussian["truth"], atol=0.4)
     assert gaussian["within"].all()
     assert gaussian["passed"].all()
     xor = atoms[(atoms["case"] == "xor") & (atoms["atom"] == "synergy")]
-    assert not xor["within"].any()  # no route sees it, whether or not the flag was raised
+    assert not xor["within"].any()  # no estimator sees it, whether or not the flag was raised
     assert missed["within"].all()
 
 
@@ -72,7 +74,7 @@ def test_the_smallest_unit_and_the_widest_layer_set_the_size(tmp_path):
 
 
 def test_replicates_are_new_draws_and_seeds_repeat(tmp_path):
-    few = {"cases": ["independent"], "routes": ["linear"], "definitions": ["broja"]}
+    few = {"cases": ["independent"], "estimators": ["gaussian"], "definitions": ["broja"]}
     table, _ = run(tmp_path, replicates=2, **few)
     first, second = (table.loc[table["replicate"] == r, "bits"].to_numpy() for r in (0, 1))
     assert not np.allclose(first, second)
@@ -82,7 +84,7 @@ def test_replicates_are_new_draws_and_seeds_repeat(tmp_path):
 
 def test_refusals_name_the_case(tmp_path):
     with pytest.raises(NumericsError, match=r"calibration case 'gaussian', n=9, dims=\(3, 3, 2\)"):
-        run(tmp_path, rows=9, routes=["linear"])
-    with pytest.raises(ConfigError, match="unknown route 'spiral'"):
-        run(tmp_path, routes=["spiral"])
+        run(tmp_path, rows=9, estimators=["gaussian"])
+    with pytest.raises(ConfigError, match="unknown estimator 'spiral'"):
+        run(tmp_path, estimators=["spiral"])
     assert not (tmp_path / "calibration.parquet").exists()

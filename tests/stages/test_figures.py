@@ -25,7 +25,7 @@ REPORT = Path(__file__).resolve().parents[2] / "workflow" / "report"
 
 def made(tasks, *, layers=9, conditions=("intact", run.CUT), control=None):
     """All tables of a made-up run, of which the last condition is the knockout, and of a deeper model."""
-    estimated = {"tasks": tasks, "routes": ("flow",), "definitions": ("broja",)}
+    estimated = {"tasks": tasks, "estimators": ("flow",), "definitions": ("broja",)}
     records = run.records(layers=layers, conditions=conditions, **estimated)
     deeper = run.records(models=("deeper",), layers=2 * layers, conditions=("intact",), seed=1, **estimated)
     models = tables.pid_table([cell for each in records + deeper for cell in cells.cells(each, where="x.json")])
@@ -259,7 +259,7 @@ def test_missed_cases_are_hollow_and_announced_ones_half():
     assert len(hollow) == (~scorecard["passed"]).sum() > 0
     half = [line for axes in figure.axes for line in axes.lines if line.get_fillstyle() == "left"]
     assert len(half) == (scorecard["passed"] & ~scorecard["within"]).sum() > 0
-    assert figure.axes[0].get_title(loc="left").startswith("linear: ")
+    assert figure.axes[0].get_title(loc="left").startswith("gaussian: ")
 
 
 def test_overview_without_a_knockout_has_two_panels(four_tasks):
@@ -282,7 +282,7 @@ def stored(four_tasks, tmp_path):
     return paths
 
 
-ESTIMATE = {"route": "flow", "definition": "broja"}
+ESTIMATE = {"estimator": "flow", "definition": "broja"}
 OF_MODEL = {"model": "standin", "tasks": run.TASKS[2:3]}
 STAGES = {
     "layer_profiles": (["pid"], ESTIMATE | OF_MODEL | {"conditions": ["intact", run.CUT]}),
@@ -339,7 +339,7 @@ def test_captions_render(path):
     names = {
         "model": "standin",
         "models": ["standin"],
-        "route": "flow",
+        "estimator": "flow",
         "definition": "broja",
         "condition": "intact",
         "knockout": run.CUT,
@@ -352,5 +352,5 @@ def test_captions_render(path):
 
 
 def test_every_figure_has_a_caption():
-    swept = {"sweep-edges", "sweep-windows", "sweep-subsets", "routes"}
+    swept = {"sweep-edges", "sweep-windows", "sweep-subsets", "two-stages"}
     assert {path.stem for path in REPORT.glob("*.rst")} == {*FIGURES, *swept, "workflow", "claims"}

@@ -10,7 +10,7 @@ from pidflow.errors import DataError
 from pidflow.stages import estimate_pid, train_flow
 from pidflow.store import put, reading_h5, writing_h5
 
-ROWS, ROUTES, DEFINITIONS = 600, ["linear", "rank", "flow"], ["broja", "mmi"]
+ROWS, ESTIMATORS, DEFINITIONS = 600, ["gaussian", "copula", "flow"], ["broja", "mmi"]
 WARPED, XOR = 0, 1
 
 
@@ -62,7 +62,7 @@ def decomposed(folder, layer):
         flow=str(folder / "flow.h5"),
         output=str(output),
         layer=f"{layer:02d}",
-        routes=ROUTES,
+        estimators=ESTIMATORS,
         definitions=DEFINITIONS,
         permutations=20,
         jackknife_groups=20,
@@ -81,43 +81,43 @@ def test_a_decomposition_names_its_unit_and_tells_how_its_union_was_corrected(wa
         **{"model": "m", "task": "t", "condition": "intact", "layer": 0},
         **{"n": ROWS, "images": ROWS // 2, "dims": [2, 2, 2], "dropped": 3},
     }
-    for route in ROUTES:
-        unions = {name: found["union"] for name, found in warped["routes"][route]["definitions"].items()}
+    for estimator in ESTIMATORS:
+        unions = {name: found["union"] for name, found in warped["estimators"][estimator]["definitions"].items()}
         assert (unions["broja"]["correction"], unions["mmi"]["correction"]) == ("cross-fit", "exact")
         assert 0 < unions["broja"]["null"] < 0.1
 
 
-def test_the_twin_says_which_route_to_believe(warped):
-    """The twin has the clusters of the real rows: the linear route is wrong there, rank and flow are right."""
-    for route in ROUTES:
-        for found in warped["routes"][route]["definitions"].values():
+def test_the_twin_says_which_estimator_to_believe(warped):
+    """The twin has the clusters of the real rows: the plain Gaussian is wrong there, copula and flow are right."""
+    for estimator in ESTIMATORS:
+        for found in warped["estimators"][estimator]["definitions"].values():
             twin = found["twin"]
             assert set(twin) == {*estimate_pid.ATOMS, "mi_vision", "mi_language", "mi_joint"}
             atoms = sum(twin[atom]["truth"] for atom in estimate_pid.ATOMS)
             assert atoms == pytest.approx(twin["mi_joint"]["truth"])
-            assert twin["mi_joint"]["passed"] == (route != "linear")
-    linear = warped["routes"]["linear"]["definitions"]["broja"]["twin"]["mi_joint"]
-    assert linear["bits"] < linear["truth"] - 0.5
+            assert twin["mi_joint"]["passed"] == (estimator != "gaussian")
+    plain = warped["estimators"]["gaussian"]["definitions"]["broja"]["twin"]["mi_joint"]
+    assert plain["bits"] < plain["truth"] - 0.5
 
 
 def test_the_truth_of_the_twin_is_what_the_flow_found_in_the_real_rows(warped):
-    found = warped["routes"]["flow"]["definitions"]["broja"]
+    found = warped["estimators"]["flow"]["definitions"]["broja"]
     for atom, planted in found["twin"].items():
         if atom in estimate_pid.ATOMS:
             assert planted["truth"] == pytest.approx(found["raw"][atom], abs=1e-9)
 
 
-def test_what_is_missed_is_said_of_every_route(unit, warped):
+def test_what_is_missed_is_said_of_every_estimator(unit, warped):
     xor = decomposed(unit, XOR)
     bounds = set()
-    for route in ROUTES:
-        missed = xor["routes"][route]["missed_information"]
+    for estimator in ESTIMATORS:
+        missed = xor["estimators"][estimator]["missed_information"]
         assert missed["flag"]
         assert missed["bits"] == pytest.approx(missed["bound"] - missed["gaussian_bits"])
         bounds.add(missed["bound"])
-        assert not warped["routes"]["flow"]["missed_information"]["flag"]
+        assert not warped["estimators"]["flow"]["missed_information"]["flag"]
     assert len(bounds) == 1
-    assert warped["routes"]["linear"]["missed_information"]["flag"]
+    assert warped["estimators"]["gaussian"]["missed_information"]["flag"]
 
 
 def test_a_flow_file_without_its_twin_is_refused(unit, tmp_path):
@@ -130,7 +130,7 @@ def test_a_flow_file_without_its_twin_is_refused(unit, tmp_path):
             flow=str(tmp_path / "flow.h5"),
             output=str(tmp_path / "layer-00.json"),
             layer="00",
-            routes=["flow"],
+            estimators=["flow"],
             definitions=["broja"],
             permutations=20,
             jackknife_groups=20,

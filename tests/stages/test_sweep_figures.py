@@ -39,7 +39,7 @@ def tables(tmp_path_factory):
                 paths.append([str(folder / f"{place}-{stem}.parquet") for stem in ("summary", "details")])
                 for path, frame in zip(paths[-1], found, strict=True):
                     write_table(path, frame)
-            stored = {name: str(folder / f"{name}.parquet") for name in ("sweeps", "transfer", "routes")}
+            stored = {name: str(folder / f"{name}.parquet") for name in ("sweeps", "transfer_windows", "two_stages")}
             collect_sweeps.run(
                 summaries=[summary for summary, _ in paths],
                 details=[details for _, details in paths],
@@ -56,7 +56,7 @@ def tables(tmp_path_factory):
 @pytest.fixture
 def two(tables):
     stored = tables(("choose-attr", "easy-shape"))
-    return read_table(stored["sweeps"]), read_table(stored["transfer"])
+    return read_table(stored["sweeps"]), read_table(stored["transfer_windows"])
 
 
 FIGURES = {"edges": figures.edges, "windows": figures.window_sizes, "subsets": figures.subsets}
@@ -75,7 +75,9 @@ SIZES = {
 @pytest.mark.parametrize("size", SIZES)
 def test_figures_are_readable(name, size, tables, assert_readable):
     stored = tables(**SIZES[size])
-    assert_readable(FIGURES[name](read_table(stored["sweeps"]), read_table(stored["transfer"]), model="standin"))
+    assert_readable(
+        FIGURES[name](read_table(stored["sweeps"]), read_table(stored["transfer_windows"]), model="standin")
+    )
 
 
 def bands(axes, color):
@@ -115,7 +117,7 @@ def test_every_edge_has_its_color_its_interval_and_its_control(two):
 def test_what_an_edge_alone_suffices_for_is_drawn_where_it_was_asked(tables, two):
     stored = tables(("a",), controls=("random", "keep"), random_level=-0.1)
     sweeps = read_table(stored["sweeps"])
-    figure = figures.edges(sweeps, read_table(stored["transfer"]), model="standin")
+    figure = figures.edges(sweeps, read_table(stored["transfer_windows"]), model="standin")
     assert "all but the edge" in labels(figure)
     assert "all but the edge" not in labels(figures.edges(*two, model="standin"))
     color, _ = figures.edge_looks(["question->last"])["question->last"]
@@ -146,7 +148,7 @@ def test_transfer_windows_are_marked_with_their_intervals(two):
 
 def test_without_a_transfer_window_none_is_announced(tables):
     stored = tables(("a",), plateaus={"image->last": (0, 0, 0.0)})
-    figure = figures.edges(read_table(stored["sweeps"]), read_table(stored["transfer"]), model="standin")
+    figure = figures.edges(read_table(stored["sweeps"]), read_table(stored["transfer_windows"]), model="standin")
     assert "transfer window" not in labels(figure)
     assert not [line for line in figure.axes[0].lines if line.get_linewidth() == 3]
 
@@ -210,7 +212,7 @@ def test_wide_bands_do_not_flatten_the_curves(two):
 @pytest.mark.parametrize(("size", "marked"), [("four tasks, deep", False), ("one task", True)])
 def test_the_legend_has_markers_where_the_curves_have(name, size, marked, tables):
     stored = tables(**SIZES[size])
-    figure = FIGURES[name](read_table(stored["sweeps"]), read_table(stored["transfer"]), model="standin")
+    figure = FIGURES[name](read_table(stored["sweeps"]), read_table(stored["transfer_windows"]), model="standin")
     usual = set("os^DvPXh")
     assert any(line.get_marker() in usual for axes in figure.axes for line in axes.lines) == marked
     assert any(line.get_marker() in usual for line in figure.legends[0].get_lines()) == marked
@@ -221,7 +223,7 @@ def test_the_legend_has_markers_where_the_curves_have(name, size, marked, tables
 @pytest.mark.parametrize("name", ["edges", "windows", "subsets"])
 def test_stage_writes_equal_bytes_each_time_in_the_wanted_order(name, tables, tmp_path):
     stored = tables(("choose-attr", "easy-shape"))
-    inputs = {name: stored[name] for name in ("sweeps", "transfer")}
+    inputs = {"sweeps": stored["sweeps"], "transfer": stored["transfer_windows"]}
     output = [str(tmp_path / each) for each in ("first.svg", "second.svg", "figure.png", "turned.svg")]
     tasks = ["easy-shape", "choose-attr"]
     draw = getattr(stage, name)
@@ -235,7 +237,7 @@ def test_stage_writes_equal_bytes_each_time_in_the_wanted_order(name, tables, tm
 
 def test_stage_says_what_is_wrong(tables, tmp_path):
     stored = tables(("choose-attr", "easy-shape"))
-    inputs = {name: stored[name] for name in ("sweeps", "transfer")} | {"tasks": ["easy-shape"]}
+    inputs = {"sweeps": stored["sweeps"], "transfer": stored["transfer_windows"]} | {"tasks": ["easy-shape"]}
     with pytest.raises(DataError, match="no row has model 'llava'; the table has standin"):
         stage.edges(**inputs, output=[str(tmp_path / "figure.svg")], model="llava")
     with pytest.raises(DataError, match=r"figure\.pdf: figures are written as svg or png, not 'pdf'"):

@@ -42,24 +42,24 @@ def collect(tmp_path):
     return run
 
 
-NAMES = ("sweeps", "transfer", "routes")
+NAMES = ("sweeps", "transfer_windows", "two_stages")
 
 
 def test_tables_of_a_run(write, collect, tmp_path):
     paths = [write(*sweep(model=model, task=task)) for model in ("one", "two") for task in TASKS]
-    sweeps, transfer, routes = collect(paths)
+    sweeps, windows, two_stages = collect(paths)
     place = ["model", "task", "edge", "kind", "window", "centre", "subset"]
     assert not sweeps.duplicated(place).any()
     assert len(sweeps) == 2 * 2 * 3 * (12 + 12 + 1) * 3
-    assert not transfer.duplicated(["model", "task", "edge", "window", "subset"]).any()
-    assert len(transfer) == 2 * 2 * 3 * 3
-    found = transfer[(transfer["subset"] == "all") & (transfer["present"] == "yes")]
+    assert not windows.duplicated(["model", "task", "edge", "window", "subset"]).any()
+    assert len(windows) == 2 * 2 * 3 * 3
+    found = windows[(windows["subset"] == "all") & (windows["present"] == "yes")]
     for row in found.itertuples():
         assert (row.onset, row.end) == TWO_STAGES[row.edge][:2]
     assert set(found["edge"]) == {"image->question", "question->last"}
-    assert len(routes) == 2 * 4 * (2 + 1)
-    assert set(routes.loc[routes["id"] == "first-stage-precedes-second", "verdict"]) == {"supported"}
-    for name, table in zip(NAMES, (sweeps, transfer, routes), strict=True):
+    assert len(two_stages) == 2 * 4 * (2 + 1)
+    assert set(two_stages.loc[two_stages["id"] == "first-stage-precedes-second", "verdict"]) == {"supported"}
+    for name, table in zip(NAMES, (sweeps, windows, two_stages), strict=True):
         assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(table)
 
 
@@ -71,8 +71,8 @@ def test_an_edge_that_a_task_lacks_is_left_out_of_it(write, collect):
     numbers = summary.columns[summary.columns.get_loc("images") + 1 :]
     summary.loc[lacking, ["n", "images"]] = 0
     summary.loc[lacking, numbers] = np.nan
-    sweeps, transfer, _ = collect([write(*with_options), write(summary, details[details["edge"] != "options->last"])])
-    for table in (sweeps, transfer):
+    sweeps, windows, _ = collect([write(*with_options), write(summary, details[details["edge"] != "options->last"])])
+    for table in (sweeps, windows):
         assert set(table.loc[table["edge"] == "options->last", "task"]) == {"a"}
     assert sweeps["change_first"].notna().all()
 

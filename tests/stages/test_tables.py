@@ -83,10 +83,10 @@ def test_values_are_those_of_the_files(results, found):
     table = found["pid"]
     with open(results["pid"][0]) as file:
         record = json.load(file)
-    place = {key: record[key] for key in ("model", "task", "condition", "layer")} | {"route": "flow"}
+    place = {key: record[key] for key in ("model", "task", "condition", "layer")} | {"estimator": "flow"}
     place |= {"definition": "broja", "atom": "unique_vision"}
     row = table.loc[np.logical_and.reduce([table[key] == value for key, value in place.items()])]
-    assert row["bits"].item() == record["routes"]["flow"]["definitions"]["broja"]["atoms"]["unique_vision"]
+    assert row["bits"].item() == record["estimators"]["flow"]["definitions"]["broja"]["atoms"]["unique_vision"]
 
 
 def test_claims_use_the_accuracy_lost_under_the_knockout(found):
@@ -131,10 +131,12 @@ def test_controls_reach_differences_and_claims(results, tmp_path):
     assert set(beyond["verdict"]) == {"undetermined"}
 
 
-def test_claims_are_judged_for_each_route_and_definition(results, tmp_path):
-    claims = collected(tmp_path, results, claim_routes=["flow", "linear"], claim_definitions=["broja", "mmi"])["claims"]
-    assert len(claims.groupby(["route", "definition"])) == 4
-    assert not claims.duplicated(["id", "task", "route", "definition"]).any()
+def test_claims_are_judged_for_each_estimator_and_definition(results, tmp_path):
+    claims = collected(tmp_path, results, claim_estimators=["flow", "gaussian"], claim_definitions=["broja", "mmi"])[
+        "claims"
+    ]
+    assert len(claims.groupby(["estimator", "definition"])) == 4
+    assert not claims.duplicated(["id", "task", "estimator", "definition"]).any()
 
 
 def test_a_run_of_intact_only(results, tmp_path):
@@ -147,8 +149,8 @@ def test_a_run_of_intact_only(results, tmp_path):
     assert found["answers"].loc[~intact, "accuracy_lost"].notna().all()
 
 
-def test_claims_on_a_route_that_was_not_run(results, tmp_path, caplog):
-    assert collected(tmp_path, results, claim_routes=["rank"])["claims"].empty
+def test_claims_on_an_estimator_that_was_not_run(results, tmp_path, caplog):
+    assert collected(tmp_path, results, claim_estimators=["copula"])["claims"].empty
     assert "no claim was judged" in caplog.text
 
 

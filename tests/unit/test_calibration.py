@@ -38,7 +38,7 @@ def test_parallel_channels_agree_with_the_covariance(definition, seed):
 @pytest.mark.parametrize("dims", [(10, 10, 4), (3, 5, 8), (1, 1, 1)])
 def test_gaussian_rows_have_the_stated_truth(dims):
     planted = case("gaussian", n=20_000, dims=dims)
-    estimate = estimate_pid(planted.x1, planted.x2, planted.y, route="linear")
+    estimate = estimate_pid(planted.x1, planted.x2, planted.y, estimator="gaussian")
     for definition in DEFINITIONS:
         found = [getattr(estimate[definition], atom) for atom in ATOMS]
         np.testing.assert_allclose(found, [planted.truth[definition][atom] for atom in ATOMS], atol=0.07)

@@ -22,7 +22,7 @@ def cells_of(records):
 
 
 def story(**options):
-    options = {"tasks": TASKS, "routes": ("flow",), "definitions": ("broja",)} | options
+    options = {"tasks": TASKS, "estimators": ("flow",), "definitions": ("broja",)} | options
     return cells_of(run.records(**options))
 
 
@@ -49,7 +49,7 @@ def test_the_planted_story_is_supported():
 
 def reversed_story():
     """The planted story with the layers upside down, and intact and cut exchanged."""
-    records = run.records(tasks=TASKS, routes=("flow",), definitions=("broja",))
+    records = run.records(tasks=TASKS, estimators=("flow",), definitions=("broja",))
     for record in records:
         record["layer"] = 8 - record["layer"]
         record["condition"] = {"intact": run.CUT, run.CUT: "intact"}[record["condition"]]
@@ -104,7 +104,7 @@ NAMES = ("knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-co
 
 def test_a_control_that_does_the_same_leaves_nothing():
     """A random control with the effect of the cut: the cut raises everything, and nothing beyond the control."""
-    records = run.records(tasks=TASKS, conditions=(*CONDITIONS, "other"), routes=("flow",), definitions=("broja",))
+    records = run.records(tasks=TASKS, conditions=(*CONDITIONS, "other"), estimators=("flow",), definitions=("broja",))
     found = verdicts(claims.judge(cells_of(records), LOST, knockout=run.CUT, control="other"))
     for name in NAMES:
         assert found[name].verdict == SUPPORTED
@@ -167,8 +167,8 @@ def clipped_profile(atom):
     """Profiles whose `atom` is at zero in every replicate."""
     records = [run.record("standin", "t", "intact", layer, dict.fromkeys(names.ATOMS, 0.3)) for layer in range(9)]
     for record in records:
-        found = record["routes"]["flow"]["definitions"]["broja"]
-        record["routes"]["flow"]["mi"]["joint"] = 0.9
+        found = record["estimators"]["flow"]["definitions"]["broja"]
+        record["estimators"]["flow"]["mi"]["joint"] = 0.9
         found["atoms"] = found["atoms"] | {atom: 0.0}
         found["jackknife"] = found["jackknife"] | {atom: [0.0] * run.GROUPS}
     return cells_of(records)
@@ -196,8 +196,8 @@ def test_a_change_without_spread_is_not_judged():
     assert "error is not known" in claim.reason
 
 
-def test_other_routes_are_left_aside():
-    assert claims.judge(story(), LOST, knockout=run.CUT, route="rank") == []
+def test_other_estimators_are_left_aside():
+    assert claims.judge(story(), LOST, knockout=run.CUT, estimator="copula") == []
 
 
 def test_layers_without_a_first_third_are_not_judged():
@@ -222,7 +222,7 @@ def test_models_that_agree():
 
 
 def test_models_that_disagree():
-    records = run.records(models=("llava",), tasks=TASKS, conditions=("intact",), routes=("flow",))
+    records = run.records(models=("llava",), tasks=TASKS, conditions=("intact",), estimators=("flow",))
     for record in records:
         record["layer"] = 8 - record["layer"]
     both = story(conditions=("intact",), definitions=("broja",)) + cells_of(records)

@@ -41,7 +41,7 @@ def test_shared_error_is_that_of_share_and_change():
     for record, noise in ((noisy, np.linspace(-0.1, 0.1, run.GROUPS)), (cut, np.zeros(run.GROUPS))):
         replicates = {atom: [value] * run.GROUPS for atom, value in ATOMS.items()}
         replicates["redundancy"] = (ATOMS["redundancy"] + noise).tolist()
-        record["routes"]["flow"]["definitions"]["broja"]["jackknife"] = replicates
+        record["estimators"]["flow"]["definitions"]["broja"]["jackknife"] = replicates
     decomposed = [cell for record in (noisy, cut) for cell in cells.cells(record, where="x.json")]
     found = dependence.dependence_table(decomposed, LOST, knockout=run.CUT).set_index("atom")["shared_error"]
     noise = np.linspace(-0.1, 0.1, run.GROUPS)
@@ -65,7 +65,7 @@ def test_a_warning_needs_half_of_the_layers():
         records = [run.record("m", "t", c, layer, ATOMS) for c in ("intact", run.CUT) for layer in range(4)]
         for record in records:
             wrong = record["condition"] == run.CUT and record["layer"] in layers
-            record["routes"]["flow"]["definitions"]["broja"]["twin"]["synergy"]["passed"] = not wrong
+            record["estimators"]["flow"]["definitions"]["broja"]["twin"]["synergy"]["passed"] = not wrong
         decomposed = [cell for record in records for cell in cells.cells(record, where="x.json")]
         return dependence.dependence_table(decomposed, {}, knockout=run.CUT).set_index("atom")["warning"]
 

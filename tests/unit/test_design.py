@@ -110,7 +110,7 @@ def edited(config, path, value):
         (["claims", "blind"], "diffusion", "config claims.blind: 'diffusion' is attention in continuous time"),
         (["interventions", "no-image", "layers"], [0, 3], "'no-image' is a cut of image->text in blocks 0 to 3, which"),
         (["interventions", "no-image", "source"], "image+question", "is a cut of image+question->text in all blocks"),
-        (["pid", "routes"], ["linear"], "config claims.routes: 'flow' is not defined under pid.routes"),
+        (["pid", "estimators"], ["gaussian"], "config claims.estimators: 'flow' is not defined under pid.estimators"),
         (["pid", "permutations"], 3, "config pid.permutations: 3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Estimates from rows: routes, corrections, errors, refusals, paired differences."""
+"""Estimates from rows: estimators, corrections, errors, refusals, paired differences."""
 
 import doctest
 import json
@@ -61,7 +61,7 @@ class TestCovariances:
 class TestEstimate:
     def test_fields_are_consistent(self):
         x1, x2, y = rows()
-        found = estimate_pid(x1, x2, y, route="linear")
+        found = estimate_pid(x1, x2, y, estimator="gaussian")
         assert tuple(found) == DEFINITIONS
         for name, result in found.items():
             atoms = gaussian_pid(covariance(np.concatenate([x1, x2, y], axis=1)), (2, 2, 3), definition=name)
@@ -84,51 +84,51 @@ class TestEstimate:
             assert all(0.001 < result.se[q] < 0.2 for q in ("mi_1", "mi_2", "mi_12"))
 
     def test_mmi_follows_the_corrected_informations(self):
-        result = estimate_pid(*rows(), route="linear", definitions=("mmi",))["mmi"]
+        result = estimate_pid(*rows(), estimator="gaussian", definitions=("mmi",))["mmi"]
         assert result.union == pytest.approx(max(result.mi_1, result.mi_2), abs=1e-12)
         assert not result.clipped
 
     def test_the_error_of_an_information_is_its_spread(self):
         """Jackknife errors against the spread over 60 data sets."""
-        results = [estimate_pid(*rows(seed=s), route="linear", definitions=("mmi",))["mmi"] for s in range(60)]
+        results = [estimate_pid(*rows(seed=s), estimator="gaussian", definitions=("mmi",))["mmi"] for s in range(60)]
         for quantity in ("mi_1", "mi_12", "unique_1"):
             spread = np.std([getattr(r, quantity) for r in results], ddof=1)
             assert np.mean([r.se[quantity] for r in results]) == pytest.approx(spread, rel=0.35), quantity
 
     def test_interval_widens_with_level(self):
-        result = estimate_pid(*rows(), route="linear")["broja"]
+        result = estimate_pid(*rows(), estimator="gaussian")["broja"]
         low, high = result.interval("mi_1")
         # Student with 19 degrees of freedom
         assert (high - low) / 2 == pytest.approx(2.093024 * result.se["mi_1"], rel=1e-6)
         assert result.interval("mi_1", level=0.99)[1] > high
 
     def test_survives_json(self):
-        result = estimate_pid(*rows(), route="linear")["dep"]
+        result = estimate_pid(*rows(), estimator="gaussian")["dep"]
         assert PIDEstimate.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
     def test_latents_take_the_same_path(self):
         x1, x2, y = rows()
-        direct = estimate_pid(x1, x2, y, route="rank", seed=4)
+        direct = estimate_pid(x1, x2, y, estimator="copula", seed=4)
         latents = estimate_pid_from_latents(normal_scores(x1), normal_scores(x2), normal_scores(y), seed=4)
         assert direct == latents
 
-    def test_rank_route_ignores_monotone_warps(self):
+    def test_copula_ignores_monotone_warps(self):
         x1, x2, y = rows()
-        plain = estimate_pid(x1, x2, y, route="rank")["broja"]
-        assert estimate_pid(np.exp(x1), x2**3, np.tanh(y), route="rank")["broja"] == plain
-        assert estimate_pid(np.exp(2 * x1), x2**3, y, route="linear")["broja"].mi_12 < plain.mi_12 - 0.2
+        plain = estimate_pid(x1, x2, y, estimator="copula")["broja"]
+        assert estimate_pid(np.exp(x1), x2**3, np.tanh(y), estimator="copula")["broja"] == plain
+        assert estimate_pid(np.exp(2 * x1), x2**3, y, estimator="gaussian")["broja"].mi_12 < plain.mi_12 - 0.2
 
     def test_one_dimensional_arrays_are_one_column(self):
         x1, x2, y = rows()
-        flat = estimate_pid(x1[:, 0], x2[:, 0], y[:, 0], route="linear")
-        assert flat == estimate_pid(x1[:, :1], x2[:, :1], y[:, :1], route="linear")
+        flat = estimate_pid(x1[:, 0], x2[:, 0], y[:, 0], estimator="gaussian")
+        assert flat == estimate_pid(x1[:, :1], x2[:, :1], y[:, :1], estimator="gaussian")
 
     def test_order_of_rows_and_labels_of_groups_do_not_matter_to_the_atoms(self):
         x1, x2, y = rows()
         groups = np.repeat(np.arange(100), 4)
         names = np.array([f"g{i:03d}" for i in groups])
-        plain = estimate_pid(x1, x2, y, route="linear", groups=groups)["broja"]
-        assert estimate_pid(x1, x2, y, route="linear", groups=names)["broja"] == plain
+        plain = estimate_pid(x1, x2, y, estimator="gaussian", groups=groups)["broja"]
+        assert estimate_pid(x1, x2, y, estimator="gaussian", groups=names)["broja"] == plain
 
     def test_without_cross_fitting_replicates_carry_the_bias_of_fewer_rows(self):
         """Five blocks: each replicate has a fifth fewer rows, hence more bias, and is corrected for that."""
@@ -136,7 +136,7 @@ class TestEstimate:
         y = rng.normal(size=(150, 8))
         x1 = 2 * y * (np.arange(8) < 4) + rng.normal(size=y.shape)
         x2 = 2 * y * (np.arange(8) >= 4) + y + rng.normal(size=y.shape)
-        result = estimate_pid(x1, x2, y, route="linear", jackknife=5)["broja"]
+        result = estimate_pid(x1, x2, y, estimator="gaussian", jackknife=5)["broja"]
         assert result.union_correction == "permutation"
         assert not result.clipped
         assert np.mean(result.replicates["synergy"]) == pytest.approx(result.synergy, abs=0.05)
@@ -145,10 +145,10 @@ class TestEstimate:
         x1, x2, y = rows()
         x1[:, 0] = np.arange(400) == 3
         with pytest.raises(NumericsError, match=r"when some of the rows are left out.*x1 is degenerate: its column 0"):
-            estimate_pid(x1, x2, y, route="linear")
+            estimate_pid(x1, x2, y, estimator="gaussian")
 
     def test_few_groups_give_few_blocks(self):
-        result = estimate_pid(*rows(), route="linear", groups=np.arange(400) % 8)["broja"]
+        result = estimate_pid(*rows(), estimator="gaussian", groups=np.arange(400) % 8)["broja"]
         assert len(result.replicates["mi_1"]) == 8
 
 
@@ -156,7 +156,7 @@ class TestWarnings:
     def test_bias_larger_than_what_is_left(self):
         x1, x2, _ = rows(60)
         y = np.random.default_rng(9).normal(size=(60, 3))
-        result = estimate_pid(x1, x2, y, route="linear")["broja"]
+        result = estimate_pid(x1, x2, y, estimator="gaussian")["broja"]
         assert any("exceeds half of what is left" in w for w in result.warnings)
         assert result.p_value > 1 / 21
 
@@ -164,13 +164,15 @@ class TestWarnings:
         x1, x2, y = (np.repeat(block, 5, axis=0) for block in rows(80))
         x1 = x1 + 1e-3 * np.random.default_rng(0).normal(size=x1.shape)
         groups = np.repeat(np.arange(80), 5)
-        result = estimate_pid(x1, x2, y, route="linear", groups=groups)["broja"]
+        result = estimate_pid(x1, x2, y, estimator="gaussian", groups=groups)["broja"]
         assert any("rows depend on each other" in w for w in result.warnings)
-        assert not any("depend on each other" in w for w in estimate_pid(*rows(), route="linear")["broja"].warnings)
+        assert not any(
+            "depend on each other" in w for w in estimate_pid(*rows(), estimator="gaussian")["broja"].warnings
+        )
 
     def test_shared_columns_are_noted(self):
         x1, x2, y = rows()
-        result = estimate_pid(x1, np.column_stack([x2, x1[:, 0]]), y, route="linear")["broja"]
+        result = estimate_pid(x1, np.column_stack([x2, x1[:, 0]]), y, estimator="gaussian")["broja"]
         assert any("copies of each other in 1 directions" in w for w in result.warnings)
 
     def test_clipping_is_told(self):
@@ -178,7 +180,7 @@ class TestWarnings:
         rng = np.random.default_rng(0)
         y = rng.normal(size=(200, 10))
         x1, x2 = 2 * y + rng.normal(size=y.shape), rng.normal(size=y.shape)
-        result = estimate_pid(x1, x2, y, route="linear", jackknife=5)["broja"]
+        result = estimate_pid(x1, x2, y, estimator="gaussian", jackknife=5)["broja"]
         assert (result.union_correction, result.clipped) == ("permutation", True)
         assert any("rows are too few to be divided" in w for w in result.warnings)
         assert any("was clipped to" in w for w in result.warnings)
@@ -189,7 +191,7 @@ class TestWarnings:
         for seed in range(12):
             _, x2, y = rows(200, seed=seed)
             x1 = np.random.default_rng(100 + seed).normal(size=(200, 2))
-            results.append(estimate_pid(x1, x2, y, route="linear", definitions=("broja",))["broja"])
+            results.append(estimate_pid(x1, x2, y, estimator="gaussian", definitions=("broja",))["broja"])
         assert sum(r.clipped for r in results) > 3
         assert sum(any("was clipped" in w for w in r.warnings) for r in results) <= 1
 
@@ -207,7 +209,7 @@ class TestWarnings:
             "400 rows are too few for 400 columns",
         ),
         ({"x1": np.random.default_rng(0).normal(size=(400, 390))}, NumericsError, "jackknife leaves 380"),
-        ({"route": "quantile"}, ConfigError, "flow, rank, linear"),
+        ({"estimator": "quantile"}, ConfigError, "copula, flow, gaussian"),
         ({"definitions": ("imin",)}, ConfigError, "broja, mmi, dep"),
         ({"definitions": ()}, ConfigError, "broja, mmi, dep"),
         ({"permutations": 19}, ConfigError, "at least 20, found 19"),
@@ -218,7 +220,7 @@ class TestWarnings:
 )
 def test_refusals(change, error, message):
     x1, x2, y = rows()
-    arguments = {"x1": x1, "x2": x2, "y": y, "route": "linear", **change}
+    arguments = {"x1": x1, "x2": x2, "y": y, "estimator": "gaussian", **change}
     with pytest.raises(error, match=message):
         estimate_pid(arguments.pop("x1"), arguments.pop("x2"), arguments.pop("y"), **arguments)
 
@@ -248,38 +250,39 @@ class TestFlowRoute:
 
     def test_information_of_two_blocks_needs_an_idle_third(self, calls):
         x1, _, y = rows()
-        assert estimate_mi(x1, y) == estimate_mi(x1 / 2, y / 2, route="linear")
+        assert estimate_mi(x1, y) == estimate_mi(x1 / 2, y / 2, estimator="gaussian")
         assert np.abs(np.corrcoef(calls[0]["x2"][:, 0], x1[:, 0])[0, 1]) < 0.15
 
 
 class TestMutualInformation:
     def test_it_is_corrected_and_has_an_error(self):
         x1, _, y = rows()
-        result = estimate_mi(x1, y, route="linear")
+        result = estimate_mi(x1, y, estimator="gaussian")
         assert result.raw == pytest.approx(float(gaussian_mi(covariance(np.concatenate([x1, y], axis=1)), (2, 3))))
         assert result.bits == pytest.approx(result.raw - mi_bias(400, 2, 3))
         assert abs(result.bits - 1.0) < 4 * result.se
 
     def test_it_agrees_with_the_decomposition(self):
         x1, x2, y = rows()
-        whole = estimate_pid(x1, x2, y, route="rank", seed=2)["broja"]
-        part = estimate_mi(x1, y, route="rank", seed=2)
+        whole = estimate_pid(x1, x2, y, estimator="copula", seed=2)["broja"]
+        part = estimate_mi(x1, y, estimator="copula", seed=2)
         assert part.bits == pytest.approx(whole.mi_1, abs=1e-12)
         assert part.se == pytest.approx(whole.se["mi_1"], rel=1e-9)
 
     def test_few_rows_warn(self):
         rng = np.random.default_rng(0)
         assert (
-            "exceeds half" in estimate_mi(rng.normal(size=(40, 5)), rng.normal(size=(40, 5)), route="rank").warnings[0]
+            "exceeds half"
+            in estimate_mi(rng.normal(size=(40, 5)), rng.normal(size=(40, 5)), estimator="copula").warnings[0]
         )
 
 
 class TestPairedDifference:
     def test_errors_shrink_when_conditions_share_their_noise(self):
         x1, x2, y = rows()
-        first = estimate_pid(x1, x2, y, route="linear")["broja"]
+        first = estimate_pid(x1, x2, y, estimator="gaussian")["broja"]
         weaker = x1 + 0.3 * np.random.default_rng(1).normal(size=x1.shape)
-        second = estimate_pid(weaker, x2, y, route="linear")["broja"]
+        second = estimate_pid(weaker, x2, y, estimator="gaussian")["broja"]
         found = paired_difference(first, second)
         for quantity in QUANTITIES:
             change = getattr(second, quantity) - getattr(first, quantity)
@@ -289,9 +292,9 @@ class TestPairedDifference:
         assert low < found.difference["mi_1"] < high < 0
 
     def test_other_rows_are_refused(self):
-        first = estimate_pid(*rows(), route="linear")
+        first = estimate_pid(*rows(), estimator="gaussian")
         with pytest.raises(DataError, match="deleted different rows"):
-            paired_difference(first["broja"], estimate_pid(*rows(), route="linear", seed=1)["broja"])
+            paired_difference(first["broja"], estimate_pid(*rows(), estimator="gaussian", seed=1)["broja"])
         with pytest.raises(DataError, match="cannot subtract"):
             paired_difference(first["broja"], first["mmi"])
 
@@ -307,7 +310,7 @@ class TestPackage:
     def test_estimating_does_not_import_torch(self):
         code = (
             "import sys, numpy as np; from pidflow import estimate_pid; r = np.random.default_rng(0).normal;"
-            "estimate_pid(r(size=50), r(size=50), r(size=50), route='rank');"
+            "estimate_pid(r(size=50), r(size=50), r(size=50), estimator='copula');"
             "sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
         )
         home = pidflow.__path__[0].removesuffix("pidflow")

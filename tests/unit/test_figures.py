@@ -20,9 +20,9 @@ def test_select_keeps_what_was_asked():
 
 
 def test_select_says_what_is_there():
-    frame = pd.DataFrame({"model": ["a", "b"], "route": ["flow", "linear"]})
-    with pytest.raises(DataError, match="no row has route 'flow'; the table has linear"):
-        profiles.select(frame, model="b", route="flow")
+    frame = pd.DataFrame({"model": ["a", "b"], "estimator": ["flow", "gaussian"]})
+    with pytest.raises(DataError, match="no row has estimator 'flow'; the table has gaussian"):
+        profiles.select(frame, model="b", estimator="flow")
     with pytest.raises(DataError, match="no rows at all"):
         profiles.select(frame[:0], model="b")
 

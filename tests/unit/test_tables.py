@@ -27,7 +27,7 @@ def test_pid_table_has_a_row_for_every_quantity():
     table = tables.pid_table(found)
     assert tuple(table.columns) == tables.PID_COLUMNS
     assert len(table) == 2 * 2 * 3 * 2 * 2 * 7
-    assert not table.duplicated(["task", "condition", "layer", "route", "definition", "atom"]).any()
+    assert not table.duplicated(["task", "condition", "layer", "estimator", "definition", "atom"]).any()
 
 
 def test_pid_table_adds_up():
@@ -45,7 +45,7 @@ def test_error_of_a_share_knows_that_the_joint_information_varies_with_it():
     """Where every atom scales by the same factor, no share varies."""
     record = run.record("m", "t", "intact", 2, ONE)
     scale = 1 + 0.1 * np.random.default_rng(0).standard_normal(20)
-    found = record["routes"]["flow"]["definitions"]["broja"]
+    found = record["estimators"]["flow"]["definitions"]["broja"]
     found["jackknife"] = {atom: (value * scale).tolist() for atom, value in ONE.items()}
     table = tables.pid_table(cells_of(record))
     np.testing.assert_allclose(table["share_se"], 0, atol=1e-12)
@@ -64,8 +64,8 @@ def test_interval_is_students():
 
 def test_warnings_are_joined_without_breaking_the_separator():
     record = run.record("m", "t", "intact", 2, ONE)
-    record["routes"]["flow"]["missed_information"] = {"bits": 0.4, "se": 0.1, "flag": True}
-    found = record["routes"]["flow"]["definitions"]["broja"]
+    record["estimators"]["flow"]["missed_information"] = {"bits": 0.4, "se": 0.1, "flag": True}
+    found = record["estimators"]["flow"]["definitions"]["broja"]
     found |= {"clipped": True, "warnings": ["few rows; be careful"]}
     table = tables.pid_table(cells_of(record))
     assert set(table["warning"]) == {"missed information; clipped; few rows, be careful"}
@@ -76,7 +76,7 @@ def test_warnings_are_joined_without_breaking_the_separator():
 
 def test_a_quantity_that_is_wrong_in_the_twin_is_marked_and_the_others_are_not():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
-    cut["routes"]["flow"]["definitions"]["broja"]["twin"]["synergy"] |= {"passed": False, "bits": 0.25}
+    cut["estimators"]["flow"]["definitions"]["broja"]["twin"]["synergy"] |= {"passed": False, "bits": 0.25}
     table = tables.pid_table(cells_of(intact, cut))
     marked = table[table["twin_failed"]]
     assert marked[["condition", "atom", "warning"]].values.tolist() == [[run.CUT, "synergy", cells.TWIN]]
@@ -90,7 +90,7 @@ def test_a_quantity_that_is_wrong_in_the_twin_is_marked_and_the_others_are_not()
 
 
 def test_order_of_files_does_not_matter():
-    records = run.records(tasks=run.TASKS[:2], layers=3, routes=("flow",))
+    records = run.records(tasks=run.TASKS[:2], layers=3, estimators=("flow",))
     one, two = tables.pid_table(cells_of(*records)), tables.pid_table(cells_of(*records[::-1]))
     assert one.equals(two)
 
@@ -110,8 +110,8 @@ def shifted(by, *, n=run.ROWS, seed=1):
     """An intact cell and a cut one whose replicates move together."""
     intact = run.record("m", "t", "intact", 2, ONE)
     cut = run.record("m", "t", run.CUT, 2, {k: v + by for k, v in ONE.items()})
-    jackknife = intact["routes"]["flow"]["definitions"]["broja"]["jackknife"]
-    cut["routes"]["flow"]["definitions"]["broja"]["jackknife"] = {
+    jackknife = intact["estimators"]["flow"]["definitions"]["broja"]["jackknife"]
+    cut["estimators"]["flow"]["definitions"]["broja"]["jackknife"] = {
         atom: (np.array(r) + by).tolist() for atom, r in jackknife.items()
     }
     cut["n"] = n
@@ -139,9 +139,9 @@ def test_no_difference_without_intact():
 def test_control_stands_beside_the_effect():
     """Three conditions whose replicates move together: every paired difference is exact, whatever the noise."""
     records = {name: run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT, run.RANDOM)}
-    noise = records["intact"]["routes"]["flow"]["definitions"]["broja"]["jackknife"]["synergy"]
+    noise = records["intact"]["estimators"]["flow"]["definitions"]["broja"]["jackknife"]["synergy"]
     for name, bits in (("intact", 0.25), (run.CUT, 0.75), (run.RANDOM, 0.35)):
-        found = records[name]["routes"]["flow"]["definitions"]["broja"]
+        found = records[name]["estimators"]["flow"]["definitions"]["broja"]
         found["atoms"]["synergy"] = bits
         found["jackknife"]["synergy"] = (np.array(noise) - 0.25 + bits).tolist()
     table = tables.difference_table(cells_of(*records.values()), {run.CUT: run.RANDOM})
@@ -175,7 +175,7 @@ def test_a_control_that_was_not_run_leaves_its_columns_empty():
 
 def test_difference_names_the_side_of_a_warning():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
-    cut["routes"]["flow"]["definitions"]["broja"]["clipped"] = True
+    cut["estimators"]["flow"]["definitions"]["broja"]["clipped"] = True
     assert set(tables.difference_table(cells_of(intact, cut))["warning"]) == {f"{run.CUT}: clipped"}
 
 
@@ -237,7 +237,7 @@ def test_other_schema_versions_are_refused(version):
 
 def test_lacking_key_is_named():
     record = run.record("m", "t", "intact", 2, ONE)
-    del record["routes"]["flow"]["definitions"]["broja"]["jackknife"]
+    del record["estimators"]["flow"]["definitions"]["broja"]["jackknife"]
     with pytest.raises(DataError, match=r"layer-02\.json.*lacks 'jackknife'"):
         cells.cells(record, where="layer-02.json")
 

@@ -60,7 +60,7 @@ def jobs(done):
 def test_every_result_is_there(study):
     _, work, _ = study
     pid = pd.read_parquet(work / "results/tables/pid.parquet")
-    cells = pid[["task", "condition", "layer", "route", "definition"]].drop_duplicates()
+    cells = pid[["task", "condition", "layer", "estimator", "definition"]].drop_duplicates()
     assert len(cells) == 2 * 2 * 3 * 3 * 3
     parts = pid.pivot_table(index=list(cells.columns), columns="atom", values="bits")
     atoms = parts[["redundancy", "unique_vision", "unique_language", "synergy"]].sum(axis=1)
@@ -150,9 +150,9 @@ def test_sweeps_end_in_tables_and_figures(swept):
     assert sweeps.loc[sweeps["window"] == 2, "random_change_first_se"].notna().all()
     details = pd.read_parquet(work / "results/sweeps/tiny/easy-yesno/details.parquet")
     assert details["item_id"].nunique() == 150
-    routes = pd.read_parquet(work / "results/tables/routes.parquet")
-    assert set(routes["task"]) == {"all", *STUDY["run"]["tasks"]}
-    transfer = pd.read_parquet(work / "results/tables/transfer.parquet")
+    two_stages = pd.read_parquet(work / "results/tables/two-stages.parquet")
+    assert set(two_stages["task"]) == {"all", *STUDY["run"]["tasks"]}
+    transfer = pd.read_parquet(work / "results/tables/transfer-windows.parquet")
     assert set(transfer["edge"]) == edges["easy-yesno"]
     for name in ("edges", "windows", "subsets"):
         for suffix in ("svg", "png"):

@@ -5,7 +5,7 @@ the calibration table.
 Outputs: results/tables/*.{parquet,csv}, results/figures/calibration.{svg,png}, results/figures/{model}/*.{svg,png}
 """
 
-SHOWN = {"route": config["claims"]["routes"][0], "definition": config["claims"]["definitions"][0]}
+SHOWN = {"estimator": config["claims"]["estimators"][0], "definition": config["claims"]["definitions"][0]}
 
 
 rule collect_pid:
@@ -41,7 +41,7 @@ rule collect_pid:
         blind=config["claims"]["blind"],
         control=design.control_of(config, config["claims"]["knockout"]),
         controls=design.controls(config),
-        routes=config["claims"]["routes"],
+        estimators=config["claims"]["estimators"],
         definitions=config["claims"]["definitions"],
         code=code_digest("collect_tables"),
     script:
@@ -63,7 +63,7 @@ rule plot_layer_profiles:
         model="{model}",
         conditions=design.compared(config),
         tasks=RUN["tasks"],
-        route=SHOWN["route"],
+        estimator=SHOWN["estimator"],
         definition=SHOWN["definition"],
         code=code_digest("plot"),
     script:
@@ -84,7 +84,7 @@ rule plot_model_profiles:
     params:
         models=design.side_by_side(config),
         tasks=RUN["tasks"],
-        route=SHOWN["route"],
+        estimator=SHOWN["estimator"],
         definition=SHOWN["definition"],
         code=code_digest("plot"),
     script:
@@ -108,7 +108,7 @@ rule plot_fingerprint:
         model="{model}",
         condition="{condition}",
         tasks=RUN["tasks"],
-        route=SHOWN["route"],
+        estimator=SHOWN["estimator"],
         definition=SHOWN["definition"],
         code=code_digest("plot"),
     script:
@@ -133,7 +133,7 @@ rule plot_knockout_changes:
         model="{model}",
         condition="{condition}",
         tasks=RUN["tasks"],
-        route=SHOWN["route"],
+        estimator=SHOWN["estimator"],
         definition=SHOWN["definition"],
         code=code_digest("plot"),
     script:
@@ -156,7 +156,7 @@ rule plot_dependence:
         model="{model}",
         knockout=design.judged_knockout(config),
         tasks=RUN["tasks"],
-        route=SHOWN["route"],
+        estimator=SHOWN["estimator"],
         definition=SHOWN["definition"],
         code=code_digest("plot"),
     script:
@@ -217,7 +217,7 @@ rule plot_overview:
         model="{model}",
         knockout=design.judged_knockout(config),
         tasks=RUN["tasks"],
-        route=SHOWN["route"],
+        estimator=SHOWN["estimator"],
         definition=SHOWN["definition"],
         code=code_digest("plot"),
     script:

@@ -1,6 +1,6 @@
 """The decomposition of one layer of one unit, and its calibration on planted truth of the same size.
 
-Inputs from elsewhere: scores of fit_pca (linear and rank routes), latents of train_flow (flow route).
+Inputs from elsewhere: scores of fit_pca (estimators gaussian and copula), latents of train_flow (flow).
 Outputs: results/pid/{model}/{task}/{condition}/layer-{layer}.json, results/tables/calibration.{parquet,csv}
 """
 
@@ -20,7 +20,7 @@ rule estimate_pid:
     threads: 1
     params:
         layer="{layer}",
-        routes=config["pid"]["routes"],
+        estimators=config["pid"]["estimators"],
         definitions=config["pid"]["definitions"],
         permutations=config["pid"]["permutations"],
         jackknife_groups=config["pid"]["jackknife_groups"],
@@ -43,7 +43,7 @@ rule calibrate:
         "../../envs/analysis.yaml"
     threads: 1
     params:
-        routes=config["pid"]["routes"],
+        estimators=config["pid"]["estimators"],
         definitions=config["pid"]["definitions"],
         permutations=config["pid"]["permutations"],
         jackknife_groups=config["pid"]["jackknife_groups"],

@@ -1,7 +1,7 @@
 """Attention edges cut in windows of blocks, one after another; where each carries the answer; the figures of it.
 
 Inputs from elsewhere: the intact answers say which questions count as answered rightly.
-Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet, results/tables/{sweeps,transfer,routes}.{parquet,csv},
+Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet, results/tables/{sweeps,transfer-windows,two-stages}.{parquet,csv},
 results/figures/{model}/sweep-{edges,windows,subsets}.{svg,png}
 """
 
@@ -46,14 +46,14 @@ rule collect_sweeps:
         details=expand("results/sweeps/{model}/{task}/details.parquet", **SWEPT),
     output:
         sweeps=table("sweeps"),
-        transfer=table("transfer"),
-        routes=[
-            "results/tables/routes.parquet",
+        transfer_windows=table("transfer-windows"),
+        two_stages=[
+            "results/tables/two-stages.parquet",
             report(
-                "results/tables/routes.csv",
-                caption="../report/routes.rst",
+                "results/tables/two-stages.csv",
+                caption="../report/two-stages.rst",
                 category="first of all",
-                labels={"table": "routes"},
+                labels={"table": "two stages"},
             ),
         ],
     log:
@@ -74,7 +74,7 @@ rule collect_sweeps:
 rule plot_sweep_edges:
     input:
         sweeps="results/tables/sweeps.parquet",
-        transfer="results/tables/transfer.parquet",
+        transfer="results/tables/transfer-windows.parquet",
     output:
         figure=drawn("{model}/sweep-edges", category="{model}", figure="sweep: edges"),
     log:
@@ -94,7 +94,7 @@ rule plot_sweep_edges:
 rule plot_sweep_windows:
     input:
         sweeps="results/tables/sweeps.parquet",
-        transfer="results/tables/transfer.parquet",
+        transfer="results/tables/transfer-windows.parquet",
     output:
         figure=drawn("{model}/sweep-windows", category="{model}", figure="sweep: window sizes"),
     log:
@@ -114,7 +114,7 @@ rule plot_sweep_windows:
 rule plot_sweep_subsets:
     input:
         sweeps="results/tables/sweeps.parquet",
-        transfer="results/tables/transfer.parquet",
+        transfer="results/tables/transfer-windows.parquet",
     output:
         figure=drawn("{model}/sweep-subsets", category="{model}", figure="sweep: right and wrong"),
     log:

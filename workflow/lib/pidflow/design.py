@@ -18,6 +18,9 @@ MODELS_IN_A_FIGURE = 4
 _SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
 _SPANS |= {"question": (1, 1), "options": (1, 1), "text": (1, 2), "last": (2, 2)}
 _SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+# Words of earlier versions, each with the word for it now.
+_RENAMED_KEYS = {("pid", "routes"): "estimators", ("claims", "routes"): "estimators"}
+_RENAMED_ESTIMATORS = {"linear": "gaussian", "rank": "copula"}
 
 
 def check(config: dict) -> None:
@@ -29,6 +32,7 @@ def check(config: dict) -> None:
         On an unknown key, a value out of range, an id that is selected but not defined, a name clash, layers or
         windows that a model does not have, an edge that no attention can take, a claim about the wrong intervention.
     """
+    _refuse_old_words(config)
     schema = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda error: error.json_path)
     if errors:
@@ -42,7 +46,7 @@ def check(config: dict) -> None:
     conditions = [INTACT, *config["interventions"]]
     _defined(config["run"]["conditions"], conditions, "run.conditions", "interventions")
     _claimed(config)
-    for name in ("routes", "definitions"):
+    for name in ("estimators", "definitions"):
         _defined(config["claims"][name], config["pid"][name], f"claims.{name}", f"pid.{name}")
     for task in config["run"]["tasks"]:
         _defined([config["tasks"][task]["dataset"]], config["datasets"], f"tasks.{task}.dataset", "datasets")
@@ -52,6 +56,20 @@ def check(config: dict) -> None:
         _windows_fit(config, model)
     for edge in config["sweep"]["edges"]:
         _edge_possible(edge)
+
+
+def _refuse_old_words(config: dict) -> None:
+    """A key or an estimator under its earlier name is refused with its name now."""
+    for (section, key), now in _RENAMED_KEYS.items():
+        if key in (config.get(section) or {}):
+            raise ConfigError(f"config {section}.{key}: this key is called {section}.{now} now; rename it")
+    for section in ("pid", "claims"):
+        chosen = (config.get(section) or {}).get("estimators")
+        for name in chosen if isinstance(chosen, list) else []:
+            if name in _RENAMED_ESTIMATORS:
+                raise ConfigError(
+                    f"config {section}.estimators: '{name}' is called '{_RENAMED_ESTIMATORS[name]}' now; rename it"
+                )
 
 
 def intervention(config: dict, condition: str) -> dict | None:

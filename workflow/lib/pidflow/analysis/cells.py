@@ -16,7 +16,7 @@ MISSED = "missed information"
 CLIPPED = "clipped"
 TWIN = "wrong in the planted twin"
 
-PLACE = ("model", "task", "condition", "layer", "route", "definition")
+PLACE = ("model", "task", "condition", "layer", "estimator", "definition")
 UNKNOWN = stats.Estimate(np.nan, np.nan, np.nan)
 # How the four atoms make up the informations; replicates of the informations follow from those of the atoms.
 _SUMS = {
@@ -28,7 +28,7 @@ _SUMS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One layer of one (model, task, condition), decomposed along one route by one definition.
+    """One layer of one (model, task, condition), decomposed along one estimator by one definition.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Cell:
     task: str
     condition: str
     layer: int
-    route: str
+    estimator: str
     definition: str
     n: int
     bits: dict[str, float]
@@ -114,16 +114,16 @@ def cells(record: Mapping, *, where: str) -> list[Cell]:
         )
     try:
         return [
-            _cell(record, route, definition)
-            for route, found in record["routes"].items()
+            _cell(record, estimator, definition)
+            for estimator, found in record["estimators"].items()
             for definition in found["definitions"]
         ]
     except KeyError as err:
         raise DataError(f"{where}: the decomposition lacks {err}; delete the file and run again") from err
 
 
-def _cell(record: Mapping, route: str, definition: str) -> Cell:
-    along = record["routes"][route]
+def _cell(record: Mapping, estimator: str, definition: str) -> Cell:
+    along = record["estimators"][estimator]
     found = along["definitions"][definition]
     missed = along["missed_information"]
     replicates = {atom: np.asarray(found["jackknife"][atom], dtype=float) for atom in ATOMS}
@@ -133,7 +133,7 @@ def _cell(record: Mapping, route: str, definition: str) -> Cell:
         task=record["task"],
         condition=record["condition"],
         layer=int(record["layer"]),
-        route=route,
+        estimator=estimator,
         definition=definition,
         n=int(record["n"]),
         bits={atom: _number(found["atoms"][atom]) for atom in ATOMS}

@@ -54,7 +54,7 @@ class Claim:
     ----------
     id, statement
         What is claimed.
-    model, task, condition, route, definition
+    model, task, condition, estimator, definition
         Of what: a model (two joined by " / " in comparisons), a task or ``all``, the intervention or ``intact``.
     estimate, se, low, high
         The number, its standard error and its 95 % interval; NaN where it is not defined.
@@ -75,7 +75,7 @@ class Claim:
     model: str
     task: str
     condition: str
-    route: str
+    estimator: str
     definition: str
     estimate: float
     se: float
@@ -224,7 +224,7 @@ def judge(
     *,
     knockout: str | None,
     control: str | None = None,
-    route: str = "flow",
+    estimator: str = "flow",
     definition: str = "broja",
 ) -> list[Claim]:
     """Every claim about every model, per task and over all tasks.
@@ -232,33 +232,33 @@ def judge(
     Parameters
     ----------
     cells
-        Decompositions of the run; those of other routes and definitions are left aside.
+        Decompositions of the run; those of other estimators and definitions are left aside.
     lost
         Accuracy lost without the image, by (model, task); empty when that was not measured.
     knockout
         The condition in which the question cannot attend to the image; None if the run has none.
     control
         The condition that cuts as many random edges in the same blocks, in the run or not; None if none is defined.
-    route, definition
+    estimator, definition
         Which estimate is judged.
 
     Returns
     -------
     list of Claim
-        Empty when no cell has this route and definition.
+        Empty when no cell has this estimator and definition.
 
     Raises
     ------
     DataError
         When layers of one profile were decomposed with different rows.
     """
-    profiles = by_condition(cells, route=route, definition=definition)
-    tasks = dependence_table(cells, lost, knockout=knockout, route=route, definition=definition)
+    profiles = by_condition(cells, estimator=estimator, definition=definition)
+    tasks = dependence_table(cells, lost, knockout=knockout, estimator=estimator, definition=definition)
     models = sorted({model for model, _ in profiles})
 
     claims: list[Claim] = []
     for model in models:
-        judged = _Judged(model, route, definition)
+        judged = _Judged(model, estimator, definition)
         intact, cut, random = (profiles.get((model, condition), {}) for condition in (INTACT, knockout, control))
         for statement in INTACT_STATEMENTS:
             evidence = {task: _measured(statement, profile) for task, profile in intact.items()}
@@ -278,12 +278,12 @@ def judge(
     for first, second in combinations(models, 2):
         one, two = profiles.get((first, INTACT), {}), profiles.get((second, INTACT), {})
         shared = {task: (agreement(one[task], two[task]), "") for task in one if task in two}
-        claims += _Judged(f"{first} / {second}", route, definition).tasks(
+        claims += _Judged(f"{first} / {second}", estimator, definition).tasks(
             AGREEMENT, INTACT, shared, missing="no task was run intact with both models"
         )
     if len(models) == 1:
         alone = UNKNOWN, "the run has one model, a comparison needs two"
-        claims.append(_Judged(models[0], route, definition).claim(AGREEMENT, ALL_TASKS, INTACT, *alone))
+        claims.append(_Judged(models[0], estimator, definition).claim(AGREEMENT, ALL_TASKS, INTACT, *alone))
     return claims
 
 
@@ -355,7 +355,7 @@ class _Judged:
     """What is judged: the part all claims of one model share."""
 
     model: str
-    route: str
+    estimator: str
     definition: str
 
     def tasks(
@@ -392,7 +392,7 @@ class _Judged:
             model=self.model,
             task=task,
             condition=condition or NO_CONDITION,
-            route=self.route,
+            estimator=self.estimator,
             definition=self.definition,
             estimate=value,
             se=se,

@@ -16,7 +16,7 @@ from pidflow.names import INTACT, MIN_TASKS
 EFFECTS = ("unique_vision", "synergy", "mi_joint")
 LOST, REDUNDANT = "accuracy_lost", "redundancy_share"
 COLUMNS = (
-    *("model", "task", "condition", "route", "definition", "atom", "bits", "se", "low", "high"),
+    *("model", "task", "condition", "estimator", "definition", "atom", "bits", "se", "low", "high"),
     *(LOST, f"{LOST}_se", f"{LOST}_low", f"{LOST}_high"),
     *(REDUNDANT, f"{REDUNDANT}_se", f"{REDUNDANT}_low", f"{REDUNDANT}_high"),
     *("shared_error", "warning"),
@@ -28,7 +28,7 @@ def dependence_table(
     lost: Mapping[tuple[str, str], stats.Estimate],
     *,
     knockout: str | None,
-    route: str = "flow",
+    estimator: str = "flow",
     definition: str = "broja",
 ) -> pd.DataFrame:
     """Effect of the knockout on each task, with what the effect may depend on; columns `COLUMNS`.
@@ -36,12 +36,12 @@ def dependence_table(
     Parameters
     ----------
     cells
-        Decompositions of the run; those of other routes and definitions are left aside.
+        Decompositions of the run; those of other estimators and definitions are left aside.
     lost
         Accuracy lost without the image, by (model, task).
     knockout
         The condition whose effect it is; None if the run has none.
-    route, definition
+    estimator, definition
         Of which estimate.
 
     Returns
@@ -53,7 +53,7 @@ def dependence_table(
         little; ``shared_error`` the covariance of the errors of these two, which come from the same intact rows.
         ``warning`` is set where half of the layers of either condition carry one about the quantity.
     """
-    profiles = by_condition(cells, route=route, definition=definition)
+    profiles = by_condition(cells, estimator=estimator, definition=definition)
     rows = []
     for model in sorted({model for model, _ in profiles}):
         intact, cut = (profiles.get((model, condition), {}) for condition in (INTACT, knockout))
@@ -63,7 +63,7 @@ def dependence_table(
                 rows.append(
                     {
                         **{"model": model, "task": task, "condition": knockout},
-                        **{"route": route, "definition": definition, "atom": quantity},
+                        **{"estimator": estimator, "definition": definition, "atom": quantity},
                         **estimate_columns(effect, "bits", ""),
                         **estimate_columns(lost.get((model, task), UNKNOWN), LOST, f"{LOST}_"),
                         **estimate_columns(redundant, REDUNDANT, f"{REDUNDANT}_"),

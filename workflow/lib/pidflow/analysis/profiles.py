@@ -15,7 +15,7 @@ from pidflow.names import ATOMS, QUANTITIES
 
 @dataclass(frozen=True)
 class Profile:
-    """All layers of one (model, task, condition) along one route and definition, in order of depth.
+    """All layers of one (model, task, condition) along one estimator and definition, in order of depth.
 
     Attributes
     ----------
@@ -91,8 +91,10 @@ def mean_behind_input(quantity: str) -> Callable[[np.ndarray, np.ndarray], np.nd
     return of
 
 
-def by_condition(cells: Iterable[Cell], *, route: str, definition: str) -> dict[tuple[str, str], dict[str, Profile]]:
-    """Profiles of one route and definition: by (model, condition) a profile per task, all in alphabetical order.
+def by_condition(
+    cells: Iterable[Cell], *, estimator: str, definition: str
+) -> dict[tuple[str, str], dict[str, Profile]]:
+    """Profiles of one estimator and definition: by (model, condition) a profile per task, all in alphabetical order.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def by_condition(cells: Iterable[Cell], *, route: str, definition: str) -> dict[
     """
     grouped: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
-        if (cell.route, cell.definition) == (route, definition):
+        if (cell.estimator, cell.definition) == (estimator, definition):
             grouped.setdefault((cell.model, cell.condition, cell.task), []).append(cell)
     found: dict[tuple[str, str], dict[str, Profile]] = {}
     for (model, condition, task), of_task in sorted(grouped.items()):

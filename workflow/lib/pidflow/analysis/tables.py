@@ -1,7 +1,7 @@
 """Tidy tables of a run: one row a number, with its 95 % interval and what speaks against believing it.
 
-A decomposition record (the content of one ``layer-XX.json``) becomes one `Cell` per route and definition; every table
-about information is made of cells. All informations are in bits, shares are fractions of the joint information.
+A decomposition record (the content of one ``layer-XX.json``) becomes one `Cell` per estimator and definition; every
+table about information is made of cells. All informations are in bits, shares are fractions of the joint information.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def statements(
     return [*judged, _of_order(model, ALL, both, windows)]
 
 
-def routes_table(found: Sequence[Statement]) -> pd.DataFrame:
+def two_stages_table(found: Sequence[Statement]) -> pd.DataFrame:
     """One row per statement, columns as the fields of :class:`Statement`."""
     return pd.DataFrame([asdict(each) for each in found], columns=list(Statement.__annotations__))
 

@@ -40,11 +40,11 @@ def layer_profiles(
     *,
     model: str,
     conditions: Sequence[str] | None = None,
-    route: str = "flow",
+    estimator: str = "flow",
     definition: str = "broja",
 ) -> Figure:
     """The four atoms over the layers, one panel per task; intact solid, other conditions (None: all) broken lines."""
-    found = select(pid, model=model, route=route, definition=definition, atom=ATOMS)
+    found = select(pid, model=model, estimator=estimator, definition=definition, atom=ATOMS)
     found = found if conditions is None else select(found, condition=conditions)
     conditions = in_order(found["condition"], first=INTACT)
     figure, panels = look.small_multiples(in_order(found["task"]))
@@ -60,7 +60,7 @@ def layer_profiles(
 
 @look.styled
 def model_profiles(
-    pid: pd.DataFrame, *, models: Sequence[str], route: str = "flow", definition: str = "broja"
+    pid: pd.DataFrame, *, models: Sequence[str], estimator: str = "flow", definition: str = "broja"
 ) -> Figure:
     """The four atoms of intact models over relative depth, one panel per task; a line style for each model.
 
@@ -73,7 +73,7 @@ def model_profiles(
         raise DataError(
             f"one figure tells {len(look.LINE_STYLES)} models apart, found {len(models)}: {', '.join(models)}"
         )
-    found = select(pid, condition=INTACT, route=route, definition=definition, atom=ATOMS, model=models)
+    found = select(pid, condition=INTACT, estimator=estimator, definition=definition, atom=ATOMS, model=models)
     found = found.assign(layer=found["layer"] / found.groupby("model")["layer"].transform("max"))
     figure, panels = look.small_multiples(in_order(found["task"]), same_heights=False)
     for axes, (_, of_task) in zip(panels, found.groupby("task", sort=False), strict=True):
@@ -89,10 +89,10 @@ def model_profiles(
 
 @look.styled
 def fingerprint(
-    pid: pd.DataFrame, *, model: str, condition: str = INTACT, route: str = "flow", definition: str = "broja"
+    pid: pd.DataFrame, *, model: str, condition: str = INTACT, estimator: str = "flow", definition: str = "broja"
 ) -> Figure:
     """What the answer is made of at the last layer: shares of the joint information, one bar per task."""
-    found = select(pid, model=model, condition=condition, route=route, definition=definition)
+    found = select(pid, model=model, condition=condition, estimator=estimator, definition=definition)
     tasks = in_order(found["task"])
     figure = look.new_figure(look.COLUMN * 1.35, 0.27 * len(tasks) + 1.15)
     axes = figure.subplots()
@@ -109,14 +109,16 @@ def knockout_changes(
     *,
     model: str,
     condition: str,
-    route: str = "flow",
+    estimator: str = "flow",
     definition: str = "broja",
 ) -> Figure:
     """Change of each atom under one intervention over the layers, one panel per task, its random control broken.
 
     Beside each task stands what the intervention does to its accuracy, which a change of information is read against.
     """
-    found = select(differences, model=model, condition=condition, route=route, definition=definition, atom=ATOMS)
+    found = select(
+        differences, model=model, condition=condition, estimator=estimator, definition=definition, atom=ATOMS
+    )
     accuracy = select(answers, model=model, condition=condition).set_index("task")
     conditions = [condition, *(name for name in in_order(found["control"]) if name)]
     solid, broken = look.line_styles(["", ""])
@@ -136,15 +138,15 @@ def knockout_changes(
 
 @look.styled
 def dependence(
-    dependence: pd.DataFrame, claims: pd.DataFrame, *, model: str, route: str = "flow", definition: str = "broja"
+    dependence: pd.DataFrame, claims: pd.DataFrame, *, model: str, estimator: str = "flow", definition: str = "broja"
 ) -> Figure:
     """What the change under the knockout depends on, one point per task.
 
     Columns of panels are what changes, rows what it may depend on: the accuracy lost without the image, and the
     redundant share of the information. The correlation over tasks above each panel is that of the claims.
     """
-    found = select(dependence, model=model, route=route, definition=definition)
-    judged = select(claims, model=model, route=route, definition=definition).set_index("id")
+    found = select(dependence, model=model, estimator=estimator, definition=definition)
+    judged = select(claims, model=model, estimator=estimator, definition=definition).set_index("id")
     tasks = in_order(found["task"])
     figure = look.new_figure(look.PAGE, 4.4)
     panels = figure.subplots(len(MODERATORS), len(EFFECTS), sharex="row", sharey="col", squeeze=False)
@@ -185,22 +187,22 @@ def lens_courses(lens: pd.DataFrame, *, model: str) -> Figure:
 
 @look.styled
 def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure:
-    """Estimated against true atoms on planted cases, a panel a route; hollow what failed, half what was announced."""
+    """Estimated against true atoms on planted cases, a panel an estimator; hollow: failed, half: announced."""
     found = select(scorecard, definition=definition, atom=ATOMS).dropna(subset=["truth", "bits"])
-    routes, cases = in_order(found["route"]), in_order(found["case"])
+    estimators, cases = in_order(found["estimator"]), in_order(found["case"])
     handles = [*look.atom_patches(ATOMS), *look.case_handles(cases)]
     if (found["passed"] & ~found["within"]).any():
         handles.append(look.half_handle("off, but flagged"))
     if not found["passed"].all():
         handles.append(look.warning_handle("failed"))
-    figure = look.new_figure(2.4 * len(routes), 3.3)
-    panels = figure.subplots(1, len(routes), sharex=True, sharey=True, squeeze=False)[0]
+    figure = look.new_figure(2.4 * len(estimators), 3.3)
+    panels = figure.subplots(1, len(estimators), sharex=True, sharey=True, squeeze=False)[0]
     bars = [found["bits"] + side * 1.96 * found["se"] for side in (-1, 1)]
     low, high = min(0, found["truth"].min(), bars[0].min()), max(found["truth"].max(), bars[1].max())
     margin = 0.04 * (high - low)
-    for axes, route in zip(panels, routes, strict=True):
+    for axes, estimator in zip(panels, estimators, strict=True):
         axes.axline((0, 0), slope=1, color=look.FAINT, linewidth=0.6, zorder=0)
-        rows = found[found["route"] == route]
+        rows = found[found["estimator"] == estimator]
         for row in rows.itertuples():
             color = look.ATOM_COLORS[row.atom]
             axes.errorbar(
@@ -216,7 +218,7 @@ def calibration(scorecard: pd.DataFrame, *, definition: str = "broja") -> Figure
                 zorder=3,
             )
         passed = rows.groupby("case")["passed"].all()
-        axes.set_title(f"{route}: {passed.sum()} of {len(passed)} cases passed", loc="left")
+        axes.set_title(f"{estimator}: {passed.sum()} of {len(passed)} cases passed", loc="left")
         axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal", anchor="N")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=5))
@@ -267,11 +269,11 @@ def overview(
     *,
     model: str,
     knockout: str | None,
-    route: str = "flow",
+    estimator: str = "flow",
     definition: str = "broja",
 ) -> Figure:
     """The story in three panels: where information sits, what the answer is made of, what the knockout changes."""
-    intact = select(pid, model=model, condition=INTACT, route=route, definition=definition)
+    intact = select(pid, model=model, condition=INTACT, estimator=estimator, definition=definition)
     panels = ["where", "what"] + ([] if knockout is None else ["knockout"])
     tasks = in_order(intact["task"])
     figure = look.new_figure(look.PAGE, 2.75)
@@ -282,7 +284,9 @@ def overview(
     _share_bars(axes["what"], intact, tasks, whiskers=False)
     axes["what"].set_title("b  last layer", loc="left")
     if knockout is not None:
-        change = select(differences, model=model, condition=knockout, route=route, definition=definition, atom=ATOMS)
+        change = select(
+            differences, model=model, condition=knockout, estimator=estimator, definition=definition, atom=ATOMS
+        )
         _atoms(axes["knockout"], mean_over_tasks(change))
         axes["knockout"].set_title(f"c  {knockout}", loc="left")
         axes["knockout"].set_ylabel(_mean_label("change", change))

@@ -1,10 +1,10 @@
 """Partial information decomposition and mutual information estimated from samples, with errors.
 
-Three routes lead from rows to a covariance; behind it there is one code path.
+Three estimators lead from rows to a covariance; behind it there is one code path.
 
-``"linear"``
+``"gaussian"``
     The rows as they are: exact for jointly Gaussian data, otherwise what a linear model can see.
-``"rank"``
+``"copula"``
     Each column replaced by its normal scores (van der Waerden): free of monotone warps of single columns.
 ``"flow"``
     Held-out latents of a product of diffeomorphisms (:mod:`pidflow.flows.gaussianize`): free of smooth warps of
@@ -28,7 +28,7 @@ from pidflow.pid.gaussian_system import gaussian_mi
 from pidflow.pid.results import MIEstimate, PIDEstimate
 from pidflow.stats import jackknife_se, normal_scores
 
-ROUTES = ("flow", "rank", "linear")
+ESTIMATORS = ("copula", "flow", "gaussian")
 
 
 def estimate_pid(
@@ -36,7 +36,7 @@ def estimate_pid(
     x2: np.ndarray,
     y: np.ndarray,
     *,
-    route: str = "flow",
+    estimator: str = "flow",
     folds: int = 5,
     groups: np.ndarray | None = None,
     permutations: int = 20,
@@ -50,10 +50,10 @@ def estimate_pid(
     ----------
     x1, x2, y : array_like, shapes (n, d1), (n, d2), (n, m)
         The two sources and the target; one-dimensional arrays count as one column.
-    route : {"flow", "rank", "linear"}
+    estimator : {"flow", "copula", "gaussian"}
         How rows are made Gaussian, see the module.
     folds : int
-        Folds of cross-fitting for ``route="flow"``.
+        Folds of cross-fitting for ``estimator="flow"``.
     groups : array_like, shape (n,), optional
         Rows with equal labels (questions about one image) are dependent: folds, permutations and jackknife blocks
         keep them together.
@@ -73,14 +73,14 @@ def estimate_pid(
     Raises
     ------
     ConfigError
-        For an unknown route or definition.
+        For an unknown estimator or definition.
     DataError
         When row counts differ or values are not finite.
     NumericsError
         When a column is constant, there are too few rows, or the decomposition is refused.
     """
     x1, x2, y = columns(x1=x1, x2=x2, y=y)
-    x1, x2, y = _through_route(x1, x2, y, route=route, folds=folds, groups=groups, seed=seed)
+    x1, x2, y = _through_estimator(x1, x2, y, estimator=estimator, folds=folds, groups=groups, seed=seed)
     return estimate_pid_from_latents(
         x1,
         x2,
@@ -97,7 +97,7 @@ def estimate_mi(
     x: np.ndarray,
     y: np.ndarray,
     *,
-    route: str = "flow",
+    estimator: str = "flow",
     folds: int = 5,
     groups: np.ndarray | None = None,
     jackknife: int = 20,
@@ -109,7 +109,7 @@ def estimate_mi(
     ----------
     x, y : array_like, shapes (n, d), (n, m)
         The two blocks; one-dimensional arrays count as one column.
-    route, folds, groups, jackknife, seed
+    estimator, folds, groups, jackknife, seed
         As in :func:`estimate_pid`.
 
     Returns
@@ -120,7 +120,7 @@ def estimate_mi(
     n, dims = len(y), (x.shape[1], y.shape[1])
     # The flow's likelihood is over three blocks; an independent one adds nothing to it.
     bystander = np.random.default_rng(seed).standard_normal((n, 1))
-    x, _, y = _through_route(x, bystander, y, route=route, folds=folds, groups=groups, seed=seed)
+    x, _, y = _through_estimator(x, bystander, y, estimator=estimator, folds=folds, groups=groups, seed=seed)
 
     rows = np.concatenate([x, y], axis=1)
     without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
@@ -138,22 +138,22 @@ def estimate_mi(
     )
 
 
-def _through_route(
+def _through_estimator(
     x1: np.ndarray,
     x2: np.ndarray,
     y: np.ndarray,
     *,
-    route: str,
+    estimator: str,
     folds: int,
     groups: np.ndarray | None,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if route == "linear":
+    if estimator == "gaussian":
         return x1, x2, y
-    if route == "rank":
+    if estimator == "copula":
         return normal_scores(x1), normal_scores(x2), normal_scores(y)
-    if route != "flow":
-        raise ConfigError(f"route must be one of {', '.join(ROUTES)}, found {route!r}")
+    if estimator != "flow":
+        raise ConfigError(f"estimator must be one of {', '.join(ESTIMATORS)}, found {estimator!r}")
     # torch takes seconds to import, and decompositions do not need it.
     from pidflow.flows.gaussianize import gaussianize
 

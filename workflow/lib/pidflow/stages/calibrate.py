@@ -10,7 +10,7 @@ from pidflow.errors import ConfigError, PidflowError
 from pidflow.flows.gaussianize import FlowConfig, gaussianize
 from pidflow.groups import grouped_folds
 from pidflow.names import layer_name
-from pidflow.pid.estimate import ROUTES
+from pidflow.pid.estimate import ESTIMATORS
 from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.results import PIDEstimate
 from pidflow.stats import normal_scores
@@ -31,7 +31,7 @@ ATOMS = {
 COLUMNS = (
     "case",
     "replicate",
-    "route",
+    "estimator",
     "definition",
     "atom",
     "truth",
@@ -51,7 +51,7 @@ def run(
     *,
     pca: Sequence[str],
     scorecard: Sequence[str],
-    routes: Sequence[str],
+    estimators: Sequence[str],
     definitions: Sequence[str],
     permutations: int,
     jackknife_groups: int,
@@ -69,12 +69,12 @@ def run(
     pca
         Principal scores of every unit of the run: their fewest rows and largest dimensions are those of the cases.
     scorecard
-        Where the table goes, usually one parquet and one csv file. A row an atom, plus, for each route, a row
+        Where the table goes, usually one parquet and one csv file. A row an atom, plus, for each estimator, a row
         ``missed_information``: what the held-out critic proves beyond the estimate, beside what is truly missing (the
         critic's number is a lower bound on that, so they need not agree: ``within`` says that it does not exceed the
         truth by more than 1.96 standard errors, ``passed`` judges the flag). ``within`` of an atom says that the truth
         is in its interval; what is not within and has passed was announced as missed information.
-    routes, definitions, permutations, jackknife_groups, folds
+    estimators, definitions, permutations, jackknife_groups, folds
         As in the run.
     seed
         Random state of the cases and of the estimates.
@@ -90,13 +90,13 @@ def run(
     Raises
     ------
     ConfigError
-        For an unknown case or route.
+        For an unknown case or estimator.
     PidflowError
         When an estimate is refused, with the case in the message.
     """
-    unknown = [route for route in routes if route not in ROUTES]
+    unknown = [estimator for estimator in estimators if estimator not in ESTIMATORS]
     if unknown:
-        raise ConfigError(f"calibration: unknown route {unknown[0]!r}, expected some of {', '.join(ROUTES)}")
+        raise ConfigError(f"calibration: unknown estimator {unknown[0]!r}, expected some of {', '.join(ESTIMATORS)}")
     torch.set_num_threads(threads)
     n, dims = size_of_run(pca)
     rows = []
@@ -105,7 +105,7 @@ def run(
             try:
                 judged = _judged(
                     case,
-                    routes=routes,
+                    estimators=estimators,
                     definitions=definitions,
                     permutations=permutations,
                     jackknife_groups=jackknife_groups,
@@ -114,8 +114,8 @@ def run(
                     config=FlowConfig(**(settings or {})),
                 )
                 found = [
-                    {"case": case.name, "replicate": replicate, "route": route, **row}
-                    for route, estimates, missed in judged
+                    {"case": case.name, "replicate": replicate, "estimator": estimator, **row}
+                    for estimator, estimates, missed in judged
                     for row in _rows(case, estimates, missed)
                 ]
             except PidflowError as error:
@@ -143,7 +143,7 @@ def size_of_run(pca: Sequence[str]) -> tuple[int, tuple[int, int, int]]:
 def _judged(
     case: Case,
     *,
-    routes: Sequence[str],
+    estimators: Sequence[str],
     definitions: Sequence[str],
     permutations: int,
     jackknife_groups: int,
@@ -151,22 +151,22 @@ def _judged(
     seed: int,
     config: FlowConfig,
 ) -> Iterator[tuple[str, dict[str, PIDEstimate], MissedInformation]]:
-    """What the run would find by each route: latents and bound as in its flow stage, numbers as in its PID stage."""
+    """What the run would find by each estimator: latents and bound as `train_flow`, numbers as `estimate_pid` make them."""
     same = {"groups": case.groups, "seed": seed}
     labels = grouped_folds(len(case.y), folds=folds, **same)
     blocks = case.x1, case.x2, case.y
     latents = gaussianize(*blocks, folds=labels, config=config, **same)
     inputs = {
-        "linear": blocks,
-        "rank": tuple(normal_scores(block) for block in blocks),
+        "gaussian": blocks,
+        "copula": tuple(normal_scores(block) for block in blocks),
         "flow": (latents.z1, latents.z2, latents.y),
     }
-    bound = critic_information(inputs["linear"], inputs["flow"], folds=labels, **same)
-    for route in routes:
+    bound = critic_information(inputs["gaussian"], inputs["flow"], folds=labels, **same)
+    for estimator in estimators:
         estimates = estimate_pid_from_latents(
-            *inputs[route], permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
+            *inputs[estimator], permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
         )
-        yield route, estimates, missed_information(*inputs[route], bound=bound.rows)
+        yield estimator, estimates, missed_information(*inputs[estimator], bound=bound.rows)
 
 
 def _rows(case: Case, estimates: Mapping[str, PIDEstimate], missed: MissedInformation) -> Iterator[dict]:

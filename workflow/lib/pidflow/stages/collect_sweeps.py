@@ -17,8 +17,8 @@ def run(
     summaries: Sequence[str],
     details: Sequence[str],
     sweeps_table: Sequence[str],
-    transfer_table: Sequence[str],
-    routes_table: Sequence[str],
+    transfer_windows_table: Sequence[str],
+    two_stages_table: Sequence[str],
     window: int | str | Sequence[int],
     least: float = 0.05,
     seed: int = 0,
@@ -30,7 +30,7 @@ def run(
     ----------
     summaries, details
         The two tables of each model and task, as stage ``sweep_knockout`` writes them, in the same order.
-    sweeps_table, transfer_table, routes_table
+    sweeps_table, transfer_windows_table, two_stages_table
         Where each table goes, usually one parquet and one csv file; docs/interventions.md says what the columns mean.
     window
         The windows that the sweeps are about (see :func:`pidflow.interventions.windows.windows`); transfer windows are
@@ -75,8 +75,8 @@ def run(
         if statement.task == transfer_windows.ALL:
             log.info("%s: %s: %s. %s", statement.model, statement.statement, statement.verdict, statement.reason)
     _write(sweeps_table, pd.concat(collected, ignore_index=True))
-    _write(transfer_table, pd.concat(windows, ignore_index=True))
-    _write(routes_table, two_stages.routes_table(judged))
+    _write(transfer_windows_table, pd.concat(windows, ignore_index=True))
+    _write(two_stages_table, two_stages.two_stages_table(judged))
 
 
 def _same_unit(summary_path: str, summary: pd.DataFrame, details_path: str, details: pd.DataFrame) -> tuple[str, str]:

@@ -38,7 +38,7 @@ def run(
     blind: str | None = None,
     control: str | None = None,
     controls: Mapping[str, str] | None = None,
-    claim_routes: Sequence[str] = ("flow",),
+    claim_estimators: Sequence[str] = ("flow",),
     claim_definitions: Sequence[str] = ("broja",),
 ) -> None:
     """Collect a run into tables.
@@ -61,7 +61,7 @@ def run(
         The condition that cuts as many random edges as ``knockout``, in the run or not; None if none is defined.
     controls
         Conditions of the run, each with its control in the run.
-    claim_routes, claim_definitions
+    claim_estimators, claim_definitions
         Claims are judged once for each pair.
 
     Raises
@@ -77,12 +77,12 @@ def run(
         for (model, task, condition), frame in known.items()
         if condition == blind and (model, task, INTACT) in known
     }
-    chosen = [{"route": r, "definition": d} for r in claim_routes for d in claim_definitions]
+    chosen = [{"estimator": r, "definition": d} for r in claim_estimators for d in claim_definitions]
     judged = [
         claim for each in chosen for claim in claims.judge(decomposed, lost, knockout=knockout, control=control, **each)
     ]
     effects = [dependence.dependence_table(decomposed, lost, knockout=knockout, **each) for each in chosen]
-    _report(decomposed, judged, claim_routes)
+    _report(decomposed, judged, claim_estimators)
     _write(pid_table, tables.pid_table(decomposed))
     _write(differences_table, tables.difference_table(decomposed, controls))
     _write(answers_table, tables.answers_table(known, decomposed))
@@ -122,12 +122,12 @@ def _write(paths: Sequence[str], frame: pd.DataFrame) -> None:
         log.info("%s: %d rows", path, len(frame))
 
 
-def _report(decomposed: Sequence[cells.Cell], judged: Sequence[claims.Claim], routes: Sequence[str]) -> None:
+def _report(decomposed: Sequence[cells.Cell], judged: Sequence[claims.Claim], estimators: Sequence[str]) -> None:
     flagged = sum(bool(cell.warning) for cell in decomposed)
     if flagged:
         log.warning("%d of %d decompositions carry warnings, see column 'warning'", flagged, len(decomposed))
     if not judged:
-        log.warning("no claim was judged: no decomposition has one of the routes %s", ", ".join(routes))
+        log.warning("no claim was judged: no decomposition has one of the estimators %s", ", ".join(estimators))
     for claim in judged:
         if claim.task == claims.ALL_TASKS:
             log.info("%s, %s: %s. %s", claim.model, claim.id, claim.verdict, claim.reason)

@@ -1,4 +1,4 @@
-"""Stage ``estimate_pid``: the decomposition of one layer of one unit, by every route and definition asked for."""
+"""Stage ``estimate_pid``: the decomposition of one layer of one unit, by every estimator and definition asked for."""
 
 import logging
 from dataclasses import asdict
@@ -32,7 +32,7 @@ def run(
     flow: str,
     output: str,
     layer: str,
-    routes: list[str],
+    estimators: list[str],
     definitions: list[str],
     permutations: int,
     jackknife_groups: int,
@@ -43,14 +43,14 @@ def run(
     Parameters
     ----------
     pca
-        Principal scores: input of the ``linear`` and ``rank`` routes.
+        Principal scores: input of the estimators ``gaussian`` and ``copula``.
     flow
-        Held-out latents, input of the ``flow`` route; the critic's bound; the planted twin.
+        Held-out latents, input of the estimator ``flow``; the critic's bound; the planted twin.
     output
         JSON file, see README.
     layer
         Number of the layer, as in the file name.
-    routes, definitions, permutations, jackknife_groups, seed
+    estimators, definitions, permutations, jackknife_groups, seed
         As in :func:`pidflow.pid.estimate.estimate_pid`; jackknife groups are made of whole images.
     """
     name = layer_name(int(layer))
@@ -79,18 +79,18 @@ def run(
         )
 
     found = {}
-    for route in routes:
+    for estimator in estimators:
         try:
-            estimates, of_twin = estimated(real[route]), estimated(planted[route])
-            missed = missed_information(*real[route], bound=bound)
+            estimates, of_twin = estimated(real[estimator]), estimated(planted[estimator])
+            missed = missed_information(*real[estimator], bound=bound)
         except PidflowError as error:
             where = f"model '{identity['model']}', task '{identity['task']}', condition '{identity['condition']}'"
-            raise type(error)(f"{where}, {name}, route '{route}': {error}") from error
+            raise type(error)(f"{where}, {name}, estimator '{estimator}': {error}") from error
         twins = {definition: _twin(of_twin[definition], truth[definition]) for definition in definitions}
-        found[route] = _route(estimates, missed, twins)
+        found[estimator] = _route(estimates, missed, twins)
         for definition, estimate in estimates.items():
             parts = "  ".join(f"{atom} {getattr(estimate, field):.3f}" for atom, field in ATOMS.items())
-            log.info("%s %s %s, %d questions: %s bits", name, route, definition, estimate.n, parts)
+            log.info("%s %s %s, %d questions: %s bits", name, estimator, definition, estimate.n, parts)
     write_json(
         output,
         {
@@ -100,14 +100,14 @@ def run(
             "n": len(images),
             "images": len(np.unique(images)),
             "dims": dims,
-            "routes": found,
+            "estimators": found,
         },
     )
 
 
 def _inputs(scores: list[np.ndarray], latents: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """What each route estimates from."""
-    return {"linear": scores, "rank": [normal_scores(block) for block in scores], "flow": latents}
+    """What each estimator estimates from."""
+    return {"gaussian": scores, "copula": [normal_scores(block) for block in scores], "flow": latents}
 
 
 def _route(

@@ -14,7 +14,7 @@ def layer_profiles(
     model: str,
     conditions: Sequence[str],
     tasks: Sequence[str],
-    route: str,
+    estimator: str,
     definition: str,
 ) -> None:
     """Draw the four atoms over the layers.
@@ -31,29 +31,39 @@ def layer_profiles(
         Which conditions are drawn.
     tasks
         Which tasks are drawn, in this order.
-    route, definition
+    estimator, definition
         Which estimate is drawn.
     """
     table = read_tasks(pid, tasks)
-    drawn = profiles.layer_profiles(table, model=model, conditions=conditions, route=route, definition=definition)
+    drawn = profiles.layer_profiles(
+        table, model=model, conditions=conditions, estimator=estimator, definition=definition
+    )
     write_figure(drawn, output)
 
 
 def model_profiles(
-    *, pid: str, output: Sequence[str], models: Sequence[str], tasks: Sequence[str], route: str, definition: str
+    *, pid: str, output: Sequence[str], models: Sequence[str], tasks: Sequence[str], estimator: str, definition: str
 ) -> None:
     """Draw the four atoms of several intact models over relative depth; parameters as in :func:`layer_profiles`."""
-    drawn = profiles.model_profiles(read_tasks(pid, tasks), models=models, route=route, definition=definition)
+    drawn = profiles.model_profiles(read_tasks(pid, tasks), models=models, estimator=estimator, definition=definition)
     write_figure(drawn, output)
 
 
 def fingerprint(
-    *, pid: str, output: Sequence[str], model: str, condition: str, tasks: Sequence[str], route: str, definition: str
+    *,
+    pid: str,
+    output: Sequence[str],
+    model: str,
+    condition: str,
+    tasks: Sequence[str],
+    estimator: str,
+    definition: str,
 ) -> None:
     """Draw the shares of the atoms at the last layer; parameters as in :func:`layer_profiles`."""
     table = read_tasks(pid, tasks)
     write_figure(
-        profiles.fingerprint(table, model=model, condition=condition, route=route, definition=definition), output
+        profiles.fingerprint(table, model=model, condition=condition, estimator=estimator, definition=definition),
+        output,
     )
 
 
@@ -65,7 +75,7 @@ def knockout_changes(
     model: str,
     condition: str,
     tasks: Sequence[str],
-    route: str,
+    estimator: str,
     definition: str,
 ) -> None:
     """Draw what ``condition`` changes over the layers; parameters as in :func:`layer_profiles`."""
@@ -74,7 +84,7 @@ def knockout_changes(
         read_tasks(answers, tasks),
         model=model,
         condition=condition,
-        route=route,
+        estimator=estimator,
         definition=definition,
     )
     write_figure(drawn, output)
@@ -87,12 +97,12 @@ def dependence(
     output: Sequence[str],
     model: str,
     tasks: Sequence[str],
-    route: str,
+    estimator: str,
     definition: str,
 ) -> None:
     """Draw what the knockout's effect depends on; parameters as in :func:`layer_profiles`."""
     table = read_tasks(dependence, tasks)
-    drawn = profiles.dependence(table, read_table(claims), model=model, route=route, definition=definition)
+    drawn = profiles.dependence(table, read_table(claims), model=model, estimator=estimator, definition=definition)
     write_figure(drawn, output)
 
 
@@ -119,7 +129,7 @@ def overview(
     model: str,
     knockout: str | None,
     tasks: Sequence[str],
-    route: str,
+    estimator: str,
     definition: str,
 ) -> None:
     """Draw the run in one picture, two panels when ``knockout`` is None; parameters as in :func:`layer_profiles`."""
@@ -128,7 +138,7 @@ def overview(
         read_tasks(differences, tasks),
         model=model,
         knockout=knockout,
-        route=route,
+        estimator=estimator,
         definition=definition,
     )
     write_figure(drawn, output)

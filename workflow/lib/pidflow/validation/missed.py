@@ -14,7 +14,7 @@ LEVEL = 0.01
 
 @dataclass(frozen=True)
 class MissedInformation:
-    """What a held-out bound proves beyond the Gaussian estimate of one route.
+    """What a held-out bound proves beyond the Gaussian estimate of one estimator.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class MissedInformation:
     p_value
         One-sided, of no positive difference.
     gaussian_bits
-        Gaussian ``I(X1,X2;Y)`` of the route's rows without its exact bias, at least 0, bits.
+        Gaussian ``I(X1,X2;Y)`` of the estimator's rows without its exact bias, at least 0, bits.
     bound
         The lower bound, bits.
     """

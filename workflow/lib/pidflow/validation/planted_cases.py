@@ -195,13 +195,13 @@ def _gaussian(n: int, dims: tuple[int, int, int], seed: int) -> Case:
         [_rotated(rng, block) for block in (x1, x2, y)],
         truth=parallel_channels(a, b, r),
         rule=INTERVAL,
-        note="jointly Gaussian: every route should hold the truth",
+        note="jointly Gaussian: every estimator should hold the truth",
     )
 
 
 def _warped(n: int, dims: tuple[int, int, int], seed: int) -> Case:
     base = _gaussian(n, dims, seed)
-    return _mapped(base, "warped", lambda x: np.sinh(WARP * x), INTERVAL, "monotone warp: rank and flow undo it")
+    return _mapped(base, "warped", lambda x: np.sinh(WARP * x), INTERVAL, "monotone warp: copula and flow undo it")
 
 
 def _bent(n: int, dims: tuple[int, int, int], seed: int) -> Case:

@@ -5,7 +5,7 @@ import pytest
 from tests.synthetic_sweep import DEPTH, TWO_STAGES, sweep
 
 from pidflow.analysis.transfer_windows import ALL, NO, YES, courses, locate, resample
-from pidflow.analysis.two_stages import Statement, routes_table, statements
+from pidflow.analysis.two_stages import Statement, statements, two_stages_table
 from pidflow.errors import DataError
 from pidflow.interventions.windows import windows
 from pidflow.stats import NOT_SUPPORTED, SUPPORTED, UNDETERMINED
@@ -117,6 +117,6 @@ def test_tasks_swept_in_other_windows_are_refused():
 
 
 def test_the_table_has_a_row_each(two_tasks):
-    table = routes_table(list(two_tasks.values()))
+    table = two_stages_table(list(two_tasks.values()))
     assert list(table.columns) == list(Statement.__annotations__)
     assert len(table) == 12

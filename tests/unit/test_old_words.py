@@ -1,0 +1,31 @@
+"""Keys and names of earlier versions are refused with the sentence that names the new one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pidflow import design
+from pidflow.errors import ConfigError
+
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "now"),
+    [
+        ("pid", {"routes": ["flow"]}, "pid.estimators"),
+        ("claims", {"routes": ["flow"]}, "claims.estimators"),
+        ("pid", {"estimators": ["linear", "flow"]}, "'gaussian'"),
+        ("pid", {"estimators": ["flow", "rank"]}, "'copula'"),
+        ("claims", {"estimators": ["linear"]}, "'gaussian'"),
+    ],
+)
+def test_an_old_word_is_answered_with_the_new_one(section, change, now):
+    config = yaml.safe_load(CONFIG.read_text())
+    config[section] |= change
+    with pytest.raises(ConfigError) as caught:
+        design.check(config)
+    assert f"config {section}." in str(caught.value)
+    assert now in str(caught.value)
+    assert "\n" not in str(caught.value)
