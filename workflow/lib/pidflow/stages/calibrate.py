@@ -151,7 +151,7 @@ def _judged(
     seed: int,
     config: FlowConfig,
 ) -> Iterator[tuple[str, dict[str, PIDEstimate], MissedInformation]]:
-    """What the run would find by each estimator: latents and bound as `train_flow`, numbers as `estimate_pid` make them."""
+    """What the run would find by each estimator."""
     same = {"groups": case.groups, "seed": seed}
     labels = grouped_folds(len(case.y), folds=folds, **same)
     blocks = case.x1, case.x2, case.y
