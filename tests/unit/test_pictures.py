@@ -69,7 +69,7 @@ def test_what_is_no_picture_of_the_folder(folder, path, message):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(DataError, match="image folder .*nowhere does not exist; correct images"):
+    with pytest.raises(DataError, match=r"image folder .*nowhere does not exist; correct images"):
         picture_file("7.png", root=tmp_path / "nowhere")
 
 
@@ -86,7 +86,7 @@ def test_what_is_swapped_after_the_check_is_not_followed(folder, swapped):
             (folder / "inner/7.png").symlink_to(folder.parent / "secret.png")
         else:
             os.mkfifo(folder / "inner/7.png")
-    with pytest.raises(DataError, match="moved or replaced after its path was checked|not a file any more"):
+    with pytest.raises(DataError, match=r"moved or replaced after its path was checked|not a file any more"):
         found.read()
 
 

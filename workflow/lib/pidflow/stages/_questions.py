@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pidflow import store
+from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError
-from pidflow.models.images import image_file
 from pidflow.models.inputs import Batch, Example
 from pidflow.models.loading import LoadedModel, load
 
@@ -58,15 +59,26 @@ def read_items(path: Path) -> pd.DataFrame:
     return table
 
 
-def image_files(table: pd.DataFrame, root: Path) -> list[Path]:
-    """All pictures' files, checked before any time is spent on the model."""
-    files = []
-    for item, path in zip(table["item_id"], table["image_path"], strict=True):
+def image_files(table: pd.DataFrame, root: Path | None) -> list[Picture]:
+    """All pictures, their files found before any time is spent on the model.
+
+    Items carry their picture in the column ``picture`` or name a file below ``root``; where the table has their
+    ``image_digest``, reading one that changed since is an error.
+    """
+    found = []
+    columns = [table[name] if name in table else [None] * len(table) for name in ("picture", "image_digest")]
+    for item, path, content, digest in zip(table["item_id"], table["image_path"], *columns, strict=True):
+        digest = digest if isinstance(digest, str) else None
         try:
-            files.append(image_file(path, root=root))
+            if isinstance(content, bytes):
+                found.append(Picture(path, content=content, digest=digest))
+            elif root is None:
+                raise DataError(f"image {path} is a file, but no folder of images is given; set image_root")
+            else:
+                found.append(replace(picture_file(path, root=root), digest=digest))
         except DataError as err:
             raise DataError(f"item {item}: {err}") from err
-    return files
+    return found
 
 
 def examples_of(table: pd.DataFrame) -> list[Example]:
