@@ -30,13 +30,20 @@ Each direction of the target in which source 1 leaves less unexplained than sour
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from pidflow.errors import ConfigError, NumericsError
-from pidflow.pid.gaussian_system import EPS, ILL_CONDITIONED, LN2, GaussianSystem, whiten_system
+from pidflow import arrays
+from pidflow.errors import NumericsError
+from pidflow.pid.gaussian_system import EPS, ILL_CONDITIONED, LN2, Batch, GaussianSystem, whitened
 
-DEFINITIONS = ("broja", "mmi", "dep")
+METHODS = {
+    "broja": "closed form: generalised eigenvalues of the conditional covariances",
+    "mmi": "closed form: larger of the two informations",
+    "dep": "closed form: constraint lattice",
+}
+DEFINITIONS = tuple(METHODS)
 ATOMS = ("redundancy", "unique_1", "unique_2", "synergy")
 INFORMATIONS = ("mi_1", "mi_2", "mi_12")
 # A decomposition whose certificate is looser than this is refused: its second decimal would be unknown.
@@ -107,7 +114,7 @@ def gaussian_pid(
     cov : array_like, shape (..., D, D)
         Covariances, ordered ``[x1, x2, y]``, ``D = d1 + d2 + m``.
     dims : (d1, d2, m)
-        Sizes of the three blocks.
+        Sizes of the three blocks; a block of no columns carries no information.
     definition : {"broja", "mmi", "dep"}
         Which union information, see the module.
     tol_bits : float
@@ -124,8 +131,12 @@ def gaussian_pid(
     DataError
         When `cov` is not a stack of finite symmetric matrices of the stated size.
     NumericsError
-        When a block is singular, the target is a function of a source (infinite information), or the certificate is
-        looser than 1e-3 bit.
+        When a block is singular, `cov` is not positive semi-definite, the target is a function of a source (infinite
+        information), or the certificate is looser than 1e-3 bit.
+
+    Notes
+    -----
+    Batches are worked off in slices, so memory stays near that of `cov`; each system has the result it has alone.
 
     Examples
     --------
@@ -137,7 +148,12 @@ def gaussian_pid(
     >>> [round(float(v), 3) for v in (atoms.redundancy, atoms.unique_1, atoms.unique_2, atoms.synergy)]
     [0.322, 0.415, 0.0, 0.133]
     """
-    return decompose(whiten_system(cov, dims), definition=definition, tol_bits=tol_bits)
+    arrays.choice(definition, "definition", DEFINITIONS)
+    tol_bits = arrays.number(tol_bits, "tol_bits", above=0.0)
+    batch = Batch.of(cov, dims, names=("x1", "x2", "y"))
+    parts = [_solved(whitened(part), definition) for part in batch.slices()]
+    together = _Solved(*(np.concatenate(each).reshape(batch.lead) for each in zip(*parts, strict=True)))
+    return _atoms(together, definition=definition, tol_bits=tol_bits)
 
 
 def decompose(system: GaussianSystem, *, definition: str = "broja", tol_bits: float = 1e-6) -> PIDAtoms:
@@ -154,39 +170,61 @@ def decompose(system: GaussianSystem, *, definition: str = "broja", tol_bits: fl
     -------
     PIDAtoms
     """
+    arrays.choice(definition, "definition", DEFINITIONS)
+    return _atoms(_solved(system, definition), definition=definition, tol_bits=tol_bits)
+
+
+class _Solved(NamedTuple):
+    """What a decomposition is made of; arrays over the leading axes."""
+
+    mi_1: np.ndarray
+    mi_2: np.ndarray
+    mi_12: np.ndarray
+    union: np.ndarray
+    gap: np.ndarray
+    condition: np.ndarray
+    shared: np.ndarray
+
+
+def _solved(system: GaussianSystem, definition: str) -> _Solved:
     gap = np.zeros_like(system.mi_1)
     if definition == "broja":
-        method = "closed form: generalised eigenvalues of the conditional covariances"
         unique_1, unique_2, gap = _broja_uniques(system)
         # Two ways to the same number; their mean is exactly symmetric in the sources.
         union = 0.5 * ((system.mi_2 + unique_1) + (system.mi_1 + unique_2))
     elif definition == "mmi":
-        method = "closed form: larger of the two informations"
         union = np.maximum(system.mi_1, system.mi_2)
-    elif definition == "dep":
-        method = "closed form: constraint lattice"
-        union = np.minimum(independent_union(system), system.mi_12)
     else:
-        raise ConfigError(f"definition must be one of {', '.join(DEFINITIONS)}, found {definition!r}")
+        union = np.minimum(independent_union(system), system.mi_12)
+    return _Solved(
+        system.mi_1, system.mi_2, system.mi_12, union, gap, system.condition, np.asarray(system.shared_directions)
+    )
 
-    worst = float(gap.max(initial=0.0))
+
+def _atoms(solved: _Solved, *, definition: str, tol_bits: float) -> PIDAtoms:
+    worst = float(solved.gap.max(initial=0.0))
     if not worst <= MAX_GAP_BITS:
         raise NumericsError(
-            f"{definition}: the certified gap of {int((~(gap <= MAX_GAP_BITS)).sum())} of {gap.size} problems exceeds "
-            f"{MAX_GAP_BITS} bit (worst {worst:.3g}, condition number {float(system.condition.max()):.3g}); "
-            "reduce the blocks with PCA"
+            f"{definition}: the certified gap of {int((~(solved.gap <= MAX_GAP_BITS)).sum())} of {solved.gap.size} "
+            f"problems exceeds {MAX_GAP_BITS} bit (worst {worst:.3g}, condition number "
+            f"{float(solved.condition.max()):.3g}); reduce the blocks with PCA"
         )
+    mi_1, mi_2, mi_12, union, gap, condition, shared = solved
     return PIDAtoms(
-        redundancy=system.mi_1 + system.mi_2 - union,
-        unique_1=union - system.mi_2,
-        unique_2=union - system.mi_1,
-        synergy=system.mi_12 - union,
-        mi_1=system.mi_1,
-        mi_2=system.mi_2,
-        mi_12=system.mi_12,
+        redundancy=mi_1 + mi_2 - union,
+        unique_1=union - mi_2,
+        unique_2=union - mi_1,
+        synergy=mi_12 - union,
+        mi_1=mi_1,
+        mi_2=mi_2,
+        mi_12=mi_12,
         union=union,
         info=PIDInfo(
-            gap_bits=gap, converged=gap <= tol_bits, condition=system.condition, method=method, notes=_notes(system)
+            gap_bits=gap,
+            converged=gap <= tol_bits,
+            condition=condition,
+            method=METHODS[definition],
+            notes=_notes(shared, condition),
         ),
     )
 
@@ -252,12 +290,12 @@ def independent_union(system: GaussianSystem) -> np.ndarray:
     return 0.5 * np.linalg.slogdet(precision)[1] / LN2
 
 
-def _notes(system: GaussianSystem) -> tuple[str, ...]:
+def _notes(shared: np.ndarray, condition: np.ndarray) -> tuple[str, ...]:
     notes = []
-    shared = int(system.shared_directions.max(initial=0))
-    if shared:
-        notes.append(f"x1 and x2 are copies of each other in {shared} directions; I(x1, x2; y) was taken without them")
-    worst = float(system.condition.max(initial=1.0))
+    most = int(shared.max(initial=0))
+    if most:
+        notes.append(f"x1 and x2 are copies of each other in {most} directions; I(x1, x2; y) was taken without them")
+    worst = float(condition.max(initial=1.0))
     if worst > ILL_CONDITIONED:
         notes.append(
             f"a block has condition number {worst:.2g}: about {worst * EPS:.1g} bit of each figure is rounding"

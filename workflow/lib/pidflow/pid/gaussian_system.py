@@ -8,11 +8,12 @@ Work is done on correlations, so results do not depend on units. float64 through
 leading axes of its covariance argument.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from pidflow import arrays
 from pidflow.errors import DataError, NumericsError
 
 LN2 = float(np.log(2.0))
@@ -24,6 +25,12 @@ SINGULAR_BLOCK = 1e-10
 UNEXPLAINED = 1e-9
 # Directions with a smaller joint variance than this are the same direction seen from both sources.
 SHARED = 1e-12
+# A covariance may contradict itself by so many times the rounding of its blocks before it is refused.
+CONTRADICTION = 16.0
+# Bits by which I(X1, X2; Y) may fall below I(X1; Y) or I(X2; Y): the directions that were dropped, and rounding.
+LOST = 1e-5
+# Entries of one matrix per slice of a batch: bounds memory, and leaves every system's arithmetic as it is.
+SLICE = 2_000_000
 # Above this condition number the last digits of the answer are lost, and the result says so.
 ILL_CONDITIONED = 1e8
 
@@ -66,7 +73,7 @@ def gaussian_mi(cov: np.ndarray, dims: Sequence[int]) -> np.ndarray:
     cov : array_like, shape (..., p + q, p + q)
         Covariances, ordered ``[x, y]``.
     dims : (p, q)
-        Sizes of the two blocks.
+        Sizes of the two blocks; a block of no columns carries no information.
 
     Returns
     -------
@@ -75,16 +82,22 @@ def gaussian_mi(cov: np.ndarray, dims: Sequence[int]) -> np.ndarray:
 
     Raises
     ------
+    DataError
+        When `cov` is not a stack of finite symmetric matrices of the stated size.
     NumericsError
         When a block is singular or one block is a function of the other.
     """
-    flat, lead = _checked(cov, dims, names=("x", "y"))
-    p, _ = dims
-    white_x, kappa_x = _whitener(flat[:, :p, :p], "x", lead)
-    white_y, kappa_y = _whitener(flat[:, p:, p:], "y", lead)
+    batch = Batch.of(cov, dims, names=("x", "y"))
+    return np.concatenate([_informations(part) for part in batch.slices()]).reshape(batch.lead)
+
+
+def _informations(batch: "Batch") -> np.ndarray:
+    p, _ = batch.dims
+    flat = batch.correlations()
+    white_x, kappa_x = _whitener(flat[:, :p, :p], "x", batch)
+    white_y, kappa_y = _whitener(flat[:, p:, p:], "y", batch)
     channel = white_x @ flat[:, :p, p:] @ white_y.swapaxes(-1, -2)
-    _, _, info = _unexplained(channel, np.maximum(kappa_x, kappa_y), "x", lead)
-    return info.reshape(lead)
+    return _unexplained(channel, np.maximum(kappa_x, kappa_y), "x", batch)[2]
 
 
 def whiten_system(cov: np.ndarray, dims: Sequence[int]) -> GaussianSystem:
@@ -95,7 +108,7 @@ def whiten_system(cov: np.ndarray, dims: Sequence[int]) -> GaussianSystem:
     cov : array_like, shape (..., D, D)
         Covariances, ordered ``[x1, x2, y]``, ``D = d1 + d2 + m``.
     dims : (d1, d2, m)
-        Sizes of the three blocks.
+        Sizes of the three blocks; a block of no columns carries no information.
 
     Returns
     -------
@@ -108,118 +121,193 @@ def whiten_system(cov: np.ndarray, dims: Sequence[int]) -> GaussianSystem:
     NumericsError
         When a block is singular, `cov` is not positive semi-definite, or the target is a function of a source.
     """
-    flat, lead = _checked(cov, dims, names=("x1", "x2", "y"))
-    d1, d2, m = dims
+    batch = Batch.of(cov, dims, names=("x1", "x2", "y"))
+    system = whitened(batch)
+    whole = {field.name: np.asarray(getattr(system, field.name)) for field in fields(system)}
+    return GaussianSystem(**{name: v.reshape((*batch.lead, *v.shape[1:])) for name, v in whole.items()})
+
+
+def whitened(batch: "Batch") -> GaussianSystem:
+    """:func:`whiten_system` of a checked batch, along one axis."""
+    d1, d2, _ = batch.dims
+    flat = batch.correlations()
     one, two, target = slice(0, d1), slice(d1, d1 + d2), slice(d1 + d2, None)
-    white_1, kappa_1 = _whitener(flat[:, one, one], "x1", lead)
-    white_2, kappa_2 = _whitener(flat[:, two, two], "x2", lead)
-    white_y, kappa_y = _whitener(flat[:, target, target], "y", lead)
+    white_1, kappa_1 = _whitener(flat[:, one, one], "x1", batch)
+    white_2, kappa_2 = _whitener(flat[:, two, two], "x2", batch)
+    white_y, kappa_y = _whitener(flat[:, target, target], "y", batch)
     kappa = np.maximum(np.maximum(kappa_1, kappa_2), kappa_y)
 
     channel_1 = white_1 @ flat[:, one, target] @ white_y.swapaxes(-1, -2)
     channel_2 = white_2 @ flat[:, two, target] @ white_y.swapaxes(-1, -2)
-    factor_1, inverse_1, mi_1 = _unexplained(channel_1, kappa, "x1", lead)
-    factor_2, inverse_2, mi_2 = _unexplained(channel_2, kappa, "x2", lead)
-
+    factor_1, inverse_1, mi_1 = _unexplained(channel_1, kappa, "x1", batch)
+    factor_2, inverse_2, mi_2 = _unexplained(channel_2, kappa, "x2", batch)
     between = white_1 @ flat[:, one, two] @ white_2.swapaxes(-1, -2)
-    both = np.broadcast_to(np.eye(d1 + d2), (len(flat), d1 + d2, d1 + d2)).copy()
+    mi_12, dropped = _joint(between, channel_1, channel_2, kappa, batch)
+    if not d1 or not d2:
+        mi_12 = mi_1 + mi_2
+    batch.refuse(
+        ~(mi_12 >= np.maximum(mi_1, mi_2) - LOST),
+        lambda k: (
+            "cov is not positive semi-definite: (x1, x2) would know less about y than a source alone "
+            f"({mi_12[k]:.4g} against {mi_1[k]:.4g} and {mi_2[k]:.4g} bit); one set of rows must produce every block"
+        ),
+    )
+    return GaussianSystem(factor_1, factor_2, inverse_1, inverse_2, mi_1, mi_2, mi_12, dropped, kappa)
+
+
+def _joint(
+    between: np.ndarray, channel_1: np.ndarray, channel_2: np.ndarray, kappa: np.ndarray, batch: "Batch"
+) -> tuple[np.ndarray, np.ndarray]:
+    """``I(X1, X2; Y)`` in bits and how many directions were dropped, from the blocks of whitened sources."""
+    count, d1, d2 = between.shape
+    both = np.broadcast_to(np.eye(d1 + d2), (count, d1 + d2, d1 + d2)).copy()
     both[:, :d1, d1:] = between
     both[:, d1:, :d1] = between.swapaxes(-1, -2)
     values, vectors = np.linalg.eigh(both)
     rounding = np.maximum(SHARED, 64 * EPS * kappa)[:, None]
-    _refuse(
-        values[:, 0] < -1e3 * rounding[:, 0],
-        lead,
-        "cov is not positive semi-definite: no joint distribution of x1 and x2 has these covariances; "
-        "check that one set of rows produced every block",
+    batch.refuse(
+        (values < -1e3 * rounding).any(axis=-1),
+        lambda k: (
+            "cov is not positive semi-definite: no joint distribution of x1 and x2 has these covariances; "
+            "check that one set of rows produced every block"
+        ),
     )
     kept = values > rounding
     scale = np.where(kept, 1.0 / np.sqrt(np.where(kept, values, 1.0)), 0.0)
-    channel_12 = (vectors * scale[:, None, :]).swapaxes(-1, -2) @ np.concatenate([channel_1, channel_2], axis=1)
-    _, _, mi_12 = _unexplained(channel_12, kappa, "(x1, x2)", lead)
-
-    return GaussianSystem(
-        factor_1=factor_1.reshape(*lead, m, m),
-        factor_2=factor_2.reshape(*lead, m, m),
-        inverse_1=inverse_1.reshape(*lead, m, m),
-        inverse_2=inverse_2.reshape(*lead, m, m),
-        mi_1=mi_1.reshape(lead),
-        mi_2=mi_2.reshape(lead),
-        mi_12=mi_12.reshape(lead),
-        shared_directions=(~kept).sum(axis=-1).reshape(lead),
-        condition=kappa.reshape(lead),
+    projected = vectors.swapaxes(-1, -2) @ np.concatenate([channel_1, channel_2], axis=1)
+    # A direction without variance has no covariance with anything (Cauchy, Schwarz).
+    seen = np.where(kept, 0.0, np.square(projected).sum(axis=-1))
+    batch.refuse(
+        (seen > CONTRADICTION * rounding).any(axis=-1),
+        lambda k: (
+            "cov is not positive semi-definite: x1 and x2 are copies of each other in a direction in which their "
+            f"covariances with y differ (by {np.sqrt(seen[k].max()):.2g}); one set of rows must produce every block"
+        ),
     )
+    _, _, mi_12 = _unexplained(projected * scale[:, :, None], kappa, "(x1, x2)", batch)
+    return mi_12, (~kept).sum(axis=-1)
 
 
-def _checked(cov: np.ndarray, dims: Sequence[int], *, names: Sequence[str]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Correlation matrices as one flat batch, and the leading shape they came in."""
-    cov = np.asarray(cov, dtype=np.float64)
-    expected = f"dims=({', '.join(names)})"
-    if len(dims) != len(names) or any(int(d) != d or d < 1 for d in dims):
-        raise DataError(f"{expected} must be {len(names)} positive integers, found {tuple(dims)}")
-    total = int(sum(dims))
-    if cov.ndim < 2 or cov.shape[-2:] != (total, total):
-        raise DataError(f"cov must have shape (..., {total}, {total}) for {expected}={tuple(dims)}, found {cov.shape}")
-    if not np.isfinite(cov).all():
-        raise DataError("cov holds values that are not finite; remove the rows with NaN or infinity before")
-    lead = cov.shape[:-2]
-    flat = cov.reshape(-1, total, total)
-    variance = np.einsum("bii->bi", flat)
-    if (variance <= 0).any():
-        problem, column = np.argwhere(variance <= 0)[0]
-        block = int(np.searchsorted(np.cumsum(dims), column, side="right"))
-        raise NumericsError(
-            f"{names[block]} is degenerate: its column {column - sum(dims[:block])} has variance "
-            f"{variance[problem, column]:.3g}{_where(problem, lead)}; drop constant columns"
-        )
-    deviation = np.sqrt(variance)
-    flat = flat / (deviation[:, :, None] * deviation[:, None, :])
-    if np.abs(flat - flat.swapaxes(-1, -2)).max(initial=0.0) > 1e-8:
-        raise DataError("cov is not symmetric; pass a covariance matrix ordered " + ", ".join(names))
-    return 0.5 * (flat + flat.swapaxes(-1, -2)), lead
+@dataclass(frozen=True)
+class Batch:
+    """Covariances that have the right form, as one flat batch or a slice of it.
+
+    Attributes
+    ----------
+    flat : ndarray, shape (b, D, D)
+    dims, names
+        Sizes and names of the blocks.
+    lead : tuple of int
+        Leading shape the whole batch came in.
+    first : int
+        Place of the first covariance in the whole batch.
+    """
+
+    flat: np.ndarray
+    dims: tuple[int, ...]
+    names: Sequence[str]
+    lead: tuple[int, ...]
+    first: int = 0
+
+    @classmethod
+    def of(cls, cov: np.ndarray, dims: Sequence[int], *, names: Sequence[str]) -> "Batch":
+        """The batch in `cov`.
+
+        Raises
+        ------
+        DataError
+            When `cov` is not a stack of finite matrices of the stated size.
+        """
+        dims = arrays.sizes(dims, names)
+        cov = arrays.numbers(cov, "cov")
+        total = sum(dims)
+        if cov.ndim < 2 or cov.shape[-2:] != (total, total) or not total:
+            expected = f"dims=({', '.join(names)})={dims}"
+            raise DataError(f"cov must have shape (..., {total}, {total}) for {expected}, found {cov.shape}")
+        return cls(cov.reshape(-1, total, total), dims, names, cov.shape[:-2])
+
+    def slices(self) -> Iterator["Batch"]:
+        """The batch in parts that fit into memory together with what is computed from them; at least one."""
+        size = max(1, SLICE // sum(self.dims) ** 2)
+        for first in range(0, max(1, len(self.flat)), size):
+            yield replace(self, flat=self.flat[first : first + size], first=first)
+
+    def correlations(self) -> np.ndarray:
+        """Correlation matrices ``(b, D, D)``, symmetric to the last bit.
+
+        Raises
+        ------
+        DataError
+            When a covariance is not symmetric.
+        NumericsError
+            When a variance is not positive.
+        """
+        variance = np.einsum("bii->bi", self.flat)
+
+        def degenerate(k: int) -> str:
+            column = int(np.argmin(variance[k]))
+            block = int(np.searchsorted(np.cumsum(self.dims), column, side="right"))
+            return (
+                f"{self.names[block]} is degenerate: its column {column - sum(self.dims[:block])} has variance "
+                f"{variance[k, column]:.3g}; drop constant columns"
+            )
+
+        self.refuse((variance < 1.0 / arrays.LARGEST**2).any(axis=-1), degenerate)
+        deviation = np.sqrt(variance)
+        flat = self.flat / deviation[:, :, None] / deviation[:, None, :]
+        if np.abs(flat - flat.swapaxes(-1, -2)).max(initial=0.0) > 1e-8:
+            raise DataError("cov is not symmetric; pass a covariance matrix ordered " + ", ".join(self.names))
+        return 0.5 * (flat + flat.swapaxes(-1, -2))
+
+    def refuse(self, bad: np.ndarray, message: Callable[[int], str]) -> None:
+        """Raise `message` of the first system that is `bad`, and say which it is."""
+        if not bad.any():
+            return
+        k = int(np.argmax(bad))
+        where = ""
+        if self.lead:
+            place = tuple(int(i) for i in np.unravel_index(self.first + k, self.lead))
+            where = f" (problem {place} of a batch of shape {self.lead})"
+        raise NumericsError(message(k) + where)
 
 
-def _whitener(block: np.ndarray, name: str, lead: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """``W`` with ``W block W^T = I`` and the condition number of the block."""
+def _whitener(block: np.ndarray, name: str, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """``W`` with ``W block W^T = I`` and the condition number of the block; 1 for a block of no columns."""
+    if not block.shape[-1]:
+        return np.zeros(block.shape), np.ones(len(block))
     values, vectors = np.linalg.eigh(block)
+    batch.refuse(
+        values[:, 0] < -SINGULAR_BLOCK * values[:, -1],
+        lambda k: f"cov is not positive semi-definite: the block of {name} has an eigenvalue of {values[k, 0]:.2g}",
+    )
     lost = values < SINGULAR_BLOCK * values[:, -1:]
-    problem = int(np.argmax(lost.any(axis=-1)))
-    _refuse(
+    batch.refuse(
         lost.any(axis=-1),
-        lead,
-        f"{name} is degenerate: its covariance has rank {int((~lost[problem]).sum())} of {block.shape[-1]}; "
-        "drop duplicate columns or reduce it with PCA",
+        lambda k: (
+            f"{name} is degenerate: its covariance has rank {int((~lost[k]).sum())} of {block.shape[-1]}; "
+            "drop duplicate columns or reduce it with PCA"
+        ),
     )
     return vectors.swapaxes(-1, -2) / np.sqrt(values)[:, :, None], values[:, -1] / values[:, 0]
 
 
 def _unexplained(
-    channel: np.ndarray, kappa: np.ndarray, name: str, lead: tuple[int, ...]
+    channel: np.ndarray, kappa: np.ndarray, name: str, batch: Batch
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Factor of ``I - K^T K``, its inverse, and the information in bits, of a whitened cross-covariance ``K``."""
     values, vectors = np.linalg.eigh(np.eye(channel.shape[-1]) - channel.swapaxes(-1, -2) @ channel)
     floor = np.maximum(UNEXPLAINED, 64 * EPS * kappa)
     count = (values < floor[:, None]).sum(axis=-1)
-    _refuse(
+    batch.refuse(
         count > 0,
-        lead,
-        f"I({name}; y) is infinite: y is a function of {name} in {int(count[np.argmax(count > 0)])} of "
-        f"{channel.shape[-1]} directions (or cov is not positive semi-definite); remove the copied columns",
+        lambda k: (
+            f"I({name}; y) is infinite: y is a function of {name} in {int(count[k])} of {channel.shape[-1]} directions "
+            "(or cov is not positive semi-definite); remove the copied columns"
+        ),
     )
     root = np.sqrt(values)
     return (
         vectors * root[:, None, :],
         vectors.swapaxes(-1, -2) / root[:, :, None],
-        -0.5 * np.log(values).sum(axis=-1) / LN2,
+        0.0 - 0.5 * np.log(values).sum(axis=-1) / LN2,
     )
-
-
-def _refuse(bad: np.ndarray, lead: tuple[int, ...], message: str) -> None:
-    if bad.any():
-        raise NumericsError(message + _where(int(np.argmax(bad)), lead))
-
-
-def _where(problem: int, lead: tuple[int, ...]) -> str:
-    if not lead:
-        return ""
-    return f" (problem {tuple(int(i) for i in np.unravel_index(problem, lead))} of a batch of shape {lead})"

@@ -1,0 +1,348 @@
+"""The gate of the public numerics: what comes in is turned into plain values, or refused with one sentence.
+
+Every public function takes its arguments through here, so that all of them accept the same things. Arrays may be
+lists, numpy arrays, pandas frames and columns, or tensors on any device, of any float or integer type, with or without
+a gradient; booleans count as 0 and 1. What would be changed by the step into float64 is refused: masks, imaginary
+parts, text, dates, missing values, integers beyond 2^53. Counts may be written as integral floats (``150.0``), groups
+may be labelled by text. A sentence names the argument, what was expected and what was found.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import islice
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from pidflow.errors import ConfigError, DataError, PidflowError
+
+# Larger values overflow when they are squared.
+LARGEST = 1e150
+# A column whose range is a smaller part of its largest value varies by rounding alone.
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
+LARGEST_SEED = 2**63 - 1
+_LARGEST_INTEGER = 2**53
+_KINDS = {"c": "complex numbers", "U": "text", "S": "bytes", "M": "dates", "m": "time spans", "V": "records"}
+
+
+def numbers(values: Any, name: str) -> np.ndarray:
+    """Values of any shape as a float64 array.
+
+    Raises
+    ------
+    DataError
+        When they are no real finite numbers, or float64 cannot hold them.
+    """
+    array = _array(values, name)
+    if array.dtype.kind in _KINDS:
+        raise DataError(
+            f"{name} holds {_KINDS[array.dtype.kind]}, expected real numbers; convert them on purpose first"
+        )
+    if array.dtype.kind == "O":
+        array = _unboxed(array, values, name)
+    if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > _LARGEST_INTEGER:
+        raise DataError(f"{name} holds integers beyond 2^53, which float64 cannot tell apart; subtract an offset first")
+    array = array.astype(np.float64, copy=False)
+    if not np.isfinite(array).all():
+        where = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
+        place = {0: "", 1: f" at row {where[0]}" if where else ""}.get(len(where))
+        place = f" at row {where[0]}, column {where[1]}" if len(where) == 2 else place
+        place = f" at index {tuple(int(i) for i in where)}" if place is None else place
+        raise DataError(f"{name} is not finite{place} ({array[where]}); drop such rows from every block first")
+    if array.size and max(-array.min(), array.max()) > LARGEST:
+        raise DataError(f"{name} holds values beyond {LARGEST:g}, whose squares overflow; choose a larger unit")
+    return array
+
+
+def rows(values: Any, name: str) -> np.ndarray:
+    """Rows as a float64 array ``(n, d)`` with ``n >= 1``; one axis counts as one column, ``d = 0`` as no column.
+
+    Raises
+    ------
+    DataError
+        As :func:`numbers`; when there is no row, or the shape is another.
+    """
+    array = numbers(values, name)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2:
+        raise DataError(f"{name} must have shape (n,) or (n, d), found {array.shape}")
+    if not len(array):
+        raise DataError(f"{name} has no rows (shape {array.shape}), expected at least one")
+    return array
+
+
+def same_rows(**blocks: Any) -> list[np.ndarray]:
+    """Blocks as :func:`rows` of one common length.
+
+    Raises
+    ------
+    DataError
+        As :func:`rows`; when the lengths differ.
+    """
+    out = {name: rows(values, name) for name, values in blocks.items()}
+    if len({len(values) for values in out.values()}) > 1:
+        found = ", ".join(f"{name} {len(values)}" for name, values in out.items())
+        raise DataError(f"every block must have the same rows, found {found}; align them by item first")
+    return list(out.values())
+
+
+def constant_columns(block: np.ndarray) -> np.ndarray:
+    """Which columns of ``(n, d)`` do not vary beyond rounding, shape ``(d,)``."""
+    low, high = block.min(axis=0), block.max(axis=0)
+    return high - low <= np.maximum(ROUNDING * np.maximum(np.abs(low), np.abs(high)), 1.0 / LARGEST)
+
+
+def group_index(values: Any, n: int, name: str = "groups") -> np.ndarray:
+    """Groups of rows as consecutive integers, in the order of their labels; without labels every row is a group.
+
+    Raises
+    ------
+    DataError
+        When there is not one label a row, a label is missing, or labels of several types do not compare.
+    """
+    if values is None:
+        return np.arange(n)
+    array = labels(values, name)
+    if array.shape != (n,):
+        raise DataError(f"{name} must have shape ({n},), one label a row, found {array.shape}")
+    return np.unique(array, return_inverse=True)[1]
+
+
+def labels(values: Any, name: str) -> np.ndarray:
+    """Labels (numbers, text, dates) as an array whose entries compare with each other.
+
+    Raises
+    ------
+    DataError
+        When a label is missing (None, NaN), or labels of several types do not compare.
+    """
+    array = _array(values, name)
+    if array.dtype.kind in "cV":
+        raise DataError(f"{name} holds {_KINDS[array.dtype.kind]}, expected labels: whole numbers or text")
+    missing = np.flatnonzero(_missing(array))
+    if missing.size:
+        raise DataError(f"{name} has no label at row {missing[0]} ({missing.size} missing in all); label every row")
+    # Numpy turns the numbers of a mixed list into text, and then 1 and "1" are one label.
+    given = values if isinstance(values, list | tuple) and array.dtype.kind in "US" else array.ravel()
+    kinds = sorted({type(label).__name__ for label in given}) if array.dtype.kind in "OUS" else []
+    if len(kinds) > 1 or (array.dtype.kind == "O" and not _comparable(array)):
+        raise DataError(f"{name} mixes or nests labels ({', '.join(kinds)}), expected all numbers or all text")
+    return array
+
+
+def _missing(array: np.ndarray) -> np.ndarray:
+    """Which labels are None, NaN, NaT or pandas' NA: those that do not equal themselves."""
+    if array.dtype.kind == "O":
+        return np.array([not _equals_itself(label) for label in array.ravel()], dtype=bool)
+    return (array != array).ravel()
+
+
+def _equals_itself(label: Any) -> bool:
+    try:
+        return label is not None and bool(label == label)
+    except (TypeError, ValueError):
+        return False
+
+
+def _comparable(array: np.ndarray) -> bool:
+    return all(isinstance(label, str | bytes | int | float) for label in array.ravel())
+
+
+def count(value: Any, name: str, *, least: int, most: int, error: type[PidflowError] = ConfigError) -> int:
+    """A whole number between two bounds; ``150.0`` is one, ``True`` is none.
+
+    Raises
+    ------
+    ConfigError
+        Or `error`, when it is none.
+    """
+    plain = _scalar(value)
+    if (
+        not isinstance(plain, Real)
+        or isinstance(plain, bool)
+        or plain != plain
+        or plain % 1
+        or not least <= plain <= most
+    ):
+        bounds = f"of at least {least}" if most >= LARGEST_SEED else f"from {least} to {most}"
+        raise error(f"{name} must be a whole number {bounds}, found {shown(value)}")
+    return int(plain)
+
+
+def seed_of(value: Any, name: str = "seed") -> int:
+    """A seed: a whole number from 0 to ``2^63 - 1``.
+
+    Raises
+    ------
+    ConfigError
+        When it is none.
+    """
+    return count(value, name, least=0, most=LARGEST_SEED)
+
+
+def number(value: Any, name: str, *, above: float = -np.inf, at_most: float = np.inf) -> float:
+    """A finite number in ``(above, at_most]``.
+
+    Raises
+    ------
+    ConfigError
+        When it is none.
+    """
+    plain = _scalar(value)
+    if not isinstance(plain, Real) or isinstance(plain, bool) or not np.isfinite(float(plain)):
+        raise ConfigError(f"{name} must be a finite number, found {shown(value)}")
+    if not above < plain <= at_most:
+        bounds = " and ".join([f"above {above:g}"] * (above > -np.inf) + [f"at most {at_most:g}"] * (at_most < np.inf))
+        raise ConfigError(f"{name} must be {bounds}, found {shown(value)}")
+    return float(plain)
+
+
+def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
+    """One of the words allowed.
+
+    Raises
+    ------
+    ConfigError
+        When it is none of them.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, found {shown(value)}")
+    return value
+
+
+def choices(values: Any, name: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Some of the words allowed, each once, in the order given; one word alone counts as a list of one.
+
+    Raises
+    ------
+    ConfigError
+        When there are none, or one of them is not allowed.
+    """
+    if isinstance(values, str):
+        values = (values,)
+    if not isinstance(values, Iterable):
+        raise ConfigError(f"{name} must be taken from {', '.join(allowed)}, found {shown(values)}")
+    taken = tuple(islice(values, 1000))
+    unknown = [value for value in taken if not isinstance(value, str) or value not in allowed]
+    if unknown or not taken:
+        found = shown(unknown[0]) if unknown else "none"
+        raise ConfigError(f"{name} must be taken from {', '.join(allowed)}, found {found}")
+    return tuple(dict.fromkeys(taken))
+
+
+def sizes(values: Any, names: Sequence[str], *, name: str = "dims", least: int = 0) -> tuple[int, ...]:
+    """Numbers of columns, one for each of `names`.
+
+    Raises
+    ------
+    DataError
+        When there are more or fewer, or one is no whole number of at least `least`.
+    """
+    what = f"{name}=({', '.join(names)})"
+    kind = f"whole numbers of at least {least}"
+    try:
+        taken = tuple(islice(values, len(names) + 1))
+    except TypeError:
+        taken = ()
+    if isinstance(values, str | dict) or len(taken) != len(names):
+        raise DataError(f"{what} must be {len(names)} {kind}, found {shown(values)}")
+    try:
+        return tuple(count(size, what, least=least, most=10**6, error=DataError) for size in taken)
+    except DataError:
+        raise DataError(f"{what} must be {len(names)} {kind}, found {shown(taken)}") from None
+
+
+def precision(values: Any) -> float:
+    """Relative rounding of the type that numbers came in: 2^-8 for bfloat16, 2^-53 for float64 and lists.
+
+    Numbers of float64 that all fit into float32 are taken to come from there.
+    """
+    kind = str(getattr(values, "dtype", "float64")).removeprefix("torch.")
+    known = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
+    if kind in known:
+        return known[kind]
+    plain = numbers(values, "values")
+    with np.errstate(over="ignore", under="ignore"):
+        return known["float32"] if (plain.astype(np.float32) == plain).all() else 2.0**-53
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: short, with its type where that is not plain from it."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = "something that cannot be shown"
+    text = " ".join(text.split()).split(" at 0x")[0]
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    plain = isinstance(value, int | float | str | tuple | list | dict | None) and not isinstance(
+        value, bool | np.generic
+    )
+    return text if plain else f"{text} ({type(value).__name__})"
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    """Values as a plain numpy array of any type, without a mask, a gradient or a device."""
+    if np.ma.isMaskedArray(values):
+        if np.ma.getmaskarray(values).any():
+            raise DataError(f"{name} is masked in {int(np.ma.count_masked(values))} places; drop such rows first")
+        values = values.data
+    if hasattr(values, "detach") and hasattr(values, "is_floating_point"):
+        values = _from_tensor(values, name)
+    elif hasattr(values, "tocsr") or hasattr(values, "sparse"):
+        values = _dense(values, name)
+    elif hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    elif values is None or isinstance(values, dict | set | frozenset | str | bytes) or hasattr(values, "__next__"):
+        raise DataError(f"{name} must be an array, found {shown(values)}")
+    try:
+        array = np.asarray(values)
+    except Exception as err:
+        raise DataError(f"{name} is no array: {_first_line(err)}; expected rows of equal length") from err
+    return array
+
+
+def _from_tensor(tensor: Any, name: str) -> np.ndarray:
+    """Values of a tensor, without importing the library it comes from."""
+    if str(getattr(tensor, "layout", "torch.strided")) != "torch.strided":
+        raise DataError(f"{name} is a sparse tensor; pass {name}.to_dense()")
+    try:
+        plain = tensor.detach().cpu()
+        return (plain.double() if plain.is_floating_point() else plain).resolve_conj().numpy()
+    except Exception as err:
+        raise DataError(f"{name} is a tensor that holds no plain numbers: {_first_line(err)}") from err
+
+
+def _dense(values: Any, name: str) -> np.ndarray:
+    if hasattr(values, "tocsr"):
+        raise DataError(f"{name} is a sparse matrix; pass {name}.toarray()")
+    return values.to_numpy()
+
+
+def _unboxed(array: np.ndarray, values: Any, name: str) -> np.ndarray:
+    """Numbers that came as Python objects (mixed columns of a frame), as float64."""
+    for index, entry in np.ndenumerate(array):
+        if not isinstance(entry, Real | Decimal | np.bool_):
+            where = f" at index {index}" if index else ""
+            hint = (
+                "; rows may be of unequal length" if isinstance(entry, Sequence) and not isinstance(entry, str) else ""
+            )
+            raise DataError(f"{name} must hold real numbers, found {shown(entry)}{where}{hint}")
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as err:
+        raise DataError(f"{name} holds numbers that float64 cannot: {_first_line(err)}") from err
+
+
+def _scalar(value: Any) -> Any:
+    """The plain value of a numpy or tensor scalar; others as they are."""
+    if isinstance(value, np.generic | np.ndarray) or hasattr(value, "detach"):
+        try:
+            return value.item()
+        except Exception:
+            return None
+    return value
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0][:160]
