@@ -56,7 +56,7 @@ class TestFolds:
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
-            ({"folds": 1}, ConfigError, "at least 2"),
+            ({"folds": 1}, ConfigError, "folds must be a whole number from 2"),
             ({"folds": 3, "groups": [0, 0, 1, 1]}, NumericsError, "at least 3 groups, found 2"),
             ({"folds": 5}, NumericsError, "at least 5 rows, found 4"),
             ({"folds": 2, "groups": [0, 1]}, DataError, r"shape \(4,\)"),

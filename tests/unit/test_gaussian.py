@@ -118,3 +118,42 @@ def test_joint_determinism_is_named_and_located_in_the_batch():
 def test_dims_must_be_three_whole_numbers(dims):
     with pytest.raises(DataError, match="3 whole numbers of at least 0, found"):
         whiten_system(np.eye(6), dims)
+
+
+@pytest.mark.parametrize(
+    "cov",
+    [
+        [[1, 1, 0.9], [1, 1, -0.9], [0.9, -0.9, 1]],
+        [[1, 1, 0.5], [1, 1, 0.5001], [0.5, 0.5001, 1]],
+        [[1, 1 + 1e-8, 0.5], [1 + 1e-8, 1, 0.5], [0.5, 0.5, 1]],
+        [[1, 2, 0.5], [2, 1, 0.5], [0.5, 0.5, 1]],
+    ],
+)
+def test_copies_that_know_different_things_are_refused(cov):
+    with pytest.raises(NumericsError, match="not positive semi-definite"):
+        whiten_system(cov, (1, 1, 1))
+
+
+@pytest.mark.parametrize("shift", [1e-3, 1e-4])
+def test_one_contradiction_in_a_batch_of_wide_copies_is_found(shift):
+    """Two of four directions of each source are the same, in other coordinates; one covariance with y is moved."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((500, 6))
+    x2 = np.column_stack([rows[:, 2:4] @ rng.standard_normal((2, 2)), rows[:, 4:]])
+    y = rows @ rng.standard_normal((6, 2)) + rng.standard_normal((500, 2))
+    cov = np.tile(np.cov(np.column_stack([rows[:, :4], x2, y]).T), (3, 1, 1))
+    assert whiten_system(cov, (4, 4, 2)).shared_directions.tolist() == [2, 2, 2]
+    cov[1, 4, 8] += shift
+    cov[1, 8, 4] += shift
+    with pytest.raises(NumericsError, match=r"covariances with y differ .*problem \(1,\) of a batch"):
+        whiten_system(cov, (4, 4, 2))
+
+
+def test_a_block_of_no_columns_carries_nothing():
+    system = whiten_system([[1.0, 0.3], [0.3, 1.0]], (0, 1, 1))
+    assert (float(system.mi_1), float(system.mi_12)) == (0.0, float(system.mi_2))
+    assert float(gaussian_mi(np.eye(2), (2, 0))) == 0.0
+
+
+def test_an_empty_batch_has_no_results():
+    assert gaussian_mi(np.zeros((0, 3, 3)), (1, 2)).shape == (0,)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import doctest
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.references import union_by_max_det
 import pidflow.pid.gaussian
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS, INFORMATIONS, _duality_gap, decompose, gaussian_pid
-from pidflow.pid.gaussian_system import whiten_system
+from pidflow.pid.gaussian_system import Batch, whiten_system
 
 DIMS = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 2, 4), (2, 5, 3), (4, 4, 1), (6, 6, 6)]
 EVERYTHING = (*ATOMS, *INFORMATIONS, "union")
@@ -269,3 +270,25 @@ def test_examples_in_the_manual():
     page = Path(__file__).resolve().parents[2] / "docs" / "gaussian-pid.md"
     found = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert (found.failed, found.attempted > 5) == (0, True)
+
+
+@pytest.mark.parametrize("definition", ["broja", "mmi", "dep"])
+def test_slices_of_a_batch_change_no_bit(definition, monkeypatch):
+    cov = np.stack([random_cov((3, 2, 2), seed=seed) for seed in range(7)])
+    whole = gaussian_pid(cov, (3, 2, 2), definition=definition)
+    monkeypatch.setattr("pidflow.pid.gaussian_system.SLICE", 3 * 49)
+    assert len(list(Batch.of(cov, (3, 2, 2), names=("x1", "x2", "y")).slices())) == 3
+    sliced = gaussian_pid(cov, (3, 2, 2), definition=definition)
+    for name in ("redundancy", "unique_1", "unique_2", "synergy", "mi_1", "mi_2", "mi_12"):
+        assert getattr(whole, name).tobytes() == getattr(sliced, name).tobytes()
+    with pytest.raises(NumericsError, match=r"problem \(5,\) of a batch of shape \(7,\)"):
+        gaussian_pid(np.where(np.arange(7)[:, None, None] == 5, np.ones((7, 7)), cov), (3, 2, 2))
+
+
+def test_memory_of_a_large_batch_stays_near_that_of_its_covariances():
+    cov = np.tile(random_cov((6, 6, 6)), (20_000, 1, 1))
+    tracemalloc.start()
+    gaussian_pid(cov, (6, 6, 6))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * cov.nbytes

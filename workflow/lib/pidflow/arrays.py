@@ -69,7 +69,8 @@ def rows(values: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} must have shape (n,) or (n, d), found {array.shape}")
     if not len(array):
         raise DataError(f"{name} has no rows (shape {array.shape}), expected at least one")
-    return array
+    # Sums round by the order in memory: the same rows give the same bits, however they were stored.
+    return np.ascontiguousarray(array)
 
 
 def same_rows(**blocks: Any) -> list[np.ndarray]:

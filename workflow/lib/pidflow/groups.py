@@ -4,7 +4,13 @@ import heapq
 
 import numpy as np
 
-from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow import arrays
+from pidflow.errors import DataError, NumericsError
+
+# More folds, pairings or blocks than this are a mistake.
+MOST = 10_000
+# Rows that fit into the memory of any machine this runs on.
+MOST_ROWS = 10**9
 
 
 def grouped_folds(n: int, *, folds: int, groups: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
@@ -28,12 +34,17 @@ def grouped_folds(n: int, *, folds: int, groups: np.ndarray | None = None, seed:
 
     Raises
     ------
+    ConfigError
+        When a number is no whole number in range.
+    DataError
+        When there is not one label a row, or one is missing.
     NumericsError
         When there are fewer groups than folds.
     """
-    if folds < 2:
-        raise ConfigError(f"folds must be at least 2, found {folds}")
-    member = _group_index(n, groups)
+    n = arrays.count(n, "n", least=1, most=MOST_ROWS)
+    folds = arrays.count(folds, "folds", least=2, most=MOST_ROWS)
+    seed = arrays.seed_of(seed)
+    member = arrays.group_index(groups, n)
     sizes = np.bincount(member)
     if len(sizes) < folds:
         what = "rows" if groups is None else "groups"
@@ -77,10 +88,12 @@ def permuted_rows(
     targets : ndarray of int, shape (count, n)
         Row of the target each of them meets.
     """
-    rng = np.random.default_rng(seed)
+    n = arrays.count(n, "n", least=1, most=MOST_ROWS)
+    count = arrays.count(count, "count", least=1, most=MOST)
+    rng = np.random.default_rng(arrays.seed_of(seed))
     if groups is None:
         return np.arange(n), np.stack([rng.permutation(n) for _ in range(count)])
-    member = _group_index(n, groups)
+    member = arrays.group_index(groups, n)
     sources = np.argsort(member, kind="stable")
     runs = np.split(sources, np.cumsum(np.bincount(member))[:-1])
     targets = [np.concatenate([runs[g] for g in rng.permutation(len(runs))]) for _ in range(count)]
@@ -107,7 +120,7 @@ def held_out_split(
         When so few groups are left that one side would be empty.
     """
     rows = np.flatnonzero(outside)
-    _, group = np.unique(rows if groups is None else np.asarray(groups)[rows], return_inverse=True)
+    _, group = np.unique(arrays.group_index(groups, len(outside))[rows], return_inverse=True)
     size = np.bincount(group)
     shuffled = np.random.default_rng(seed).permutation(len(size))
     enough = 1 + np.searchsorted(np.cumsum(size[shuffled]), fraction * len(rows))
@@ -119,13 +132,3 @@ def held_out_split(
     aside = np.zeros_like(outside)
     aside[rows[np.isin(group, shuffled[:enough])]] = True
     return outside & ~aside, aside
-
-
-def _group_index(n: int, groups: np.ndarray | None) -> np.ndarray:
-    """Groups as consecutive integers."""
-    if groups is None:
-        return np.arange(n)
-    groups = np.asarray(groups)
-    if groups.shape != (n,):
-        raise DataError(f"groups must have shape ({n},), one label a row, found {groups.shape}")
-    return np.unique(groups, return_inverse=True)[1]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from pidflow import arrays
 from pidflow.errors import DataError
 
 LEVEL = 0.95
@@ -240,6 +241,7 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
     -------
     ndarray, shape (n, d)
     """
+    values = arrays.rows(values, "values")
     out = np.empty_like(values)
     for j, column in enumerate(values.T):
         _, level, count = np.unique(column, return_inverse=True, return_counts=True)

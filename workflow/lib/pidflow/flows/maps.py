@@ -168,7 +168,8 @@ class ProductFlows:
         # Columns 2j and 2j + 1 of a block are a pair; the parameter of a pair sits at its second column.
         self.second = torch.nonzero(layout.position % 2 == 1).squeeze(1)
         self.first = self.second - 1
-        widths = torch.tensor(layout.dims, dtype=torch.float64, device=layout.valid.device)
+        # A block of no columns (a constant source) has no row norm; dividing by zero would spoil every gradient.
+        widths = torch.tensor(layout.dims, dtype=torch.float64, device=layout.valid.device).clamp(min=1)
         self.membership = torch.nn.functional.one_hot(layout.block, 3).T / widths[:, :, None]  # (S, 3, D)
 
     def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,9 @@ Standard errors come from :func:`jackknife_se` over deleted groups of rows; a bo
 import numpy as np
 from scipy.special import digamma
 
+from pidflow import arrays
 from pidflow.errors import NumericsError
+from pidflow.groups import MOST_ROWS
 from pidflow.pid.gaussian_system import LN2
 
 
@@ -22,7 +24,7 @@ def mi_bias(n: int, p: int, q: int) -> float:
     n : int
         Independent rows; the mean is estimated too. Must exceed ``p + q``.
     p, q : int
-        Sizes of the blocks.
+        Sizes of the blocks; a block of no columns has no bias.
 
     Returns
     -------
@@ -35,6 +37,7 @@ def mi_bias(n: int, p: int, q: int) -> float:
     NumericsError
         When ``n <= p + q``, where the plug-in estimate is infinite.
     """
+    n, p, q = (arrays.count(v, k, least=0, most=MOST_ROWS) for k, v in {"n": n, "p": p, "q": q}.items())
     if n <= p + q:
         raise NumericsError(f"mutual information of blocks of {p} and {q} needs more than {p + q} rows, found {n}")
 

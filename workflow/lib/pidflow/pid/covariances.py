@@ -1,13 +1,17 @@
 """Rows of samples: checked, scored, and turned into the covariances that bias and errors are estimated from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pidflow.errors import DataError, NumericsError
-from pidflow.groups import grouped_folds, permuted_rows
+from pidflow import arrays
+from pidflow.errors import NumericsError
+from pidflow.groups import MOST, grouped_folds, permuted_rows
 
 MIN_BLOCKS = 5
+# Part of its variance that a column must keep when rows are left out.
+VARIES = 1e-13
 
 
 @dataclass(frozen=True)
@@ -57,42 +61,58 @@ class RowBlocks:
         return outer - sums[..., :, None] * sums[..., None, :] / rows[..., None, None], rows
 
 
-def columns(**blocks: np.ndarray) -> list[np.ndarray]:
-    """Blocks as float64 arrays ``(n, d)`` with one common ``n``; what cannot be used is refused by name.
+def varying(**blocks: np.ndarray) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Blocks as float64 arrays ``(n, d)`` with one common ``n``, without columns that do not vary, and a note on those.
+
+    What is constant carries no information, so leaving it out changes nothing; a constant block is left with no column.
 
     Raises
     ------
     DataError
-        When a block has more than two axes, row counts differ, or values are not finite.
+        When a block is no array of finite numbers with one or two axes, or row counts differ.
     NumericsError
-        When a column is constant, or ``n <= D + 1`` for ``D`` columns in all.
+        When ``n <= D + 1`` for ``D`` columns that vary.
     """
-    out = {}
-    for name, values in blocks.items():
-        values = np.asarray(values, dtype=np.float64)
-        values = values[:, None] if values.ndim == 1 else values
-        if values.ndim != 2 or values.shape[1] == 0:
-            raise DataError(f"{name} must have shape (n,) or (n, d) with d >= 1, found {values.shape}")
-        out[name] = values
-    lengths = {name: len(values) for name, values in out.items()}
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataError(f"every block must have the same rows, found {found}; align them by item before estimating")
-    for name, values in out.items():
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise DataError(f"{name} is not finite at row {row}, column {column}; drop such rows from every block")
-    n, total = next(iter(lengths.values())), sum(values.shape[1] for values in out.values())
+    names = list(blocks)
+    kept, notes = [], []
+    for name, block in zip(names, arrays.same_rows(**blocks), strict=True):
+        constant = arrays.constant_columns(block)
+        if constant.all():
+            notes.append(f"{name} is constant over all {len(block)} rows: it carries 0 bits")
+        elif constant.any():
+            notes.append(f"columns {np.flatnonzero(constant).tolist()} of {name} are constant and were left out")
+        kept.append(np.ascontiguousarray(block[:, ~constant]))
+    n, total = len(kept[0]), sum(block.shape[1] for block in kept)
     if n <= total + 1:
         raise NumericsError(
-            f"{n} rows are too few for {total} columns ({', '.join(out)} together): more than {total + 1} are needed "
+            f"{n} rows are too few for {total} columns ({', '.join(names)} together): more than {total + 1} are needed "
             "and ten times as many are sensible; reduce the blocks with PCA"
         )
-    for name, values in out.items():
-        constant = np.flatnonzero(np.ptp(values, axis=0) == 0)
-        if constant.size:
-            raise NumericsError(f"{name} is degenerate: column {constant[0]} is constant over {n} rows; drop it")
-    return list(out.values())
+    return kept, tuple(notes)
+
+
+def repeated_rows(blocks: Sequence[np.ndarray], groups: np.ndarray | None) -> tuple[str, ...]:
+    """A note when rows are copies of others and no groups keep them together.
+
+    Rows of coarse columns repeat by themselves; a column that takes a new value in nearly every distinct row does not.
+    """
+    rows = np.ascontiguousarray(np.concatenate(blocks, axis=1))
+    if groups is not None or not rows.shape[1]:
+        return ()
+    _, first = np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))), return_index=True)
+    distinct = rows[first]
+    if len(distinct) == len(rows) or max(len(np.unique(column)) for column in distinct.T) < 0.9 * len(distinct):
+        return ()
+    return (
+        f"{len(rows) - len(distinct)} of {len(rows)} rows are copies of other rows and no groups were given: errors "
+        "are too small and held-out rows were seen in training; pass groups, or drop the copies",
+    )
+
+
+def standardised(block: np.ndarray) -> np.ndarray:
+    """Columns, none of them constant, with mean 0 and variance 1, whatever their unit and offset."""
+    centred = block - block.mean(axis=0)
+    return centred / centred.std(axis=0)
 
 
 def covariance(rows: np.ndarray) -> np.ndarray:
@@ -138,7 +158,8 @@ def jackknife_blocks(n: int, count: int, *, groups: np.ndarray | None, seed: int
     NumericsError
         With fewer than five groups, which cannot tell how much groups differ.
     """
-    available = n if groups is None else len(np.unique(groups))
+    count = arrays.count(count, "jackknife", least=1, most=MOST)
+    available = len(np.unique(arrays.group_index(groups, n)))
     if min(count, available) < MIN_BLOCKS:
         raise NumericsError(
             f"standard errors need at least {MIN_BLOCKS} blocks of rows, found jackknife={count} and {available} groups"
@@ -174,4 +195,7 @@ def deleted_covariances(rows: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarra
         )
     statistics = RowBlocks.of(rows, blocks)
     scatter, sizes = statistics.scatter(~np.eye(len(statistics.rows), dtype=bool))
+    # What rounding leaves of a column that varies within one block only is no variance.
+    variance = np.einsum("gii->gi", scatter)
+    variance[variance <= VARIES * np.einsum("gii->i", statistics.outer)] = 0.0
     return scatter / (sizes[:, None, None] - 1), sizes.astype(np.int64)

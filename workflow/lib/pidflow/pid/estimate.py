@@ -18,11 +18,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pidflow.errors import ConfigError
-from pidflow.groups import grouped_folds
+from pidflow import arrays
+from pidflow.groups import MOST, grouped_folds
 from pidflow.pid.bias import mi_bias
-from pidflow.pid.covariances import columns, covariance, deleted_covariances, jackknife_blocks
-from pidflow.pid.from_latents import bias_warning, estimate_pid_from_latents
+from pidflow.pid.covariances import (
+    covariance,
+    deleted_covariances,
+    jackknife_blocks,
+    repeated_rows,
+    standardised,
+    varying,
+)
+from pidflow.pid.from_latents import bias_warning, estimates_of_rows
 from pidflow.pid.gaussian import DEFINITIONS
 from pidflow.pid.gaussian_system import gaussian_mi
 from pidflow.pid.results import MIEstimate, PIDEstimate
@@ -49,7 +56,8 @@ def estimate_pid(
     Parameters
     ----------
     x1, x2, y : array_like, shapes (n, d1), (n, d2), (n, m)
-        The two sources and the target; one-dimensional arrays count as one column.
+        The two sources and the target; one-dimensional arrays count as one column. Constant columns are left out and
+        named in the warnings; a constant block carries 0 bits.
     estimator : {"flow", "copula", "gaussian"}
         How rows are made Gaussian, see the module.
     folds : int
@@ -73,18 +81,17 @@ def estimate_pid(
     Raises
     ------
     ConfigError
-        For an unknown estimator or definition.
+        For an unknown estimator or definition, or a number out of range.
     DataError
-        When row counts differ or values are not finite.
+        When row counts differ, values are no finite numbers, or a group label is missing.
     NumericsError
-        When a column is constant, there are too few rows, or the decomposition is refused.
+        When there are too few rows, or the decomposition is refused.
     """
-    x1, x2, y = columns(x1=x1, x2=x2, y=y)
-    x1, x2, y = _through_estimator(x1, x2, y, estimator=estimator, folds=folds, groups=groups, seed=seed)
-    return estimate_pid_from_latents(
-        x1,
-        x2,
-        y,
+    blocks, notes = varying(x1=x1, x2=x2, y=y)
+    definitions = arrays.choices(definitions, "definitions", DEFINITIONS)
+    return estimates_of_rows(
+        _through_estimator(*blocks, estimator=estimator, folds=folds, groups=groups, seed=seed),
+        notes=notes + repeated_rows(blocks, groups),
         groups=groups,
         permutations=permutations,
         jackknife=jackknife,
@@ -116,13 +123,14 @@ def estimate_mi(
     -------
     MIEstimate
     """
-    x, y = columns(x=x, y=y)
+    (x, y), notes = varying(x=x, y=y)
+    notes += repeated_rows((x, y), groups)
     n, dims = len(y), (x.shape[1], y.shape[1])
     # The flow's likelihood is over three blocks; an independent one adds nothing to it.
-    bystander = np.random.default_rng(seed).standard_normal((n, 1))
+    bystander = np.random.default_rng(arrays.seed_of(seed)).standard_normal((n, 1))
     x, _, y = _through_estimator(x, bystander, y, estimator=estimator, folds=folds, groups=groups, seed=seed)
 
-    rows = np.concatenate([x, y], axis=1)
+    rows = np.concatenate([standardised(x), standardised(y)], axis=1)
     without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
     raw = gaussian_mi(np.concatenate([covariance(rows)[None], without]), dims)
     bias = np.array([mi_bias(int(k), *dims) for k in (n, *sizes)])
@@ -133,8 +141,8 @@ def estimate_mi(
         raw=float(raw[0]),
         bias=float(bias[0]),
         n=n,
-        ratio=n / sum(dims),
-        warnings=bias_warning("I", float(bias[0]), float(corrected[0]), n / sum(dims)),
+        ratio=n / max(1, sum(dims)),
+        warnings=notes + bias_warning("I", float(bias[0]), float(corrected[0]), n / max(1, sum(dims))),
     )
 
 
@@ -148,12 +156,12 @@ def _through_estimator(
     groups: np.ndarray | None,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if estimator == "gaussian":
+    arrays.choice(estimator, "estimator", ESTIMATORS)
+    folds, seed = arrays.count(folds, "folds", least=2, most=MOST), arrays.seed_of(seed)
+    if estimator == "gaussian" or not y.shape[1] or not x1.shape[1] + x2.shape[1]:
         return x1, x2, y
     if estimator == "copula":
         return normal_scores(x1), normal_scores(x2), normal_scores(y)
-    if estimator != "flow":
-        raise ConfigError(f"estimator must be one of {', '.join(ESTIMATORS)}, found {estimator!r}")
     # torch takes seconds to import, and decompositions do not need it.
     from pidflow.flows.gaussianize import gaussianize
 

@@ -9,9 +9,19 @@ from hashlib import sha256
 
 import numpy as np
 
-from pidflow.errors import ConfigError, NumericsError
+from pidflow import arrays
+from pidflow.errors import NumericsError
+from pidflow.groups import MOST
 from pidflow.pid.bias import consistent_union, mi_bias
-from pidflow.pid.covariances import columns, covariance, deleted_covariances, jackknife_blocks, permuted_covariances
+from pidflow.pid.covariances import (
+    covariance,
+    deleted_covariances,
+    jackknife_blocks,
+    permuted_covariances,
+    repeated_rows,
+    standardised,
+    varying,
+)
 from pidflow.pid.crossfit import CrossFit
 from pidflow.pid.gaussian import DEFINITIONS, INFORMATIONS, decompose, independent_union
 from pidflow.pid.gaussian_system import GaussianSystem, whiten_system
@@ -39,7 +49,7 @@ def estimate_pid_from_latents(
     Parameters
     ----------
     z1, z2, zy : array_like, shapes (n, d1), (n, d2), (n, m)
-        Latents of the sources and the target.
+        Latents of the sources and the target. Constant columns are left out and named in the warnings.
     groups, permutations, jackknife, seed, definitions
         As in :func:`estimate_pid`.
 
@@ -47,15 +57,35 @@ def estimate_pid_from_latents(
     -------
     dict of str to PIDEstimate
     """
-    z1, z2, zy = columns(x1=z1, x2=z2, y=zy)
-    n, dims = len(zy), (z1.shape[1], z2.shape[1], zy.shape[1])
-    unknown = [d for d in definitions if d not in DEFINITIONS]
-    if unknown or not definitions:
-        raise ConfigError(f"definitions must be taken from {', '.join(DEFINITIONS)}, found {list(definitions)}")
-    if permutations < MIN_PERMUTATIONS:
-        raise ConfigError(f"permutations must be at least {MIN_PERMUTATIONS}, found {permutations}")
+    blocks, notes = varying(x1=z1, x2=z2, y=zy)
+    return estimates_of_rows(
+        blocks,
+        notes=notes + repeated_rows(blocks, groups),
+        groups=groups,
+        permutations=permutations,
+        jackknife=jackknife,
+        seed=seed,
+        definitions=definitions,
+    )
 
+
+def estimates_of_rows(
+    parts: Sequence[np.ndarray],
+    *,
+    notes: tuple[str, ...],
+    groups: np.ndarray | None,
+    permutations: int,
+    jackknife: int,
+    seed: int,
+    definitions: Sequence[str],
+) -> dict[str, PIDEstimate]:
+    """:func:`estimate_pid_from_latents` of checked blocks whose columns vary; `notes` come before its warnings."""
+    definitions = arrays.choices(definitions, "definitions", DEFINITIONS)
+    permutations = arrays.count(permutations, "permutations", least=MIN_PERMUTATIONS, most=MOST)
+    seed = arrays.seed_of(seed)
+    n, dims = len(parts[0]), tuple(part.shape[1] for part in parts)
     blocks = jackknife_blocks(n, jackknife, groups=groups, seed=seed)
+    z1, z2, zy = (standardised(part) for part in parts)
     sources = np.concatenate([z1, z2], axis=1)
     rows = np.concatenate([sources, zy], axis=1)
     null = permuted_covariances(sources, zy, permutations, groups=groups, seed=seed)
@@ -66,7 +96,9 @@ def estimate_pid_from_latents(
         system = whiten_system(np.concatenate([everything[None], null, without]), dims)
     except NumericsError as err:
         raise NumericsError(f"standard errors fail when some of the rows are left out: {err}") from err
-    crossfit = None if tuple(definitions) == ("mmi",) else CrossFit.of(rows, blocks, dims, seed=seed)
+    crossfit = None
+    if definitions != ("mmi",) and all(dims):
+        crossfit = CrossFit.of(rows, blocks, dims, seed=seed)
     return {
         name: _estimate(
             system,
@@ -76,6 +108,7 @@ def estimate_pid_from_latents(
             permutations=permutations,
             crossfit=crossfit,
             fingerprint=sha256(np.ascontiguousarray(blocks, dtype="<i8").tobytes()).hexdigest()[:16],
+            notes=notes,
         )
         for name in definitions
     }
@@ -90,18 +123,25 @@ def _estimate(
     permutations: int,
     crossfit: CrossFit | None,
     fingerprint: str,
+    notes: tuple[str, ...],
 ) -> PIDEstimate:
     """Corrected estimate from the batch ``[all rows, permutations..., deleted blocks...]``."""
     d1, d2, m = dims
     plug_in = decompose(system, definition=definition)
     kept = np.r_[0, 1 + permutations : len(plug_in.mi_12)]
     null = slice(1, 1 + permutations)
+    # Directions in which the sources are copies count once: they were dropped, and noise in them with them.
+    joint = d1 + d2 - np.asarray(system.shared_directions)[kept]
     exact = {
-        name: np.array([mi_bias(int(n), source, m) for n in sizes])
-        for name, source in zip(INFORMATIONS, (d1, d2, d1 + d2), strict=True)
+        name: np.array([mi_bias(int(n), int(source), m) for n, source in zip(sizes, widths, strict=True)])
+        for name, widths in zip(INFORMATIONS, (np.full_like(joint, d1), np.full_like(joint, d2), joint), strict=True)
     }
     mi = {name: getattr(plug_in, name)[kept] - exact[name] for name in INFORMATIONS}
-    if definition == "mmi":
+    if not all(dims):
+        # A constant source adds nothing to what the other one knows.
+        correction = "exact"
+        corrected = mi["mi_1"] + mi["mi_2"]
+    elif definition == "mmi":
         correction = "exact"
         corrected = np.maximum(mi["mi_1"], mi["mi_2"])
     elif crossfit is None:
@@ -114,7 +154,9 @@ def _estimate(
     else:
         correction = "cross-fit"
         corrected = np.minimum(independent_union(system)[kept] - crossfit.independent_bias, mi["mi_12"])
-    union, clipped = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])
+    union, clipped = corrected, np.zeros(len(kept), dtype=bool)
+    if all(dims):
+        union, clipped = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])
     values = {
         "redundancy": mi["mi_1"] + mi["mi_2"] - union,
         "unique_1": union - mi["mi_2"],
@@ -122,7 +164,7 @@ def _estimate(
         "synergy": mi["mi_12"] - union,
         **mi,
     }
-    n, ratio = int(sizes[0]), float(sizes[0] / sum(dims))
+    n, ratio = int(sizes[0]), float(sizes[0] / max(1, sum(dims)))
     return PIDEstimate(
         definition=definition,
         **{name: float(values[name][0]) for name in QUANTITIES},
@@ -143,7 +185,8 @@ def _estimate(
         ratio=ratio,
         replicates={name: values[name][1:].tolist() for name in QUANTITIES},
         blocks=fingerprint,
-        warnings=plug_in.info.notes
+        warnings=notes
+        + plug_in.info.notes
         + bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
         + _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
         + _correction_warning(correction)

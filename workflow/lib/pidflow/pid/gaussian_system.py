@@ -8,6 +8,7 @@ Work is done on correlations, so results do not depend on units. float64 through
 leading axes of its covariance argument.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -221,14 +222,15 @@ class Batch:
         dims = arrays.sizes(dims, names)
         cov = arrays.numbers(cov, "cov")
         total = sum(dims)
-        if cov.ndim < 2 or cov.shape[-2:] != (total, total) or not total:
+        if cov.ndim < 2 or cov.shape[-2:] != (total, total):
             expected = f"dims=({', '.join(names)})={dims}"
             raise DataError(f"cov must have shape (..., {total}, {total}) for {expected}, found {cov.shape}")
-        return cls(cov.reshape(-1, total, total), dims, names, cov.shape[:-2])
+        lead = cov.shape[:-2]
+        return cls(cov.reshape(math.prod(lead), total, total), dims, names, lead)
 
     def slices(self) -> Iterator["Batch"]:
         """The batch in parts that fit into memory together with what is computed from them; at least one."""
-        size = max(1, SLICE // sum(self.dims) ** 2)
+        size = max(1, SLICE // max(1, sum(self.dims)) ** 2)
         for first in range(0, max(1, len(self.flat)), size):
             yield replace(self, flat=self.flat[first : first + size], first=first)
 
