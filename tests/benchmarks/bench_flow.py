@@ -24,7 +24,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -227,7 +227,7 @@ def bench_unit(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
 
 def bench_stack(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
     """Equal work on both sides: 20 steps of every flow, none stopped."""
-    count, config = 33, replace(config, max_steps=20, patience=99)
+    count, config = 33, config.model_copy(update={"max_steps": 20, "patience": 99})
     outside = rows * (folds - 1) // folds
     x = torch.randn(count, 25, outside, generator=torch.Generator().manual_seed(0))
     parts = x.split([outside - outside // 7, outside // 7], dim=2)
@@ -380,7 +380,9 @@ def bench_choices(rows: int, seeds: int, folds: int, config: FlowConfig) -> None
     changes += [{"bend_penalty": 0.0, "mix_penalty": 0.0}, {"learning_rate": 0.01}, {"max_steps": 60}]
     changes += [{"max_steps": 400}, {"max_steps": 400, "patience": 999}]
     entries = {
-        ", ".join(f"{name}={value}" for name, value in change.items()) or "default": ours(replace(config, **change))
+        ", ".join(f"{name}={value}" for name, value in change.items()) or "default": ours(
+            config.model_copy(update=change)
+        )
         for change in changes
     }
     entries["zuko NSF, together"] = library(together=True)

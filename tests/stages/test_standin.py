@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
 from pidflow.errors import ConfigError
-from pidflow.models.continuous_time import ORDINARY, dynamics_of
+from pidflow.models.dynamics import ORDINARY, dynamics_of
 from pidflow.models.standin.training import Packer
 from pidflow.stages import train_standin
 

@@ -1,7 +1,10 @@
 """The configuration as shipped is valid, and every way to get it wrong has one clear sentence."""
 
+import json
+import os
+import subprocess
+import sys
 from copy import deepcopy
-from dataclasses import fields
 from itertools import product
 from pathlib import Path
 
@@ -10,10 +13,11 @@ import yaml
 
 from pidflow import design
 from pidflow.errors import ConfigError
-from pidflow.flows.gaussianize import FlowConfig
 from pidflow.interventions.knockout import Cut, check_causality
 from pidflow.models.inputs import encode
+from pidflow.names import SPANS
 
+LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "lib"
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
 
@@ -26,9 +30,25 @@ def test_the_shipped_configuration_is_valid(config):
     design.check(config)
 
 
-def test_the_shipped_configuration_uses_every_key_of_the_schema(config):
-    schema = yaml.safe_load((CONFIG.parents[1] / "workflow/schemas/config.schema.yaml").read_text())
+def test_a_checked_configuration_is_plain_and_the_same(config):
+    checked = design.check(config)
+    assert checked == config
+    assert json.loads(json.dumps(checked)) == checked
+
+
+def test_the_schema_describes_every_key(config):
+    """Types, bounds and words of every setting, those of plug-ins included."""
+    schema = design.schema()
     assert set(config) == set(schema["properties"])
+    for name, part in {"Configuration": schema, **schema["$defs"]}.items():
+        assert part["additionalProperties"] is False, name
+        for key, field in part["properties"].items():
+            described = schema["$defs"].get(field.get("$ref", "").rsplit("/", 1)[-1], {}) | field
+            assert described.get("description"), f"{name}.{key} has no description"
+            for kind in (field, *field.get("anyOf", ())):
+                if kind.get("type") in ("integer", "number"):
+                    assert {"minimum", "exclusiveMinimum"} & set(kind), f"{name}.{key} is not bounded below"
+                    assert {"maximum", "exclusiveMaximum"} & set(kind), f"{name}.{key} is not bounded above"
 
 
 def edited(config, path, value):
@@ -46,42 +66,62 @@ def edited(config, path, value):
     [
         (["speed"], 3, "unknown key 'speed', expected one of: seed, run"),
         (["pca", "varience"], 0.9, "config pca: unknown key 'varience'"),
-        (["pca", "variance"], 1.5, "config pca.variance: 1.5"),
+        (
+            ["pca", "variance"],
+            1.5,
+            "config pca.variance: found 1.5, expected a number above 0 and at most 1 (share of variance to keep)",
+        ),
         (["run", "models"], ["gpt"], "config run.models: 'gpt' is not defined under models, which has: standin"),
         (["run", "tasks"], ["chess"], "config run.tasks: 'chess' is not defined"),
         (["run", "conditions"], ["intact", "cut"], "config run.conditions: 'cut' is not defined under interventions"),
         (["run", "conditions"], ["image-question"], "config run.conditions: 'intact' must be among them"),
-        (["run", "tasks"], ["Bad_Id"], "config run.tasks.0: 'Bad_Id' does not match"),
+        (["run", "tasks"], ["Bad_Id"], "config run.tasks.0: found 'Bad_Id', expected an id: lower-case letters"),
         (["tasks", "choose-attr", "dataset"], "gqa", "tasks.choose-attr.dataset: 'gqa' is not defined under datasets"),
         (
             ["datasets", "scenes", "reader"],
             "tfds",
-            "config datasets.scenes.reader: found 'tfds', expected one of: scenes, ",
+            "config datasets.scenes.reader: found 'tfds', expected one of: easy-vqa, scenes, table",
         ),
-        (["datasets", "scenes", "language_prior"], 2, "config datasets.scenes.language_prior: 2"),
-        (["interventions", "image-question", "source"], "picture", "config interventions.image-question.source"),
-        (["interventions", "image-question", "kind"], "snip", "found 'snip', expected one of: cut, keep, random, pde"),
+        (
+            ["datasets", "scenes", "language_prior"],
+            2,
+            "config datasets.scenes.language_prior: found 2, expected a number from 0 to 1",
+        ),
+        (
+            ["interventions", "image-question", "source"],
+            "picture",
+            "config interventions.image-question.source: unknown span 'picture', expected one of: image,",
+        ),
+        (["interventions", "image-question", "kind"], "snip", "found 'snip', expected one of: cut, keep, pde, random"),
         (["interventions", "image-question", "colour"], 1, "config interventions.image-question: unknown key 'colour'"),
-        (["interventions", "diffusion", "speed"], 1, "config interventions.diffusion: Unevaluated properties"),
-        (["interventions", "diffusion", "steps"], -1, "config interventions.diffusion.steps: -1"),
-        (["sweep", "edges"], ["image question"], "config sweep.edges.0: 'image question' does not match"),
+        (["interventions", "diffusion", "speed"], 1, "config interventions.diffusion: unknown key 'speed'"),
+        (
+            ["interventions", "diffusion", "steps"],
+            -1,
+            "config interventions.diffusion.steps: found -1, expected a whole number from 0 to",
+        ),
+        (
+            ["sweep", "edges"],
+            ["image question"],
+            "config sweep.edges.0: found 'image question', expected source->target",
+        ),
         (
             ["sweep", "edges"],
             ["picture->last"],
-            "config sweep.edges: unknown span 'picture' in 'picture->last', expected",
+            "config sweep.edges.0: unknown span 'picture', expected one of",
         ),
-        (["sweep", "edges"], ["image+->last"], "config sweep.edges: unknown span '' in 'image+->last'"),
-        (["sweep", "edges"], ["question->image"], "config sweep.edges: 'question->image' runs against causality"),
+        (["sweep", "edges"], ["image+->last"], "config sweep.edges.0: unknown span '' in 'image+'"),
+        (["sweep", "edges"], ["question->image"], "config sweep.edges.0: 'question->image' runs against causality"),
         (["sweep", "edges"], ["last->image+question"], "'last->image+question' runs against causality"),
         (["sweep", "window"], 9, "config sweep.window: model 'standin' cannot be swept, a window of 9 blocks reaches"),
         (["sweep", "window"], 0, "config sweep.window"),
         (
             ["sweep", "window"],
             [3, 2],
-            "config sweep.window: model 'standin' cannot be swept, the window [3, 2] is empty",
+            "config sweep.window: the range [3, 2] is empty",
         ),
         (["sweep", "other_windows"], [1, [0, 8]], "config sweep.other_windows.1: model 'standin' cannot be swept, the"),
-        (["sweep", "least"], 0, "config sweep.least: 0"),
+        (["sweep", "least"], 0, "config sweep.least: found 0, expected a number above 0 and below 1"),
         (["interventions", "image-question", "layers"], [0, 8], "not a range of the 8 blocks of model 'standin'"),
         (
             ["interventions", "intact"],
@@ -111,7 +151,11 @@ def edited(config, path, value):
         (["interventions", "no-image", "layers"], [0, 3], "'no-image' is a cut of image->text in blocks 0 to 3, which"),
         (["interventions", "no-image", "source"], "image+question", "is a cut of image+question->text in all blocks"),
         (["pid", "estimators"], ["gaussian"], "config claims.estimators: 'flow' is not defined under pid.estimators"),
-        (["pid", "permutations"], 3, "config pid.permutations: 3"),
+        (["pid", "routes"], ["linear"], "config pid: 'routes' is called 'estimators' now"),
+        (["claims", "routes"], ["flow"], "config claims: 'routes' is called 'estimators' now"),
+        (["pid", "estimators"], ["linear", "flow"], "found 'linear', expected one of: gaussian, copula, flow"),
+        (["pid", "estimators"], ["rank"], "'rank' is called 'copula' now"),
+        (["pid", "permutations"], 3, "config pid.permutations: found 3, expected a whole number from 20 to 10,000"),
     ],
 )
 def test_mistakes_are_named(config, path, value, message):
@@ -132,7 +176,7 @@ def test_the_spans_of_an_edge_are_those_of_a_prompt(config, tiny_llava_next, ask
     """Names, and which of them end before others begin."""
     examples, pictures, _ = asked(6)
     spans = encode(tiny_llava_next, examples, pictures).spans
-    assert set(design._SPANS) == set(spans.masks)
+    assert set(SPANS) == set(spans.masks)
     for source, target in product(spans.masks, repeat=2):
         possible = True
         try:
@@ -140,7 +184,7 @@ def test_the_spans_of_an_edge_are_those_of_a_prompt(config, tiny_llava_next, ask
         except ConfigError:
             possible = False
         # Within the image it depends on the picture which patches come first.
-        if possible or design._SPANS[source] == design._SPANS[target] == (0, 0):
+        if possible or SPANS[source] == SPANS[target] == (0, 0):
             design.check(edited(config, ["sweep", "edges"], [f"{source}->{target}"]))
         else:
             with pytest.raises(ConfigError, match="runs against causality"):
@@ -222,6 +266,8 @@ def test_conditions(config):
     assert design.intervention(config, "image-question")["target"] == "question"
 
 
-def test_the_schema_names_the_settings_of_the_flow():
-    schema = yaml.safe_load((CONFIG.parents[1] / "workflow/schemas/config.schema.yaml").read_text())
-    assert list(schema["properties"]["flow"]["properties"]) == [field.name for field in fields(FlowConfig)]
+def test_the_workflow_reads_its_configuration_without_heavy_libraries():
+    """Every start of Snakemake pays for what this imports."""
+    blocked = ["torch", "transformers", "pandas", "matplotlib", "h5py", "sklearn", "scipy", "pyarrow"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); from pidflow import design; design.schema()"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(LIBRARY)}, check=True)

@@ -12,13 +12,11 @@ from pidflow.interventions.knockout import Cut, Plan, knockout
 from pidflow.interventions.prefix_cache import full_pass, read_prefix, recompute
 from pidflow.interventions.self_check import self_check
 from pidflow.models.continuous_time import (
-    EQUATIONS,
-    Dynamics,
     attention_weights,
     continuous_attention,
-    dynamics_of,
     evolve,
 )
+from pidflow.models.dynamics import EQUATIONS, Dynamics, dynamics_of
 from pidflow.models.inputs import encode
 
 K = 12

@@ -7,7 +7,8 @@ from PIL import Image, ImageDraw
 
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
-from pidflow.models.continuous_time import ORDINARY, Dynamics, continuous_attention
+from pidflow.models.continuous_time import continuous_attention
+from pidflow.models.dynamics import ORDINARY, Dynamics
 from pidflow.models.standin.architecture import PROMPT, build_model, build_processor, vocabulary
 from pidflow.models.standin.training import (
     CAPTION_QUESTION,

@@ -100,7 +100,7 @@ def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
         ("run={models: [gpt]}", "config run.models: 'gpt' is not defined under models"),
         ("pca={variense: 0.5}", "config pca: unknown key 'variense'"),
         ("claims={blind: image-question}", "config claims.blind: 'image-question' is a cut of image->question"),
-        ("sweep={edges: [question->image]}", "config sweep.edges: 'question->image' runs against causality"),
+        ("sweep={edges: [question->image]}", "config sweep.edges.0: 'question->image' runs against causality"),
     ],
 )
 def test_a_bad_configuration_stops_before_anything_runs(snakemake, tmp_path, setting, message):

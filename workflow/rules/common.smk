@@ -11,17 +11,18 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "lib"))
 from pidflow import design
 from pidflow.names import INTACT
 from pidflow.provenance import code_digest
+from pidflow.settings import ID_PATTERN
 from pidflow.data.readers import image_folder
 
-design.check(config)
+config = design.check(config)
 RUN = config["run"]
 
 
 wildcard_constraints:
-    model=design.ID_PATTERN,
-    standin=design.ID_PATTERN,
-    task=design.ID_PATTERN,
-    condition=design.ID_PATTERN,
+    model=ID_PATTERN,
+    standin=ID_PATTERN,
+    task=ID_PATTERN,
+    condition=ID_PATTERN,
     layer=r"\d\d+",
 
 

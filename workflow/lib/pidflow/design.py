@@ -1,30 +1,20 @@
 """The design of a run: its configuration checked, and what the chosen models, tasks and conditions expand to."""
 
-from pathlib import Path
+from typing import Any
 
-import jsonschema
-import yaml
-
+from pidflow.configuration import configuration
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
-from pidflow.names import INTACT, MIN_TASKS
+from pidflow.names import INTACT, MIN_TASKS, SPANS
 
-# What leaves nothing of the image to anything behind it.
+# What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "layers": "all"}
-ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
-# Line styles of pidflow.figures.style, which cannot be imported for the same reason.
+# Line styles of pidflow.figures.style, which the workflow does not import: it needs matplotlib.
 MODELS_IN_A_FIGURE = 4
-# Where a span begins and ends in any prompt: 0 in the image, 1 in the question behind it, 2 at the last position.
-_SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
-_SPANS |= {"question": (1, 1), "options": (1, 1), "text": (1, 2), "last": (2, 2)}
-_SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
-# Words of earlier versions, each with the word for it now.
-_RENAMED_KEYS = {("pid", "routes"): "estimators", ("claims", "routes"): "estimators"}
-_RENAMED_ESTIMATORS = {"linear": "gaussian", "rank": "copula"}
 
 
-def check(config: dict) -> None:
-    """Refuse a configuration that cannot run, with one sentence that names the key.
+def check(config: dict) -> dict:
+    """The configuration as plain values, whole numbers as such; refused, if it cannot run, with one sentence.
 
     Raises
     ------
@@ -32,11 +22,7 @@ def check(config: dict) -> None:
         On an unknown key, a value out of range, an id that is selected but not defined, a name clash, layers or
         windows that a model does not have, an edge that no attention can take, a claim about the wrong intervention.
     """
-    _refuse_old_words(config)
-    schema = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
-    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda error: error.json_path)
-    if errors:
-        raise ConfigError(_sentence(errors[0]))
+    config = configuration().checked(config, where="config").plain()
     if INTACT in config["interventions"]:
         raise ConfigError(f"config interventions.{INTACT}: '{INTACT}' means no intervention; give it another id")
     _defined(config["run"]["models"], config["models"], "run.models", "models")
@@ -54,22 +40,12 @@ def check(config: dict) -> None:
         for condition in config["run"]["conditions"]:
             _layers_fit(config, model, condition)
         _windows_fit(config, model)
-    for edge in config["sweep"]["edges"]:
-        _edge_possible(edge)
+    return config
 
 
-def _refuse_old_words(config: dict) -> None:
-    """A key or an estimator under its earlier name is refused with its name now."""
-    for (section, key), now in _RENAMED_KEYS.items():
-        if key in (config.get(section) or {}):
-            raise ConfigError(f"config {section}.{key}: this key is called {section}.{now} now; rename it")
-    for section in ("pid", "claims"):
-        chosen = (config.get(section) or {}).get("estimators")
-        for name in chosen if isinstance(chosen, list) else []:
-            if name in _RENAMED_ESTIMATORS:
-                raise ConfigError(
-                    f"config {section}.estimators: '{name}' is called '{_RENAMED_ESTIMATORS[name]}' now; rename it"
-                )
+def schema() -> dict[str, Any]:
+    """The JSON schema of the configuration, for editors."""
+    return configuration().model_json_schema()
 
 
 def intervention(config: dict, condition: str) -> dict | None:
@@ -164,7 +140,7 @@ def _claimed(config: dict) -> None:
 
 
 def _cuts_image(plan: dict) -> bool:
-    return plan["kind"] == "cut" and all(_SPANS[name] == (0, 0) for name in plan["source"].split("+"))
+    return plan["kind"] == "cut" and all(SPANS[name] == (0, 0) for name in plan["source"].split("+"))
 
 
 def _described(plan: dict) -> str:
@@ -177,15 +153,15 @@ def _described(plan: dict) -> str:
 
 def _layers_fit(config: dict, model: str, condition: str) -> None:
     plan = intervention(config, condition)
-    if plan is None or plan["layers"] == "all":
-        return
-    first, last = plan["layers"]
     blocks = config["models"][model]["layers"]
-    if not first <= last < blocks:
-        raise ConfigError(
-            f"config interventions.{condition}.layers: [{first}, {last}] is not a range of the {blocks} blocks of "
-            f"model '{model}'; expected 0 <= first <= last <= {blocks - 1}"
-        )
+    wanted = {f"interventions.{condition}.layers": (plan or {}).get("layers", "all")}
+    wanted[f"models.{model}.attention.layers"] = (config["models"][model].get("attention") or {}).get("layers", "all")
+    for where, chosen in wanted.items():
+        if chosen != "all" and chosen[1] >= blocks:
+            raise ConfigError(
+                f"config {where}: {chosen} is not a range of the {blocks} blocks of model '{model}'; "
+                f"expected 0 <= first <= last <= {blocks - 1}"
+            )
 
 
 def _windows_fit(config: dict, model: str) -> None:
@@ -198,51 +174,3 @@ def _windows_fit(config: dict, model: str) -> None:
             windows(window, depth=blocks)
         except ConfigError as err:
             raise ConfigError(f"config sweep.{name}: model '{model}' cannot be swept, {err}") from err
-
-
-def _edge_possible(edge: str) -> None:
-    """An edge joins known spans and does not run backwards: a position attends to none behind it."""
-    source, target = (names.split("+") for names in edge.split("->"))
-    for name in (*source, *target):
-        if name not in _SPANS:
-            raise ConfigError(
-                f"config sweep.edges: unknown span '{name}' in '{edge}', expected one of: {', '.join(_SPANS)}"
-            )
-    if max(_SPANS[name][1] for name in target) < min(_SPANS[name][0] for name in source):
-        raise ConfigError(
-            f"config sweep.edges: '{edge}' runs against causality, all of its target comes before its source and "
-            "attends to none of it; turn it round or leave it out"
-        )
-
-
-def _sentence(error: jsonschema.ValidationError) -> str:
-    where = ".".join(str(part) for part in error.absolute_path) or "top level"
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = list(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in known]
-        return f"config {where}: unknown key '{unknown[0]}', expected one of: {', '.join(known)}"
-    if error.validator == "oneOf" and isinstance(error.instance, dict):
-        return _chosen_sentence(error, where)
-    if error.validator == "unevaluatedProperties":
-        return f"config {where}: {error.message}"
-    expected = error.schema.get("description", "")
-    return f"config {where}: {error.message}" + (f" ({expected})" if expected else "")
-
-
-def _chosen_sentence(error: jsonschema.ValidationError, where: str) -> str:
-    """What is wrong with an entry whose first key (``reader``, ``kind``) chooses among schemas."""
-    choices = [_choices(entry["properties"]) for entry in error.schema["oneOf"]]
-    key = choices[0][0]
-    found = error.instance.get(key)
-    for place, (_, values) in enumerate(choices):
-        if found in values:
-            return _sentence(next(item for item in error.context if item.schema_path[0] == place))
-    known = ", ".join(value for _, values in choices for value in values)
-    return f"config {where}.{key}: found {found!r}, expected one of: {known}"
-
-
-def _choices(properties: dict) -> tuple[str, list[str]]:
-    """The key that tells one schema from its alternatives, and its values there."""
-    key = "reader" if "reader" in properties else "kind"
-    schema = properties[key]
-    return key, schema.get("enum") or [schema["const"]]

@@ -13,6 +13,10 @@ NUMBERED = dict(
     zip(QUANTITIES, ("redundancy", "unique_1", "unique_2", "synergy", "mi_1", "mi_2", "mi_12"), strict=True)
 )
 
+# Where a span begins and ends in any prompt: 0 in the image, 1 in the question after it, 2 at the last position.
+SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
+SPANS |= {"question": (1, 1), "options": (1, 1), "text": (1, 2), "last": (2, 2)}
+
 
 def layer_name(layer: int) -> str:
     """Name of a layer in files: 0 is the embedding output, L the state after the last block."""

@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.flows.maps import FlowConfig, Layout
+from pidflow.errors import DataError, NumericsError
+from pidflow.flows.maps import Layout
 from pidflow.flows.normality import Gaussianity, gaussianity
+from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, gaussianizing_knots, transform
 from pidflow.flows.training import TrainedStack, train_stack
 from pidflow.flows.weights import Blocks, apply, common_frame, invert, stored_flows
@@ -160,7 +161,6 @@ def gaussianize_layers(
     The other parameters and errors are those of `gaussianize`.
     """
     config = FlowConfig() if config is None else config
-    _check_config(config)
     targets = [y] * len(x1) if isinstance(y, np.ndarray) else list(y)
     layers = _checked(x1, x2, targets, folds=folds, groups=groups)
     labels, fold_of_row = np.unique(folds, return_inverse=True)
@@ -312,14 +312,6 @@ def _checked(
                 )
         layers.append(np.ascontiguousarray(np.concatenate(blocks, axis=1, dtype=float).T))
     return layers
-
-
-def _check_config(config: FlowConfig) -> None:
-    for name, allowed in {"marginals": ("quantile", "standardise"), "precision": ("float32", "float64")}.items():
-        if getattr(config, name) not in allowed:
-            raise ConfigError(f"flow {name} is {getattr(config, name)!r}, expected one of {', '.join(allowed)}")
-    if not 0 < config.held_out_fraction < 1:
-        raise ConfigError(f"flow held_out_fraction is {config.held_out_fraction}, expected a number between 0 and 1")
 
 
 def _check_rows(dims: Sequence[tuple[int, int, int]], splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:

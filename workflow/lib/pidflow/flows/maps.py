@@ -24,55 +24,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, identity_tailed_knots, inverse, transform
 
 Parameters = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class FlowConfig:
-    """Shape of a product flow and how it is trained.
-
-    Attributes
-    ----------
-    marginals
-        Map of each column, fixed before training and common to all folds: ``quantile`` carries it to normal scores
-        through a coarse monotone spline, ``standardise`` only centres and scales it.
-    stages
-        Number of (mix, bend, twist) stages.
-    bins
-        Bins of each spline.
-    bound
-        Splines bend ``[-bound, bound]`` and are the identity outside.
-    held_out_fraction
-        Part of the training rows of a fold kept aside to stop on.
-    max_steps, batch_size, learning_rate
-        Adam steps at most, rows in a step (never fewer than four times the columns), step size at the start.
-    bend_penalty, mix_penalty
-        Weight of the squared distance of spline parameters from the identity, and of mixing matrices from their start,
-        in nats.
-    evaluate_every, patience
-        Steps between two held-out evaluations; evaluations without improvement after which a flow stops.
-    precision
-        ``float32`` or ``float64`` for training; latents are always computed in float64.
-    values_at_once
-        Largest number of values (flows x columns x rows) in one stack; bounds memory, does not affect results.
-    """
-
-    marginals: str = "quantile"
-    stages: int = 3
-    bins: int = 6
-    bound: float = 5.0
-    held_out_fraction: float = 0.15
-    max_steps: int = 150
-    batch_size: int = 128
-    learning_rate: float = 0.03
-    bend_penalty: float = 0.03
-    mix_penalty: float = 0.01
-    evaluate_every: int = 10
-    patience: int = 4
-    precision: str = "float32"
-    values_at_once: int = 20_000_000
 
 
 @dataclass(frozen=True)

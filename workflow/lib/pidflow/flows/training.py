@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from pidflow.errors import NumericsError
-from pidflow.flows.maps import FlowConfig, Layout, Parameters, ProductFlows, initial_parameters
+from pidflow.flows.maps import Layout, Parameters, ProductFlows, initial_parameters
+from pidflow.flows.settings import FlowConfig
 
 _JITTER = 1e-6  # relative ridge on a covariance: lets an exact copy of a column read as a few nats, not infinity
 

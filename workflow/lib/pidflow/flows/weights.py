@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from pidflow.errors import DataError
-from pidflow.flows.maps import FlowConfig, Layout, Parameters, ProductFlows
+from pidflow.flows.maps import Layout, Parameters, ProductFlows
+from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, inverse, transform
 
 _KNOTS = ("marginal.x", "marginal.y", "marginal.slope")

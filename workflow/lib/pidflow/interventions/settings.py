@@ -7,7 +7,8 @@ from typing import Any
 from pidflow.errors import ConfigError
 from pidflow.interventions.edges import KINDS
 from pidflow.interventions.knockout import Cut, Plan
-from pidflow.models.continuous_time import continuous_attention, dynamics_of
+from pidflow.models.continuous_time import continuous_attention
+from pidflow.models.dynamics import dynamics_of
 from pidflow.models.loading import LoadedModel
 
 PDE = "pde"

@@ -12,9 +12,8 @@ flows over its ends, closed keys keep weight 0. So a result does not depend on p
 Weights stay non-negative and sum to 1. Everything is differentiable, so a model can be trained with it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,92 +22,7 @@ from torch.nn.functional import dropout as drop
 
 from pidflow.errors import ConfigError
 from pidflow.models.attention import attending_with
-
-DIFFUSION, WAVE, REACTION_DIFFUSION = EQUATIONS = ("diffusion", "wave", "reaction-diffusion")
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """How attention weights evolve.
-
-    Attributes
-    ----------
-    equation
-        ``"diffusion"``, ``"wave"`` or ``"reaction-diffusion"``.
-    steps
-        Number of explicit steps; 0 leaves attention as it is.
-    size
-        Pseudo-time of one step.
-    strength
-        Diffusivity, or speed of the wave.
-    rate
-        Rate of the reaction; only for ``"reaction-diffusion"``.
-    layers
-        Blocks 0 … L-1 that attend so; None means all.
-
-    Raises
-    ------
-    ConfigError
-        If the equation is unknown, a number is negative or not finite, or a step is too large to be stable: with unit
-        spacing diffusion needs ``strength * size <= 1/2``, a wave ``strength * size <= 1``, a reaction
-        ``rate * size <= 1``. Within these limits weights stay between 0 and 1 (a wave's negative parts are cut off).
-    """
-
-    equation: str
-    steps: int
-    size: float
-    strength: float = 1.0
-    rate: float = 0.0
-    layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.equation not in EQUATIONS:
-            raise ConfigError(f"unknown equation '{self.equation}', expected one of: {', '.join(EQUATIONS)}")
-        if not isinstance(self.steps, int) or self.steps < 0:
-            raise ConfigError(f"steps must be a whole number of at least 0, found {self.steps!r}")
-        for name in ("size", "strength", "rate"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be a number of at least 0, found {getattr(self, name)!r}")
-        if self.rate and self.equation != REACTION_DIFFUSION:
-            raise ConfigError(f"'{self.equation}' has no reaction; leave rate out or take '{REACTION_DIFFUSION}'")
-        limits = [("strength", 1.0 if self.equation == WAVE else 0.5)]
-        if self.equation == REACTION_DIFFUSION:
-            limits.append(("rate", 1.0))
-        for name, limit in limits:
-            product = getattr(self, name) * self.size
-            if product > limit:
-                raise ConfigError(
-                    f"'{self.equation}' is unstable: {name} * size = {product:g} exceeds {limit:g}; take size "
-                    f"{limit / getattr(self, name):g} or less and more steps"
-                )
-
-
-def dynamics_of(settings: Mapping[str, Any], *, depth: int) -> Dynamics:
-    """The dynamics that a configuration entry describes; its ``layers`` are ``"all"`` or ``[first, last]``.
-
-    Raises
-    ------
-    ConfigError
-        If a key is unknown or missing, blocks do not exist, or a step is unstable.
-    """
-    known = {"equation", "steps", "size", "strength", "rate", "layers"}
-    given = dict(settings)
-    if set(given) - known or not {"equation", "steps", "size"} <= set(given):
-        raise ConfigError(
-            f"continuous-time attention has equation, steps and size, optionally strength, rate and layers; "
-            f"found {', '.join(given)}"
-        )
-    match given.pop("layers", "all"):
-        case "all":
-            return Dynamics(**given)
-        case [int(first), int(last)] if 0 <= first <= last < depth:
-            return Dynamics(**given, layers=tuple(range(first, last + 1)))
-        case other:
-            raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {other!r}")
-
-
-# Attention as it is.
-ORDINARY = Dynamics(DIFFUSION, steps=0, size=0.0)
+from pidflow.models.dynamics import WAVE, Dynamics
 
 
 @contextmanager

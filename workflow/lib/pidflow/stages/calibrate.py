@@ -111,7 +111,7 @@ def run(
                     jackknife_groups=jackknife_groups,
                     folds=folds,
                     seed=seed,
-                    config=FlowConfig(**(settings or {})),
+                    config=FlowConfig.checked(settings or {}, where="config flow"),
                 )
                 found = [
                     {"case": case.name, "replicate": replicate, "estimator": estimator, **row}

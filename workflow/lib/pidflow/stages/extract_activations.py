@@ -61,14 +61,14 @@ def run(
         ``dtype``, ``device``,
         ``batch_size`` (does not affect results; halved by itself when a GPU runs out of memory), ``prompt`` and
         ``attention`` (of a model trained in continuous time: the keys of
-        :class:`pidflow.models.continuous_time.Dynamics`).
+        :class:`pidflow.models.dynamics.Dynamics`).
     model_id, task, condition
         Names for the results' attributes and for messages.
     intervention
         None for the intact model, or ``{"kind": "cut", "source": "image", "target": "question", "layers": "all"}`` with
         ``layers`` either ``"all"`` or ``[first, last]``, both included, blocks counted from 0. Kinds: ``"cut"``,
         ``"keep"``, ``"random"`` (see :class:`pidflow.interventions.knockout.Cut`); ``"pde"`` with the keys of
-        :class:`pidflow.models.continuous_time.Dynamics` instead of a source and a target.
+        :class:`pidflow.models.dynamics.Dynamics` instead of a source and a target.
     target_kind
         What Y is: ``"state"``, ``"logits"`` or ``"answer-embedding"`` (see :func:`pidflow.models.readout.target`).
     storage

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from pidflow.errors import ConfigError
 from pidflow.flows.gaussianize import FlowConfig, FlowInfo, Gaussianized, gaussianize_layers
 from pidflow.names import layer_name
 from pidflow.store import put, reading_h5, replacing, take, writing_h5
@@ -40,12 +39,9 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
     Raises
     ------
     ConfigError
-        If ``settings`` names an unknown field.
+        If ``settings`` names an unknown field, or a value is out of range.
     """
-    known = [field.name for field in fields(FlowConfig)]
-    unknown = [name for name in settings if name not in known]
-    if unknown:
-        raise ConfigError(f"config flow: unknown key '{unknown[0]}', expected one of: {', '.join(known)}")
+    config = FlowConfig.checked(settings, where="config flow")
     torch.set_num_threads(threads)
     with reading_h5(pca, kind="pca") as file:
         attrs = {name: file.attrs[name] for name in ("model", "task", "condition", "layers")}
@@ -58,7 +54,6 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         target = take(file, "target/scores")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     same = {"folds": folds, "groups": images, "seed": seed, "device": device}
-    config = FlowConfig(**settings)
 
     def trained_on(vision: list, language: list, target: np.ndarray | list, *, what: str) -> list[Gaussianized]:
         def progress(step: int, active: int) -> None:

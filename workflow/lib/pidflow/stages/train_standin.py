@@ -19,7 +19,7 @@ from torch import nn
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
 from pidflow.errors import ConfigError
-from pidflow.models.continuous_time import ORDINARY, Dynamics, dynamics_of
+from pidflow.models.dynamics import ORDINARY, Dynamics, dynamics_of
 from pidflow.models.standin.architecture import PATCH_SIZE, build_model, build_processor
 from pidflow.models.standin.training import (
     Batch,
@@ -191,7 +191,7 @@ def run(
     language_prior
         Probability that an attribute follows its shape's typical value in the training scenes.
     attention
-        Keys of :class:`pidflow.models.continuous_time.Dynamics`, by which the attention of the language
+        Keys of :class:`pidflow.models.dynamics.Dynamics`, by which the attention of the language
         model evolves throughout; None for ordinary attention. The weights alone do not know: a model's entry in the
         configuration must repeat them.
     phases

@@ -25,7 +25,8 @@ from torch import nn
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
 from pidflow.models.attention import Kernel, attending_with
-from pidflow.models.continuous_time import ORDINARY, Dynamics, softmax_evolved
+from pidflow.models.continuous_time import softmax_evolved
+from pidflow.models.dynamics import ORDINARY, Dynamics
 from pidflow.models.standin.architecture import PATCH_SIZE, PROMPT
 
 CAPTION_QUESTION = "what is in the image ?"

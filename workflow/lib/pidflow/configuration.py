@@ -1,0 +1,224 @@
+"""Every key of the configuration: types, bounds and words, the settings of plug-ins included. Defaults stand in YAML.
+
+Known keys, refusals and the JSON schema for editors are made from these classes and from nothing else.
+"""
+
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, create_model
+
+from pidflow import plugins
+from pidflow._interim import SETTINGS
+from pidflow.flows.settings import FlowConfig
+from pidflow.models.dynamics import AttentionSettings
+from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Text, Unique, Whole, WindowSize
+
+ESTIMATORS = ("gaussian", "copula", "flow")
+DEFINITIONS = ("broja", "mmi", "dep")
+RENAMED_ESTIMATORS = {"linear": "gaussian", "rank": "copula"}
+IMAGE_BEFORE_QUESTION = r"<image>[\s\S]*\{question\}"
+_DEVICE = Field(
+    pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", json_schema_extra={"expected": "auto, cpu, mps, cuda or cuda:<number>"}
+)
+Estimators = Annotated[
+    list[Annotated[Literal[ESTIMATORS], Field(json_schema_extra={"renamed": RENAMED_ESTIMATORS})]],
+    Field(min_length=1),
+    Unique,
+]
+Definitions = Annotated[list[Literal[DEFINITIONS]], Field(min_length=1), Unique]
+
+
+class Run(Settings):
+    """What to run; the cross product of the three lists."""
+
+    models: Ids = Field(description="Ids from models.")
+    tasks: Ids = Field(description="Ids from tasks.")
+    conditions: Ids = Field(description="intact and ids from interventions.")
+
+
+class Model(Settings):
+    """What models of every family have in common."""
+
+    path: Text = Field(description="A local folder or a hub id.")
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        default=None,
+        description="Full commit hash on the hub, 40 hexadecimal digits; needed for a hub id.",
+    )
+    layers: Whole = Field(ge=1, le=1000, description="Number of decoder blocks; checked against the model.")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto",
+        description="Precision of the weights when run; auto takes float32 on a CPU, else the checkpoint's.",
+    )
+    batch_size: Whole = Field(default=16, ge=1, le=4096, description="Questions a forward pass.")
+    device: Annotated[str, _DEVICE] = Field(
+        default="auto", description="Where it runs; auto takes cuda, then mps, then cpu."
+    )
+    attention: AttentionSettings | None = Field(default=None, description="Attention in continuous time.")
+    prompt: (
+        Annotated[
+            str,
+            Field(
+                pattern=IMAGE_BEFORE_QUESTION,
+                max_length=10_000,
+                json_schema_extra={"expected": "a template with <image> before {question}"},
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="Prompt template; the family's own by default.")
+
+
+class Phase(Settings):
+    """Fields of a training phase that differ from its own schedule."""
+
+    steps: Whole = Field(default=1, ge=1, le=10_000_000, description="Optimiser steps.")
+    batch: Whole = Field(default=1, ge=1, le=4096, description="Images a step.")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak learning rate.")
+
+
+class Standin(Settings):
+    """A small model trained from nothing into results/standins."""
+
+    attention: AttentionSettings | None = Field(
+        description="How attention evolves in training; null for ordinary attention."
+    )
+    phases: dict[Literal["vision", "language", "align", "tune"], Phase] = Field(
+        description="By phase, what differs from pidflow.stages.train_standin.PHASES."
+    )
+
+
+class Task(Settings):
+    """Questions of one kind."""
+
+    dataset: Id = Field(description="Id from datasets.")
+    select: Text | None = Field(default=None, description="Which of the dataset's rows; all of them when left out.")
+    items: Whole = Field(ge=1, le=1_000_000, description="Largest number of questions to take.")
+
+
+class Items(Settings):
+    """How questions are prepared."""
+
+    folds: Whole = Field(ge=2, le=100, description="Cross-fitting folds, split by image.")
+
+
+class Extract(Settings):
+    """What is stored of a forward pass."""
+
+    target: Literal["state", "logits", "answer-embedding"] = Field(description="What the model is about to say.")
+    storage: Literal["float16", "float32"] = Field(description="Precision on disk.")
+
+
+class Reduction(Settings):
+    """Reduction before the flow."""
+
+    correct_only: bool = Field(description="Keep only what the intact model answers correctly.")
+    language: Literal["text", "question", "last"] = Field(description="The block read as the language source.")
+    variance: float = Field(gt=0, le=1, description="Share of variance to keep.")
+    max_components: Whole = Field(ge=1, le=1000, description="Cap on the components of a source.")
+    target_components: Whole = Field(ge=1, le=1000, description="Cap on the components of the target.")
+
+
+class Decomposition(Settings):
+    """The decomposition."""
+
+    renamed: ClassVar = {"routes": "estimators"}
+
+    estimators: Estimators = Field(description="What is done to the data first.")
+    definitions: Definitions = Field(description="Definitions of the union information.")
+    permutations: Whole = Field(ge=20, le=10_000, description="Row permutations of the target for bias and p-value.")
+    jackknife_groups: Whole = Field(ge=5, le=1000, description="Groups deleted in turn for standard errors.")
+
+
+class Sweep(Settings):
+    """Windows of blocks in which edges are cut, one after another."""
+
+    edges: Annotated[list[EdgeName], Field(min_length=1), Unique] = Field(
+        description="Edges, source->target, between named spans."
+    )
+    window: WindowSize = Field(description="Blocks cut together around each block.")
+    controls: Annotated[list[Literal["random", "keep"]], Unique] = Field(description="Run beside every cut.")
+    other_windows: Annotated[list[WindowSize], Unique] = Field(description="Further windows without controls.")
+    answer_tokens: Whole = Field(ge=1, le=64, description="Longest own answer whose likelihood is followed.")
+    least: float = Field(
+        gt=0, lt=1, description="Relative change of the answer's probability that counts as an effect."
+    )
+
+
+class Claims(Settings):
+    """The estimates that the claims table judges."""
+
+    renamed: ClassVar = {"routes": "estimators"}
+
+    estimators: Estimators = Field(description="Each judges all claims.")
+    definitions: Definitions = Field(description="Each judges all claims.")
+    knockout: Id | None = Field(description="The condition read as the knockout; null for none.")
+    blind: Id | None = Field(
+        description="The intervention that takes the whole image away, of which only answers are needed; null for none."
+    )
+
+
+def chosen(folder: str, key: str, *common: type[Settings]) -> Any:
+    """The type of a mapping whose `key` names a plug-in, which brings its settings beside those that all share.
+
+    Parameters
+    ----------
+    folder
+        Of the plug-ins, as in :data:`pidflow.plugins.KINDS`.
+    common
+        Settings of every such entry; a plug-in's own go before them.
+    """
+    entries = tuple(
+        create_model(
+            f"{plugins.KINDS[folder].capitalize().replace(' ', '')}_{name}",
+            __base__=_bases(_settings_of(folder, name), *common),
+            **{key: (Literal[name], Field(description=f"Names the {plugins.KINDS[folder]}."))},
+        )
+        for name in names_of(folder)
+    )
+    entry = entries[0]
+    for other in entries[1:]:
+        entry = entry | other
+    return Annotated[entry, Field(discriminator=key)] if len(entries) > 1 else entry
+
+
+def _bases(*classes: type[Settings]) -> tuple[type[Settings], ...]:
+    """The classes without those that another one derives from."""
+    return tuple(each for each in classes if not any(each in other.__mro__[1:] for other in classes)) or classes[:1]
+
+
+def names_of(folder: str) -> list[str]:
+    """Ids of the plug-ins in a folder that the configuration can name."""
+    landed = [name for name in plugins.available(folder) if hasattr(plugins.load(folder, name), "Settings")]
+    return sorted({*landed, *SETTINGS.get(folder, ())})
+
+
+def _settings_of(folder: str, name: str) -> type[Settings]:
+    landed = plugins.load(folder, name) if name in plugins.available(folder) else None
+    return getattr(landed, "Settings", None) or SETTINGS[folder][name]
+
+
+@cache
+def configuration() -> type[Settings]:
+    """The class of the whole configuration, with the plug-ins that there are."""
+    return create_model(
+        "Configuration",
+        __base__=Settings,
+        __doc__="Every key pidflow reads. Defaults stand in config/config.yaml and nowhere else.",
+        seed=(Seed, Field(description="The integer from which all random states derive.")),
+        run=(Run, Field(description="What to run; the cross product of the three lists.")),
+        models=(dict[Id, chosen("models.families", "family", Model)], Field(description="Models by id.")),
+        standins=(dict[Id, Standin], Field(description="Small models trained from nothing, by id.")),
+        datasets=(dict[Id, chosen("data.readers", "reader")], Field(description="Datasets by id.")),
+        tasks=(dict[Id, Task], Field(description="Tasks by id; each is a set of questions of one kind.")),
+        items=(Items, Field(description="How questions are prepared.")),
+        interventions=(
+            dict[Id, chosen("interventions.kinds", "kind")],
+            Field(description="Interventions by id; each is a condition beside intact."),
+        ),
+        extract=(Extract, Field(description="What is stored of a forward pass.")),
+        pca=(Reduction, Field(description="Reduction before the flow.")),
+        flow=(FlowConfig, Field(description="Shape and schedule of the flows, where they differ from their defaults.")),
+        pid=(Decomposition, Field(description="The decomposition.")),
+        sweep=(Sweep, Field(description="Windows of blocks in which edges are cut, one after another.")),
+        claims=(Claims, Field(description="The estimates that the claims table judges.")),
+    )
