@@ -13,6 +13,7 @@ if __name__ == "__main__":
             model=snakemake.params.model,
             model_id=snakemake.params.model_id,
             task=snakemake.params.task,
+            instruction=snakemake.params.instruction,
             condition=snakemake.params.condition,
             intervention=snakemake.params.intervention,
             target_kind=snakemake.params.target,

@@ -14,6 +14,7 @@ if __name__ == "__main__":
             model=snakemake.params.model,
             model_id=snakemake.params.model_id,
             task=snakemake.params.task,
+            instruction=snakemake.params.instruction,
             edges=snakemake.params.edges,
             window=snakemake.params.window,
             controls=snakemake.params.controls,

@@ -31,7 +31,8 @@ def tiny_llava():
     from pidflow.models import loading
     from pidflow.models.standin import architecture
 
-    return loading.wrap("llava", architecture.build_model(seed=0, width=32, depth=3), architecture.build_processor())
+    model, processor = architecture.build_model(seed=0, width=32, depth=3), architecture.build_processor()
+    return loading.wrap("llava", model, processor, prompt=architecture.PROMPT)
 
 
 @pytest.fixture(scope="session")

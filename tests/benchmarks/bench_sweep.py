@@ -64,7 +64,7 @@ def build(width, dtype, device):
     torch.manual_seed(0)
     with torch.device(device):
         model = LlavaForConditionalGeneration(config).to(dtype)
-    return loading.wrap("llava", model, architecture.build_processor())
+    return loading.wrap("llava", model, architecture.build_processor(), prompt=architecture.PROMPT)
 
 
 def questions(count):

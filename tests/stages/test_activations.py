@@ -14,8 +14,10 @@ from pidflow import store
 from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.interventions.knockout import Cut, Plan
 from pidflow.models.inputs import encode
+from pidflow.models.standin.architecture import PROMPT
 from pidflow.stages import extract_activations as stage
 
+MODEL = {"family": "llava", "batch_size": 4, "dtype": "float32", "prompt": PROMPT}
 CUT = {"kind": "cut", "source": "image", "target": "question", "layers": [1, 2]}
 
 
@@ -25,7 +27,7 @@ def extract(tmp_path, saved_model):
 
     def run(items, name="intact", **changed):
         settings = {
-            "model": {"family": "llava", "path": str(saved_model), "batch_size": 4, "dtype": "float32"},
+            "model": MODEL | {"path": str(saved_model)},
             "model_id": "tiny",
             "task": "mixed",
             "condition": name,
@@ -110,7 +112,7 @@ def test_batch_size_and_blocks_do_not_matter(write_items, extract, monkeypatch, 
     items = write_items(11)
     first = store.read_table(extract(items, "first")[1])
     monkeypatch.setattr(stage, "_BLOCK", 4)
-    model = {"family": "llava", "path": str(saved_model), "batch_size": 3, "layers": 3}
+    model = MODEL | {"path": str(saved_model), "batch_size": 3, "layers": 3}
     h5, parquet = extract(items, "second", model=model)
     second = store.read_table(parquet)
     assert (first["item_id"] == second["item_id"]).all()
@@ -260,11 +262,11 @@ def test_missing_columns_are_named(write_items, extract):
         ({"device": "tpu-7"}, "unknown device 'tpu-7'"),
         ({"prompt": "{question} <image>"}, "a prompt must hold '<image>' once and, after it"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, found 0"),
-        ({"colour": "red"}, "found family, path, batch_size, dtype, colour"),
+        ({"colour": "red"}, "found family, batch_size, dtype, prompt, path, colour"),
     ],
 )
 def test_impossible_models_are_refused(write_items, extract, saved_model, model, message):
-    settings = {"family": "llava", "path": str(saved_model), "batch_size": 4, "dtype": "float32"} | model
+    settings = MODEL | {"path": str(saved_model)} | model
     with pytest.raises(ConfigError, match=message):
         extract(write_items(3), model=settings)
 
@@ -277,7 +279,7 @@ def test_a_checkpoint_without_all_its_weights_is_refused(write_items, extract, s
     weights = load_file(folder / "model.safetensors")
     weights.pop(next(name for name in weights if "layers.1.mlp.up_proj" in name))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    model = {"family": "llava", "path": str(folder)}
+    model = MODEL | {"path": str(folder)}
     with pytest.raises(DataError, match="1 weights are missing or of another shape"):
         extract(write_items(3), model=model)
     (folder / "model.safetensors").write_bytes(b"x" * 100)

@@ -12,6 +12,7 @@ from pidflow.errors import ConfigError, DataError
 from pidflow.interventions.knockout import Cut, Plan, knockout, seeded
 from pidflow.models.inputs import encode
 from pidflow.models.readout import answer_tokens
+from pidflow.models.standin.architecture import PROMPT
 from pidflow.stages import extract_activations
 from pidflow.stages import sweep_knockout as stage
 
@@ -20,7 +21,7 @@ N = 12
 
 @pytest.fixture
 def model(saved_model):
-    return {"family": "llava", "path": str(saved_model), "batch_size": 5, "dtype": "float32"}
+    return {"family": "llava", "path": str(saved_model), "batch_size": 5, "dtype": "float32", "prompt": PROMPT}
 
 
 @pytest.fixture

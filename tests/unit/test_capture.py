@@ -70,7 +70,12 @@ def test_half_precision_states_are_pooled_in_float32(tiny_llava, asked):
     from pidflow.models import loading
     from pidflow.models.standin import architecture
 
-    half = loading.wrap("llava", architecture.build_model(seed=0, width=32, depth=3).bfloat16(), tiny_llava.processor)
+    half = loading.wrap(
+        "llava",
+        architecture.build_model(seed=0, width=32, depth=3).bfloat16(),
+        tiny_llava.processor,
+        prompt=tiny_llava.prompt,
+    )
     examples, pictures, _ = asked(3)
     batch = encode(tiny_llava, examples, pictures)
     found = capture(half, batch.to(half))

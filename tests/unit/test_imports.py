@@ -16,7 +16,7 @@ ALLOWED = {
     "analysis": ("pid.results", "interventions.windows"),
     "figures": ("analysis",),
     "_interim": ("models.dynamics",),
-    "configuration": ("_interim", "models.dynamics", "flows.settings"),
+    "configuration": ("_interim", "models.answers", "models.dynamics", "models.prompts", "flows.settings"),
     "design": ("configuration", "interventions.windows"),
     "stages": ("design", "data", "models", "interventions", "flows", "pid", "validation", "analysis", "figures"),
 }

@@ -206,7 +206,12 @@ def test_a_model_can_be_trained_through_it():
     from pidflow.models import loading
     from pidflow.models.standin import architecture
 
-    loaded = loading.wrap("llava", architecture.build_model(seed=1, width=32, depth=2), architecture.build_processor())
+    loaded = loading.wrap(
+        "llava",
+        architecture.build_model(seed=1, width=32, depth=2),
+        architecture.build_processor(),
+        prompt=architecture.PROMPT,
+    )
     loaded.model.requires_grad_(True)
     ids = torch.tensor([[2, 7, 8, 9, 10]])
     optimizer = torch.optim.SGD(loaded.model.parameters(), lr=0.02)

@@ -44,7 +44,9 @@ def pieces():
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
-    return loading.wrap("llava", architecture.build_model(seed=0, width=32, depth=3), processor)
+    return loading.wrap(
+        "llava", architecture.build_model(seed=0, width=32, depth=3), processor, prompt=architecture.PROMPT
+    )
 
 
 def spelled(loaded, answer):

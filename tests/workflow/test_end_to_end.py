@@ -9,12 +9,21 @@ import pandas as pd
 import pytest
 import yaml
 
-from pidflow.models.standin.architecture import build_model, build_processor
+from pidflow.models.standin.architecture import PROMPT, build_model, build_processor
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = {
     "run": {"models": ["tiny"], "tasks": ["logical-obj", "easy-yesno"], "conditions": ["intact", "image-question"]},
-    "models": {"tiny": {"family": "llava", "path": "tiny", "layers": 2, "dtype": "float32", "batch_size": 32}},
+    "models": {
+        "tiny": {
+            "family": "llava",
+            "path": "tiny",
+            "layers": 2,
+            "prompt": PROMPT,
+            "dtype": "float32",
+            "batch_size": 32,
+        }
+    },
     "tasks": {task: {"items": 150} for task in ("logical-obj", "easy-yesno")},
     "pca": {"correct_only": False, "max_components": 3, "target_components": 2},
     "flow": {"max_steps": 20},

@@ -24,6 +24,7 @@ rule extract_activations:
         model=model_settings,
         model_id="{model}",
         task="{task}",
+        instruction=lambda wildcards: design.instruction(config, wildcards.task),
         condition="{condition}",
         intervention=lambda wildcards: design.intervention(config, wildcards.condition),
         target=config["extract"]["target"],

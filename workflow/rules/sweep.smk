@@ -29,6 +29,7 @@ rule sweep_knockout:
         model=model_settings,
         model_id="{model}",
         task="{task}",
+        instruction=lambda wildcards: design.instruction(config, wildcards.task),
         edges=config["sweep"]["edges"],
         window=config["sweep"]["window"],
         controls=config["sweep"]["controls"],

@@ -61,7 +61,6 @@ class Pde(AttentionSettings):
 
 
 SETTINGS = {
-    "models.families": {"llava": Settings, "llava-next": Settings},
     "data.readers": {"scenes": Scenes, "easy-vqa": EasyVqa, "table": Table},
     "interventions.kinds": {"cut": EdgeSettings, "keep": EdgeSettings, "random": EdgeSettings, "pde": Pde},
 }

@@ -6,18 +6,22 @@ Known keys, refusals and the JSON schema for editors are made from these classes
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
 
 from pidflow import plugins
 from pidflow._interim import SETTINGS
+from pidflow.errors import ConfigError
 from pidflow.flows.settings import FlowConfig
 from pidflow.models.dynamics import AttentionSettings
+from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Text, Unique, Whole, WindowSize
 
 ESTIMATORS = ("gaussian", "copula", "flow")
 DEFINITIONS = ("broja", "mmi", "dep")
 RENAMED_ESTIMATORS = {"linear": "gaussian", "rank": "copula"}
-IMAGE_BEFORE_QUESTION = r"<image>[\s\S]*\{question\}"
+_PROMPT = Field(
+    max_length=10_000, json_schema_extra={"expected": f"one of: {', '.join(NAMES)}; or a template, as text"}
+)
 _DEVICE = Field(
     pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", json_schema_extra={"expected": "auto, cpu, mps, cuda or cuda:<number>"}
 )
@@ -27,6 +31,13 @@ Estimators = Annotated[
     Unique,
 ]
 Definitions = Annotated[list[Literal[DEFINITIONS]], Field(min_length=1), Unique]
+
+
+def _prompt(value: str) -> str:
+    try:
+        return named_or_template(value)
+    except ConfigError as err:
+        raise ValueError(str(err)) from err
 
 
 class Run(Settings):
@@ -55,17 +66,13 @@ class Model(Settings):
         default="auto", description="Where it runs; auto takes cuda, then mps, then cpu."
     )
     attention: AttentionSettings | None = Field(default=None, description="Attention in continuous time.")
-    prompt: (
-        Annotated[
-            str,
-            Field(
-                pattern=IMAGE_BEFORE_QUESTION,
-                max_length=10_000,
-                json_schema_extra={"expected": "a template with <image> before {question}"},
-            ),
-        ]
-        | None
-    ) = Field(default=None, description="Prompt template; the family's own by default.")
+    prompt: Annotated[str, _PROMPT, AfterValidator(_prompt)] | None = Field(
+        default=None,
+        description=(
+            f"A prompt by name ({', '.join(NAMES)}) or a template with <image>, after it {{question}}, and perhaps "
+            "{instruction}; null for what the checkpoint shows signs of."
+        ),
+    )
 
 
 class Phase(Settings):
@@ -93,6 +100,10 @@ class Task(Settings):
     dataset: Id = Field(description="Id from datasets.")
     select: Text | None = Field(default=None, description="Which of the dataset's rows; all of them when left out.")
     items: Whole = Field(ge=1, le=1_000_000, description="Largest number of questions to take.")
+    instruction: Annotated[str, Field(max_length=10_000)] | None = Field(
+        default=None,
+        description="What the prompt asks for beside the question; empty for nothing, null to leave it to the prompt.",
+    )
 
 
 class Items(Settings):

@@ -107,9 +107,14 @@ def training(config: dict, standin: str) -> dict:
 
 def task_settings(config: dict, task: str) -> dict:
     """A task with its dataset spelled out: all that ``prepare_items`` needs to know of the configuration."""
-    settings = dict(config["tasks"][task])
+    settings = {key: value for key, value in config["tasks"][task].items() if key != "instruction"}
     settings["dataset"] = dict(config["datasets"][settings["dataset"]])
     return settings
+
+
+def instruction(config: dict, task: str) -> str | None:
+    """What the prompt of a task asks for beside the question; None leaves it to the prompt."""
+    return config["tasks"][task].get("instruction")
 
 
 def _defined(chosen, defined, where: str, section: str) -> None:

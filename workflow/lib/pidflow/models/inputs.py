@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from pidflow.errors import DataError
-from pidflow.models.loading import IMAGE, QUESTION, LoadedModel
+from pidflow.models.loading import LoadedModel
+from pidflow.models.prompts import IMAGE, QUESTION
 from pidflow.models.spans import PromptText, Spans, find_spans
 
 _FED = ("input_ids", "attention_mask", "pixel_values", "image_sizes")

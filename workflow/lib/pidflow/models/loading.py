@@ -1,11 +1,8 @@
-"""Model families: how to load one, where its parts are, which prompt it expects.
-
-An entry is a family, not a checkpoint: every LLaVA-1.5 shares one, the shipped stand-in included.
-"""
+"""Loading a model of a family (a file of :mod:`pidflow.models.families`): weights, processor, prompt."""
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,53 +14,17 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
+from pidflow import plugins
 from pidflow.errors import ConfigError, DataError
-from pidflow.models.layout import Layout, llava_layout, llava_next_layout
+from pidflow.models.families._family import Family
+from pidflow.models.layout import Layout
+from pidflow.models.prompts import Prompt, prompt_of
 
-IMAGE = "<image>"
-QUESTION = "{question}"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HASHED_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Family:
-    """What the checkpoints of one family have in common.
-
-    Attributes
-    ----------
-    name
-        The id used in the configuration.
-    model_type
-        ``model_type`` in the checkpoint's ``config.json``.
-    prompt
-        Default prompt; holds ``<image>`` once and, after it, ``{question}`` once.
-    text_model, layers, final_norm, unembedding
-        Dotted places of the language model, its decoder blocks, its final norm and the unembedding.
-    layout
-        Where each image token lies in the picture: ``(processor, config, (height, width)) -> Layout``.
-    """
-
-    name: str
-    model_type: str
-    prompt: str
-    layout: Callable[[Any, Any, tuple[int, int]], Layout]
-    text_model: str = "model.language_model"
-    layers: str = "model.language_model.layers"
-    final_norm: str = "model.language_model.norm"
-    unembedding: str = "lm_head"
-
-
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family("llava", "llava", "USER: <image>\n{question} ASSISTANT:", llava_layout),
-        Family("llava-next", "llava_next", "[INST] <image>\n{question} [/INST]", llava_next_layout),
-    )
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +37,8 @@ class LoadedModel:
         Number of decoder blocks L.
     width
         Residual width.
-    prompt
-        The prompt in use, with ``<image>`` and ``{question}``.
+    prompting
+        The prompt in use.
     revision
         Commit hash of a hub model; ``sha256:…`` of the weights of a local folder (``files:…``, of names and sizes
         only, beyond a gibibyte).
@@ -86,12 +47,17 @@ class LoadedModel:
     family: Family
     model: nn.Module
     processor: Any
-    prompt: str
+    prompting: Prompt
     revision: str
     device: torch.device
     dtype: torch.dtype
     depth: int
     width: int
+
+    @property
+    def prompt(self) -> str:
+        """The template of the prompt in use, with ``<image>`` and ``{question}``."""
+        return self.prompting.template
 
     @property
     def tokenizer(self) -> Any:
@@ -135,9 +101,7 @@ class LoadedModel:
 
 def family_named(name: str) -> Family:
     """The family of that id."""
-    if name not in FAMILIES:
-        raise ConfigError(f"unknown model family '{name}', expected one of: {', '.join(FAMILIES)}")
-    return FAMILIES[name]
+    return plugins.load("models.families", name).FAMILY
 
 
 def load(
@@ -148,6 +112,7 @@ def load(
     dtype: str = "auto",
     device: str = "auto",
     prompt: str | None = None,
+    instruction: str | None = None,
 ) -> LoadedModel:
     """A checkpoint from a local folder or, by exact commit, from the Hugging Face hub.
 
@@ -156,7 +121,7 @@ def load(
     Parameters
     ----------
     family
-        ``"llava"`` or ``"llava-next"``.
+        A file of :mod:`pidflow.models.families`: ``"llava"``, ``"llava-next"``.
     path
         A folder, or a hub id ``owner/name``.
     revision
@@ -165,8 +130,9 @@ def load(
         ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"auto"``: float32 on a CPU, else what the checkpoint says.
     device
         A torch device, or ``"auto"``: cuda, else mps, else cpu.
-    prompt
-        Replaces the family's prompt; must hold ``<image>`` once and, after it, ``{question}`` once.
+    prompt, instruction
+        See :func:`pidflow.models.prompts.prompt_of`: a name, a template, or None for the checkpoint's own; and what is
+        asked for beside the question.
 
     Raises
     ------
@@ -176,7 +142,6 @@ def load(
         If the checkpoint is incomplete.
     """
     entry = family_named(family)
-    prompt = checked_prompt(prompt or entry.prompt)
     place = _resolve_device(device)
     local = Path(path).is_dir()
     source: dict[str, Any] = {"local_files_only": True} if local else {"revision": _pinned(path, revision)}
@@ -194,6 +159,7 @@ def load(
         with _no_progress_bars():
             # The PIL backend is asked for so that installing torchvision later cannot move the pixels.
             processor = AutoProcessor.from_pretrained(path, backend="pil", **source)
+            prompting = prompt_of(prompt, family=family, processor=processor, config=config, instruction=instruction)
             model, info = AutoModelForImageTextToText.from_pretrained(
                 path, dtype=kind, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **source
             )
@@ -206,11 +172,11 @@ def load(
             "the checkpoint is incomplete or of another family"
         )
     name = _fingerprint(Path(path)) if local else str(revision)
-    return wrap(family, model.to(place), processor, prompt=prompt, revision=name)
+    return wrap(family, model.to(place), processor, prompt=prompting, revision=name)
 
 
 def wrap(
-    family: str, model: nn.Module, processor: Any, *, prompt: str | None = None, revision: str = "in memory"
+    family: str, model: nn.Module, processor: Any, *, prompt: Prompt | str | None = None, revision: str = "in memory"
 ) -> LoadedModel:
     """A model and processor built in memory, made ready to be read (evaluation mode, no gradients, left padding)."""
     entry = family_named(family)
@@ -223,30 +189,21 @@ def wrap(
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    if not isinstance(prompt, Prompt):
+        prompt = prompt_of(prompt, family=family, processor=processor, config=model.config)
     weights = next(model.parameters())
     text = model.get_submodule(entry.text_model).config
     return LoadedModel(
         family=entry,
         model=model,
         processor=processor,
-        prompt=checked_prompt(prompt or entry.prompt),
+        prompting=prompt,
         revision=revision,
         device=weights.device,
         dtype=weights.dtype,
         depth=text.num_hidden_layers,
         width=text.hidden_size,
     )
-
-
-def checked_prompt(prompt: str) -> str:
-    """The prompt itself, if it holds ``<image>`` once and, after it, ``{question}`` once."""
-    counts = prompt.count(IMAGE), prompt.count(QUESTION)
-    if counts != (1, 1) or prompt.index(IMAGE) > prompt.index(QUESTION):
-        raise ConfigError(
-            f"a prompt must hold '{IMAGE}' once and, after it, '{QUESTION}' once; found {prompt!r} "
-            f"with {counts[0]} and {counts[1]} of them"
-        )
-    return prompt
 
 
 def _pinned(path: str, revision: str | None) -> str:

@@ -8,7 +8,8 @@ import torch
 
 from pidflow.errors import ConfigError, DataError
 from pidflow.models.capture import Captured
-from pidflow.models.loading import IMAGE, QUESTION, LoadedModel
+from pidflow.models.loading import LoadedModel
+from pidflow.models.prompts import IMAGE, QUESTION
 
 TARGETS = ("state", "logits", "answer-embedding")
 _SAMPLE_QUESTION = "what is this ?"

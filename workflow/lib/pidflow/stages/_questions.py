@@ -20,8 +20,8 @@ MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_
 BATCH_SIZE = 16
 
 
-def load_model(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
-    """The model of a configuration entry, and its batch size."""
+def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> tuple[LoadedModel, int]:
+    """The model of a configuration entry, its prompt with the task's instruction in it, and its batch size."""
     unknown = set(model) - set(MODEL_KEYS)
     if unknown or not {"family", "path"} <= set(model):
         raise ConfigError(
@@ -33,7 +33,7 @@ def load_model(model: Mapping[str, Any]) -> tuple[LoadedModel, int]:
         raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
     settings.pop("attention", None)  # see attending
     depth = settings.pop("layers", None)
-    loaded = load(settings.pop("family"), settings.pop("path"), **settings)
+    loaded = load(settings.pop("family"), settings.pop("path"), **settings, instruction=instruction)
     if depth is not None and depth != loaded.depth:
         raise ConfigError(
             f"the model at {model['path']} has {loaded.depth} decoder blocks, the configuration says {depth}; "

@@ -44,6 +44,7 @@ def run(
     target_kind: str = "state",
     storage: str = "float16",
     seed: int = 0,
+    instruction: str | None = None,
     image_root: str | None = None,
     threads: int | None = None,
     progress: bool | None = None,
@@ -75,6 +76,8 @@ def run(
         ``"float16"`` or ``"float32"``.
     seed
         Recorded with the results; random edges are drawn from it and each item's id, nothing else is random.
+    instruction
+        What the prompt asks for beside the question (see :func:`pidflow.models.prompts.prompt_of`).
     image_root
         Folder that relative image paths start from and absolute ones must lie in; default: the items table's folder.
     threads
@@ -92,7 +95,7 @@ def run(
     try:
         table = read_items(Path(items))
         files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
-        loaded, batch_size = load_model(model)
+        loaded, batch_size = load_model(model, instruction=instruction)
         extraction = _Extraction(
             loaded=loaded,
             table=table,
@@ -108,6 +111,8 @@ def run(
             "source": Path(model["path"]).name if model.get("revision") is None else model["path"],
             "revision": loaded.revision,
             "prompt": loaded.prompt,
+            "prompt_name": loaded.prompting.name,
+            "prompt_digest": loaded.prompting.digest,
             "dtype": str(loaded.dtype).removeprefix("torch."),
             "task": task,
             "condition": condition,

@@ -42,6 +42,7 @@ def run(
     details: str | None = None,
     answer_tokens_at_most: int = 4,
     seed: int = 0,
+    instruction: str | None = None,
     image_root: str | None = None,
     threads: int | None = None,
     progress: bool | None = None,
@@ -76,6 +77,8 @@ def run(
         more as the answers are longer.
     seed
         Of the random control.
+    instruction
+        What the prompt asks for beside the question (see :func:`pidflow.models.prompts.prompt_of`).
     image_root
         Folder that relative image paths start from; default: the items table's folder.
     threads
@@ -94,7 +97,7 @@ def run(
         table = read_items(Path(items))
         files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
         right = None if answers is None else _answered_rightly(Path(answers), table)
-        loaded, batch_size = load_model(model)
+        loaded, batch_size = load_model(model, instruction=instruction)
         wanted = probes(
             [edge_of(edge) for edge in edges] if edges is not None else DEFAULT_EDGES,
             depth=loaded.depth,
