@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load, save
 
 from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.flows import training
 from pidflow.flows.gaussianize import FlowConfig, apply, gaussianize, gaussianize_layers, invert
 from pidflow.flows.maps import Layout, ProductFlows, initial_parameters
 from pidflow.flows.training import train_stack
@@ -159,11 +160,64 @@ def test_weights_are_those_of_the_best_evaluation():
     assert np.isfinite(info.training_loss[:, 1]).all()
 
 
-def test_a_diverging_flow_falls_back_to_its_start():
+def test_a_flow_that_only_got_worse_falls_back_to_its_start():
     x1, x2, y = system(200)
-    found = gaussianize(x1, x2, y, folds=np.arange(200) % 2, config=QUICK.model_copy(update={"learning_rate": 1e4}))
+    found = gaussianize(x1, x2, y, folds=np.arange(200) % 2, config=QUICK.model_copy(update={"learning_rate": 5.0}))
     assert (found.info.best_step == 0).all()
+    assert np.isfinite(found.info.held_out_loss[:, 1:]).any(axis=1).all()
     assert np.isfinite(found.z1).all()
+
+
+@pytest.fixture
+def losses_go_astray(monkeypatch):
+    """``losses_go_astray(steps)``: the loss of the second flow is NaN from that evaluation on (1 is the start)."""
+    honest = training.held_out_loss
+
+    def after(evaluations):
+        calls = []
+
+        def astray(*arguments):
+            calls.append(1)
+            loss = honest(*arguments)
+            return torch.where(torch.arange(len(loss)) == 1, torch.nan, loss) if len(calls) > evaluations else loss
+
+        monkeypatch.setattr(training, "held_out_loss", astray)
+
+    return after
+
+
+def test_a_flow_whose_loss_is_never_finite_is_an_error(losses_go_astray):
+    losses_go_astray(1)
+    x1, x2, y = system(200)
+    with pytest.raises(NumericsError, match="1 of 2 flows did not train: their loss was not finite"):
+        gaussianize(x1, x2, y, folds=np.arange(200) % 2, config=QUICK)
+
+
+def test_a_loss_that_is_lost_midway_brings_back_the_best(losses_go_astray):
+    blocks, folds = bent_system(900), np.arange(900) % 3
+    config = QUICK.model_copy(update={"max_steps": 60})
+    undisturbed = gaussianize(*blocks, folds=folds, config=config).info.best_step
+    losses_go_astray(3)
+    found = gaussianize(*blocks, folds=folds, config=config)
+    assert 0 < found.info.best_step[1] <= 20 < undisturbed[1]
+    assert found.info.best_step[0] == undisturbed[0] > 20
+    assert np.isfinite(found.z1).all()
+
+
+@pytest.mark.parametrize("marginals", ["quantile", "standardise"])
+def test_a_block_of_no_columns_is_left_out(marginals):
+    """A constant source comes without columns; the flow of the others trains as ever, also beside wider layers."""
+    x1, x2, y = bent_system(400)
+    none, folds = np.zeros((400, 0)), np.arange(400) % 2
+    config = QUICK.model_copy(update={"marginals": marginals, "max_steps": 60})
+    alone, beside = gaussianize_layers([x1, x1], [none, x2], y, folds=folds, config=config)
+    assert alone.z2.shape == (400, 0)
+    assert alone.info.best_step.min() > 0
+    again = apply(alone.weights, x1, none, y, folds=folds)
+    np.testing.assert_array_equal(again.x1, alone.z1)
+    back = invert(alone.weights, alone.z1, alone.z2, alone.y, folds=folds)
+    np.testing.assert_allclose(back.x1, x1, atol=1e-6)
+    assert beside.z2.shape == x2.shape
 
 
 def test_a_stack_without_a_covariance_cannot_start():
@@ -201,9 +255,14 @@ FOLDS = np.arange(60) % 2
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"x1": X[:50]}, DataError, r"x1 has shape \(50, 2\)"),
-        ({"x2": np.where(X > 2, np.nan, X)}, DataError, "x2 has NaN"),
+        ({"x1": X[:50]}, DataError, "same rows, found x1 50, x2 60"),
+        ({"x2": np.where(X > 2, np.nan, X)}, DataError, "x2 is not finite"),
         ({"y": X * [1, 0]}, NumericsError, r"columns \[1\] of y are constant"),
+        ({"y": X[:, [0, 0]]}, NumericsError, "1 of 2 columns of y are combinations"),
+        ({"x1": X[:, :0], "x2": X[:, :0], "y": X[:, :0]}, NumericsError, "nothing to Gaussianize"),
+        ({"device": "abacus"}, ConfigError, "device 'abacus' cannot be used"),
+        ({"seed": -1}, ConfigError, "seed must be"),
+        ({"config": {"stages": 3}}, ConfigError, "config must be a FlowConfig"),
         ({"folds": np.zeros(60, dtype=int)}, DataError, "two folds"),
         ({"folds": FOLDS[:50]}, DataError, "folds has shape"),
         ({"folds": FOLDS + 0.5}, DataError, "whole numbers"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pidflow.errors import DataError, NumericsError
+from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.flows.pca import fit_pca
 
 
@@ -55,10 +55,38 @@ def test_half_precision_input_is_computed_in_float64(data):
 
 def test_what_cannot_be_reduced_is_refused(data):
     settings = {"variance": 0.9, "max_components": 3}
-    with pytest.raises(NumericsError, match="zero variance"):
-        fit_pca(np.ones((10, 4)), **settings)
     with pytest.raises(NumericsError, match="1 rows are too few"):
         fit_pca(data[:1], **settings)
     data[7, 2] = np.nan
-    with pytest.raises(DataError, match="row 7 holds values that are not finite"):
+    with pytest.raises(DataError, match="activations is not finite at row 7, column 2"):
         fit_pca(data, **settings)
+    with pytest.raises(ConfigError, match="variance must be above 0 and at most 1, found 0"):
+        fit_pca(data[:7], variance=0, max_components=3)
+    with pytest.raises(DataError, match="activations have 11 columns, this basis was fitted to 12"):
+        fit_pca(np.nan_to_num(data), **settings).scores(np.nan_to_num(data)[:, 1:])
+
+
+@pytest.mark.parametrize("value", [0.0, 1e9, 0.1])
+def test_a_constant_block_has_no_component_and_says_so(value):
+    block = np.full((10, 4), value)
+    basis = fit_pca(block, variance=0.9, max_components=3)
+    assert basis.scores(block).shape == (10, 0)
+    assert "constant and carries no information" in basis.note
+    assert fit_pca(np.eye(4), variance=0.9, max_components=3).note == ""
+
+
+@pytest.mark.parametrize("rows", [200, 8])
+@pytest.mark.parametrize("offset", [1e7, 1e12])
+def test_an_offset_costs_no_more_than_its_own_rounding(data, rows, offset):
+    """What is squared before it is centred loses the subspace at an offset of 1e7 standard deviations."""
+    near = fit_pca(data[:rows], variance=1.0, max_components=3)
+    far = fit_pca(data[:rows] + offset, variance=1.0, max_components=3)
+    lost = np.linalg.norm(near.components - near.components @ far.components.T @ far.components)
+    assert lost < 1e-15 * offset
+
+
+@pytest.mark.parametrize("scale", [1e-120, 1e120])
+def test_units_do_not_matter(data, scale):
+    plain = fit_pca(data, variance=0.99, max_components=5)
+    other = fit_pca(data * scale, variance=0.99, max_components=5)
+    np.testing.assert_allclose(other.components, plain.components, atol=1e-12)

@@ -45,10 +45,9 @@ def numbers(values: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} holds integers beyond 2^53, which float64 cannot tell apart; subtract an offset first")
     array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
-        where = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
-        place = {0: "", 1: f" at row {where[0]}" if where else ""}.get(len(where))
-        place = f" at row {where[0]}, column {where[1]}" if len(where) == 2 else place
-        place = f" at index {tuple(int(i) for i in where)}" if place is None else place
+        where = tuple(int(i) for i in np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape))
+        named = [f"{axis} {i}" for axis, i in zip(("row", "column"), where, strict=False)]
+        place = f" at {', '.join(named)}" if 0 < len(where) < 3 else f" at index {where}"
         raise DataError(f"{name} is not finite{place} ({array[where]}); drop such rows from every block first")
     if array.size and max(-array.min(), array.max()) > LARGEST:
         raise DataError(f"{name} holds values beyond {LARGEST:g}, whose squares overflow; choose a larger unit")
@@ -182,8 +181,16 @@ def seed_of(value: Any, name: str = "seed") -> int:
     return count(value, name, least=0, most=LARGEST_SEED)
 
 
-def number(value: Any, name: str, *, above: float = -np.inf, at_most: float = np.inf) -> float:
-    """A finite number in ``(above, at_most]``.
+def number(
+    value: Any,
+    name: str,
+    *,
+    above: float = -np.inf,
+    least: float = -np.inf,
+    at_most: float = np.inf,
+    below: float = np.inf,
+) -> float:
+    """A finite number within the bounds given.
 
     Raises
     ------
@@ -193,9 +200,10 @@ def number(value: Any, name: str, *, above: float = -np.inf, at_most: float = np
     plain = _scalar(value)
     if not isinstance(plain, Real) or isinstance(plain, bool) or not np.isfinite(float(plain)):
         raise ConfigError(f"{name} must be a finite number, found {shown(value)}")
-    if not above < plain <= at_most:
-        bounds = " and ".join([f"above {above:g}"] * (above > -np.inf) + [f"at most {at_most:g}"] * (at_most < np.inf))
-        raise ConfigError(f"{name} must be {bounds}, found {shown(value)}")
+    if not (above < plain < below and least <= plain <= at_most):
+        bounds = {"above": above, "at least": least, "at most": at_most, "below": below}
+        sentence = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if np.isfinite(bound))
+        raise ConfigError(f"{name} must be {sentence}, found {shown(value)}")
     return float(plain)
 
 

@@ -26,18 +26,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow.errors import DataError, NumericsError
+from pidflow import arrays
+from pidflow.errors import ConfigError, NumericsError
+from pidflow.flows.checked import blocks_of_layers, check_rows, fold_labels, independent_columns
 from pidflow.flows.maps import Layout
 from pidflow.flows.normality import Gaussianity, gaussianity
 from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, gaussianizing_knots, transform
-from pidflow.flows.training import TrainedStack, train_stack
+from pidflow.flows.training import TrainedStack, train_stack, usable_device
 from pidflow.flows.weights import Blocks, apply, common_frame, invert, stored_flows
 from pidflow.groups import held_out_split
 
 __all__ = ["Blocks", "FlowConfig", "FlowInfo", "Gaussianized", "apply", "gaussianize", "gaussianize_layers", "invert"]
-
-_NAMES = ("x1", "x2", "y")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def gaussianize(
     Parameters
     ----------
     x1, x2, y
-        Rows of the two sources and the target, ``(n, d1)``, ``(n, d2)``, ``(n, m)``.
+        Rows of the two sources and the target, ``(n, d1)``, ``(n, d2)``, ``(n, m)``. A block may have no column, which
+        is how a constant source comes in (see :func:`pidflow.flows.pca.fit_pca`).
     folds
         Fold label of each row, shape ``(n,)``, at least two different ones.
     groups
@@ -125,11 +126,15 @@ def gaussianize(
 
     Raises
     ------
+    ConfigError
+        When a setting is out of range, or the device cannot be used.
     DataError
-        When shapes disagree or values are not finite.
+        When shapes disagree, values are no finite numbers, or a label is missing.
     NumericsError
-        When a column is constant or there are too few rows for the number of columns.
+        When a column is constant or a combination of others of its block, there are too few rows for the number of
+        columns, or a flow does not train.
     """
+    y = arrays.rows(y, "y")
     return gaussianize_layers([x1], [x2], y, folds=folds, groups=groups, seed=seed, device=device, config=config)[0]
 
 
@@ -154,24 +159,29 @@ def gaussianize_layers(
     x1, x2
         One array per layer, ``(n, d1_l)`` and ``(n, d2_l)``; widths may differ between layers.
     y
-        The target ``(n, m)`` that all layers share, or a list of one target per layer.
+        The target ``(n, m)`` that all layers share, or a list of one array per layer.
     progress
         Called as ``progress(step, flows_still_training)`` after each evaluation.
 
     The other parameters and errors are those of `gaussianize`.
     """
     config = FlowConfig() if config is None else config
-    targets = [y] * len(x1) if isinstance(y, np.ndarray) else list(y)
-    layers = _checked(x1, x2, targets, folds=folds, groups=groups)
-    labels, fold_of_row = np.unique(folds, return_inverse=True)
+    if not isinstance(config, FlowConfig):
+        raise ConfigError(f"config must be a FlowConfig, found {arrays.shown(config)}")
+    seed, device = arrays.seed_of(seed), usable_device(device)
+    blocks = blocks_of_layers(x1, x2, y)
+    layers = [independent_columns(layer, number) for number, layer in enumerate(blocks)]
+    labels, fold_of_row = fold_labels(folds, len(layers[0].T))
+    if groups is not None:
+        groups = arrays.group_index(groups, len(fold_of_row))
     splits = [
         held_out_split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed)
         for k in range(len(labels))
     ]
     knots = [_marginal_knots(layer, config) for layer in layers]
     inputs = [_through_marginals(layer, k) for layer, k in zip(layers, knots, strict=True)]
-    dims = [tuple(block.shape[1] for block in blocks) for blocks in zip(x1, x2, targets, strict=True)]
-    _check_rows(dims, splits)
+    dims = [tuple(block.shape[1] for block in layer) for layer in blocks]
+    check_rows(dims, splits)
 
     out: list[Gaussianized] = []
     rows = max(train.sum() for train, _ in splits)
@@ -258,6 +268,8 @@ def _result(
 ) -> Gaussianized:
     d1, d2, _ = weights["dims"].tolist()
     z = apply(weights, *np.split(columns.T, [d1, d1 + d2], axis=1), folds=labels[fold_of_row])
+    if not all(np.isfinite(block).all() for block in (z.x1, z.x2, z.y)):
+        raise NumericsError("latents of held-out rows are not finite; lower the learning rate or train in float64")
     training_rows = np.array([train.sum() for train, _ in splits])
     steps_run = trained.steps_run[flows].cpu().numpy()
     info = FlowInfo(
@@ -273,51 +285,3 @@ def _result(
         latent_gaussianity=gaussianity(np.concatenate([z.x1, z.x2, z.y], axis=1)),
     )
     return Gaussianized(z.x1, z.x2, z.y, info, weights)
-
-
-def _checked(
-    x1: Sequence[np.ndarray],
-    x2: Sequence[np.ndarray],
-    y: Sequence[np.ndarray],
-    *,
-    folds: np.ndarray,
-    groups: np.ndarray | None,
-) -> list[np.ndarray]:
-    """The columns of each layer, ``(d1 + d2 + m, n)`` float64."""
-    if not len(x1) == len(x2) == len(y) or not x1:
-        raise DataError(
-            f"expected as many layers of x1 as of x2 (and of y, if it is a list), and at least one; found {len(x1)}, "
-            f"{len(x2)} and {len(y)}"
-        )
-    n = len(y[0])
-    labelled = {"folds": folds} | ({} if groups is None else {"groups": groups})
-    for name, values in labelled.items():
-        if np.shape(values) != (n,):
-            raise DataError(f"{name} has shape {np.shape(values)}, expected ({n},): one label for each row of y")
-    if not np.issubdtype(np.asarray(folds).dtype, np.integer):
-        raise DataError(f"fold labels are {np.asarray(folds).dtype}, expected whole numbers")
-    if len(np.unique(folds)) < 2:
-        raise DataError("cross-fitting needs at least two folds, found one label; assign rows to 3 or 5 folds")
-    layers = []
-    for layer, blocks in enumerate(zip(x1, x2, y, strict=True)):
-        for name, block in zip(_NAMES, blocks, strict=True):
-            if block.ndim != 2 or len(block) != n:
-                raise DataError(f"layer {layer}: {name} has shape {block.shape}, expected ({n}, columns) as y has rows")
-            if not np.isfinite(block).all():
-                raise DataError(f"layer {layer}: {name} has NaN or infinite values; drop those rows first")
-            constant = np.flatnonzero(np.ptp(block, axis=0) == 0)
-            if len(constant):
-                raise NumericsError(
-                    f"layer {layer}: columns {constant.tolist()} of {name} are constant; drop them first"
-                )
-        layers.append(np.ascontiguousarray(np.concatenate(blocks, axis=1, dtype=float).T))
-    return layers
-
-
-def _check_rows(dims: Sequence[tuple[int, int, int]], splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    fewest, widest = min(int(train.sum()) for train, _ in splits), max(map(sum, dims))
-    if fewest < 2 * widest:
-        raise NumericsError(
-            f"a flow over {widest} columns would train on {fewest} rows, expected at least {2 * widest}; "
-            "keep fewer components, use more folds or more rows"
-        )

@@ -90,7 +90,7 @@ def _initial_single(dims: tuple[int, int, int], layout: Layout, config: FlowConf
     starts = (0, layout.widest[0], layout.widest[0] + layout.widest[1])
     out: Parameters = {}
     for stage in range(config.stages):
-        generator = torch.Generator().manual_seed(seed * 1009 + stage)
+        generator = torch.Generator().manual_seed((seed * 1009 + stage) % 2**63)
         mix = torch.eye(width, dtype=torch.float64)
         for start, d in zip(starts, dims, strict=True):
             square = torch.randn(d, d, generator=generator, dtype=torch.float64)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from pidflow import arrays
 from pidflow.errors import NumericsError
 
 
@@ -39,19 +40,25 @@ def gaussianity(sample: np.ndarray) -> Gaussianity:
 
     Raises
     ------
+    DataError
+        When the sample is no array of finite numbers.
     NumericsError
-        When there are no more rows than columns.
+        When there are no more rows than columns, no column, or a constant one.
 
     References
     ----------
     Mardia (1970), Measures of multivariate skewness and kurtosis with applications; small samples: Mardia (1974).
     D'Agostino, Stephens (1986), Goodness-of-fit techniques, table 4.9.
     """
-    sample = np.asarray(sample, dtype=float)
+    sample = arrays.rows(sample, "sample")
     n, d = sample.shape
     if n < d + 2:
         raise NumericsError(f"a normality test of {d} columns needs at least {d + 2} rows, found {n}")
+    constant = np.flatnonzero(arrays.constant_columns(sample))
+    if constant.size or not d:
+        raise NumericsError(f"a normality test needs columns that vary, found {constant.size} of {d} constant")
     centred = sample - sample.mean(axis=0)
+    centred /= np.abs(centred).max(axis=0)
     scaled = centred / centred.std(axis=0, ddof=1)
     statistic, p_value = _anderson_darling(scaled)
     variance, directions = np.linalg.eigh(scaled.T @ scaled / n)

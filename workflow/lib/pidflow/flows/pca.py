@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
+from pidflow import arrays
 from pidflow.errors import DataError, NumericsError
 
 # Directions below this share of the leading variance are rounding noise of half-precision storage.
@@ -20,7 +21,8 @@ class PrincipalBasis:
     mean
         Column means (width,).
     components
-        Orthonormal directions (k, width), by falling variance; the entry of largest magnitude is positive.
+        Orthonormal directions (k, width), by falling variance; the entry of largest magnitude is positive. A constant
+        block has none (k = 0).
     explained_variance_ratio
         Share of the total variance along each direction (k,).
     """
@@ -29,9 +31,25 @@ class PrincipalBasis:
     components: np.ndarray
     explained_variance_ratio: np.ndarray
 
+    @property
+    def note(self) -> str:
+        """What a reader must know: that the block is constant; empty otherwise."""
+        if len(self.components):
+            return ""
+        return "all rows are the same: this block is constant and carries no information (0 bits)"
+
     def scores(self, activations: np.ndarray) -> np.ndarray:
-        """Coordinates (n, k) of activations (n, width) in this basis."""
-        return (np.asarray(activations, dtype=np.float64) - self.mean) @ self.components.T
+        """Coordinates (n, k) of activations (n, width) in this basis.
+
+        Raises
+        ------
+        DataError
+            When the activations have another width, or are no finite numbers.
+        """
+        data = arrays.rows(activations, "activations")
+        if data.shape[1] != len(self.mean):
+            raise DataError(f"activations have {data.shape[1]} columns, this basis was fitted to {len(self.mean)}")
+        return (data - self.mean) @ self.components.T
 
 
 def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) -> PrincipalBasis:
@@ -43,35 +61,42 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
     Parameters
     ----------
     activations
-        (n, width), any float type; computed in float64.
+        (n, width), any float type; centred and computed in float64.
     variance
         Share of the variance to hold, in (0, 1].
     max_components
-        Largest number of components. Directions that carry only rounding noise are never kept.
+        Largest number of components. Directions that carry only rounding noise are never kept. A block whose rows are
+        all the same gets no component: it carries no information.
 
     Raises
     ------
+    ConfigError
+        If a setting is out of range.
     DataError
         If values are not finite.
     NumericsError
-        If there are fewer than two rows or no variance at all.
+        If there are fewer than two rows.
     """
-    data = np.asarray(activations, dtype=np.float64)
-    if not np.isfinite(data).all():
-        row = int(np.flatnonzero(~np.isfinite(data).all(axis=1))[0])
-        raise DataError(f"row {row} holds values that are not finite; extract the activations again in float32")
+    data = arrays.rows(activations, "activations")
+    variance = arrays.number(variance, "variance", above=0.0, at_most=1.0)
+    max_components = arrays.count(max_components, "max_components", least=1, most=10**6)
     n, width = data.shape
+    if not width:
+        raise DataError(f"activations have no columns (shape {data.shape}), expected at least one")
     if n < 2:
         raise NumericsError(f"{n} rows are too few for principal components, expected at least 2")
-    if np.ptp(data, axis=0).max() == 0.0:
-        raise NumericsError(
-            f"all {n} rows are the same (zero variance): this block is constant and carries no information"
-        )
-    fitted = PCA(svd_solver="covariance_eigh" if n > width else "full").fit(data)
+    mean = data.mean(axis=0)
+    mean += (data - mean).mean(axis=0)
+    if arrays.constant_columns(data).all():
+        return PrincipalBasis(mean, np.zeros((0, width)), np.zeros(0))
+    # Squares of what is not centred lose what varies little beside its offset; those of a large unit overflow.
+    centred = data - mean
+    centred /= np.abs(centred).max()
+    fitted = PCA(svd_solver="covariance_eigh" if n > width else "full").fit(centred)
     ratio = fitted.explained_variance_ratio_
     enough = int(np.searchsorted(np.cumsum(ratio), variance * (1 - 1e-12))) + 1
     alive = int(np.sum(ratio > _NOISE * ratio[0]))
     kept = min(enough, alive, max_components)
     components = fitted.components_[:kept]
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
-    return PrincipalBasis(fitted.mean_, components * np.sign(largest), ratio[:kept])
+    return PrincipalBasis(mean, components * np.sign(largest), ratio[:kept])

@@ -53,5 +53,6 @@ class FlowConfig(Settings):
         default=20_000_000,
         ge=1000,
         le=10_000_000_000,
-        description="Largest number of values (flows x columns x rows) in one stack, which bounds memory.",
+        description="Largest number of values (flows x columns x rows) in one stack, to bound memory. Other stacks "
+        "round differently, which training can carry into the second decimal of a bit.",
     )

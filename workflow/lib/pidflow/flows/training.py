@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pidflow.errors import NumericsError
+from pidflow.errors import ConfigError, NumericsError
 from pidflow.flows.maps import Layout, Parameters, ProductFlows, initial_parameters
 from pidflow.flows.settings import FlowConfig
 
@@ -52,6 +52,22 @@ def held_out_loss(
     white = torch.linalg.solve_triangular(factor, z - mean, upper=False)
     excess = (white.square().sum(dim=1) - valid.sum(dim=1)[:, None]) / 2
     return log_volume + ((excess - log_det) * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def usable_device(device: str) -> str:
+    """The device, if tensors can be made on it.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except Exception as err:
+        reason = (str(err).splitlines() or [""])[0]
+        raise ConfigError(f"device {device!r} cannot be used ({reason}); take 'cpu'") from err
+    return device
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,12 @@ def train_stack(
         1 for a row that counts, 0 for padding, ``(S, n)`` and ``(S, n_held)``.
     progress
         Called as ``progress(step, flows_still_training)`` after each evaluation.
+
+    Raises
+    ------
+    NumericsError
+        When the loss of a flow is not finite at its start, or at every evaluation after it. A loss that is lost on the
+        way brings back the best parameters before.
     """
     best = initial_parameters(layout, config, seed=seed, dtype=x.dtype)
     origin = {name: value.clone() for name, value in best.items()}
@@ -177,6 +199,7 @@ def train_stack(
         current = {name: value.detach()[keep].requires_grad_() for name, value in current.items()}
         moments = {name: (m[keep], v[keep]) for name, (m, v) in moments.items()}
         flows = ProductFlows(flows.layout.select(keep.nonzero().squeeze(1)), config)
+    _refuse_untrained(curves)
     used = slice(0, evaluation + 1)
     return TrainedStack(
         best,
@@ -188,6 +211,16 @@ def train_stack(
         steps_run < config.max_steps,
         batch_rows,
     )
+
+
+def _refuse_untrained(curves: Tensor) -> None:
+    """A flow that never had a finite loss after its start is a failure; one that only did not improve is not."""
+    lost = ~curves[:, :, 1:].isfinite().all(dim=0).any(dim=1)
+    if lost.any():
+        raise NumericsError(
+            f"{int(lost.sum())} of {len(lost)} flows did not train: their loss was not finite at any evaluation after "
+            "the start; lower the learning rate or train in float64"
+        )
 
 
 def _penalty(parameters: Parameters, origin: Parameters, config: FlowConfig) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pidflow import arrays
 from pidflow.errors import DataError
 from pidflow.flows.maps import Layout, Parameters, ProductFlows
 from pidflow.flows.settings import FlowConfig
@@ -92,13 +93,13 @@ def apply(weights: dict[str, Tensor], x1: np.ndarray, x2: np.ndarray, y: np.ndar
         For each row the label of the fold whose flow is to be used, shape ``(n,)``. For rows of the training data
         this is their own fold label; new rows may use any.
     """
-    table = np.concatenate([x1, x2, y], axis=1, dtype=float)
+    table = np.concatenate(arrays.same_rows(x1=x1, x2=x2, y=y), axis=1)
     return _per_fold(weights, table, folds, _forward_rows)
 
 
 def invert(weights: dict[str, Tensor], z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, folds: np.ndarray) -> Blocks:
     """Rows whose latents under stored flows are given; the inverse of `apply`."""
-    table = np.concatenate([z1, z2, y], axis=1, dtype=float)
+    table = np.concatenate(arrays.same_rows(z1=z1, z2=z2, y=y), axis=1)
     return _per_fold(weights, table, folds, _inverse_rows)
 
 
@@ -107,12 +108,15 @@ def _per_fold(weights: dict[str, Tensor], table: np.ndarray, folds: np.ndarray, 
     labels = weights["fold_labels"].tolist()
     if table.shape[1] != d1 + d2 + m:
         raise DataError(f"these flows take {d1} + {d2} + {m} columns, found {table.shape[1]} in all")
-    unknown = sorted(set(np.unique(folds).tolist()) - set(labels))
+    folds = arrays.numbers(folds, "folds")
+    if folds.shape != (len(table),):
+        raise DataError(f"folds has shape {folds.shape}, expected ({len(table)},): one label a row")
+    unknown = sorted(set(np.unique(folds.astype(np.int64)).tolist()) - set(labels))
     if unknown:
         raise DataError(f"no flow for folds {unknown}; these weights hold folds {labels}")
     out = np.empty_like(table)
     for k, label in enumerate(labels):
-        rows = np.asarray(folds) == label
+        rows = folds == label
         out[rows] = rows_through(weights, torch.from_numpy(table[rows].T), k).T.numpy()
     return Blocks(*np.split(out, [d1, d1 + d2], axis=1))
 

@@ -97,6 +97,8 @@ def _reduce(file, where: str, block: np.ndarray, source: str, **settings) -> Pri
     put(file, f"{where}/components", basis.components)
     put(file, f"{where}/explained_variance_ratio", basis.explained_variance_ratio)
     put(file, f"{where}/scores", basis.scores(block))
+    if basis.note:
+        log.warning("%s: %s", where, basis.note)
     log.info("%s: %d components hold %.3f of the variance", where, *_summary(basis))
     return basis
 
