@@ -15,4 +15,5 @@ if __name__ == "__main__":
             permutations=snakemake.params.permutations,
             jackknife_groups=snakemake.params.jackknife_groups,
             seed=snakemake.params.seed,
+            unit=snakemake.params.unit,
         )

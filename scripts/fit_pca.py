@@ -15,4 +15,5 @@ if __name__ == "__main__":
             max_components=snakemake.params.max_components,
             target_components=snakemake.params.target_components,
             seed=snakemake.params.seed,
+            unit=snakemake.params.unit,
         )

@@ -11,5 +11,6 @@ if __name__ == "__main__":
             weights=snakemake.output.weights,
             settings=snakemake.params.settings,
             seed=snakemake.params.seed,
+            unit=snakemake.params.unit,
             threads=snakemake.threads,
         )

@@ -122,6 +122,8 @@ def write_items(tmp_path, asked):
     """``write_items(n)``: an items table with its pictures in a new folder; gives the table's path."""
     import pandas as pd
 
+    from pidflow import store
+
     def write(n, **columns) -> Path:
         folder = tmp_path / "dataset"
         (folder / "images").mkdir(parents=True)
@@ -140,7 +142,7 @@ def write_items(tmp_path, asked):
                 "fold": [index % 5 for index in range(n)],
             }
         ).assign(**columns)
-        table.to_parquet(folder / "items.parquet", index=False)
+        store.write_table(folder / "items.parquet", table)
         return folder / "items.parquet"
 
     return write

@@ -381,10 +381,10 @@ def test_earlier_results_survive_a_failure(write_items, extract, monkeypatch):
     paths = extract(items)
     before = [path.read_bytes() for path in paths]
 
-    def fails(self, path, **kwargs):
+    def fails(path, frame, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", fails)
+    monkeypatch.setattr(store, "save_table", fails)
     with pytest.raises(DataError, match=r"could not be written .*No space left on device"):
         extract(items)
     assert [path.read_bytes() for path in paths] == before

@@ -8,7 +8,7 @@ import torch
 
 from pidflow.errors import DataError
 from pidflow.stages import estimate_pid, train_flow
-from pidflow.store import put, reading_h5, writing_h5
+from pidflow.store import Identity, checksum_of, put, reading_h5, writing_h5
 
 ROWS, ESTIMATORS, DEFINITIONS = 600, ["gaussian", "copula", "flow"], ["broja", "mmi"]
 WARPED, XOR = 0, 1
@@ -121,7 +121,11 @@ def test_what_is_missed_is_said_of_every_estimator(unit, warped):
 
 
 def test_a_flow_file_without_its_twin_is_refused(unit, tmp_path):
-    with reading_h5(unit / "flow.h5", kind="flow") as whole, writing_h5(tmp_path / "flow.h5", kind="flow") as part:
+    identity = Identity(made_from=checksum_of(unit / "pca.h5"))
+    with (
+        reading_h5(unit / "flow.h5", kind="flow") as whole,
+        writing_h5(tmp_path / "flow.h5", kind="flow", identity=identity) as part,
+    ):
         whole.copy("layer-00", part)
         del part["layer-00/twin/x1"]
     with pytest.raises(DataError, match="twin/x1"):
@@ -137,3 +141,28 @@ def test_a_flow_file_without_its_twin_is_refused(unit, tmp_path):
             seed=0,
         )
     assert not (tmp_path / "layer-00.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("identity", "asked", "message"),
+    [
+        ({}, {"condition": "image-question"}, "made for no condition, asked for is condition 'image-question'"),
+        ({"made_from": "0" * 64}, {}, "the checksum of its source '0000.*, asked for is the checksum"),
+    ],
+)
+def test_a_file_of_another_condition_or_of_other_scores_is_refused(unit, tmp_path, identity, asked, message):
+    with writing_h5(tmp_path / "flow.h5", kind="flow", identity=Identity(**identity)):
+        pass
+    with pytest.raises(DataError, match=message):
+        estimate_pid.run(
+            pca=str(unit / "pca.h5"),
+            flow=str(tmp_path / "flow.h5"),
+            output=str(tmp_path / "layer-00.json"),
+            layer="00",
+            estimators=["flow"],
+            definitions=["broja"],
+            permutations=20,
+            jackknife_groups=20,
+            seed=0,
+            unit=asked,
+        )

@@ -1,6 +1,7 @@
 """Stage ``collect_pid``: files of a run in, tables out; nothing of a run is lost or taken from the wrong place."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tests import synthetic_run as run
 
 from pidflow.errors import DataError
 from pidflow.stages import collect_tables as stage
-from pidflow.store import write_h5, write_json, write_table
+from pidflow.store import Identity, read_json, write_h5, write_json, write_table
 
 TASKS = run.TASKS[-2:]
 TABLES = ("pid", "differences", "answers", "lens", "gaussianity", "dependence", "claims")
@@ -22,18 +23,22 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     for record in run.records(tasks=TASKS, layers=3):
         unit = "/".join((record["model"], record["task"], record["condition"]))
-        write_json(folder / f"pid/{unit}/layer-{record['layer']:02d}.json", record)
+        identity = Identity(record["model"], record["task"], record["condition"])
+        write_json(folder / f"pid/{unit}/layer-{record['layer']:02d}.json", record, identity=identity)
     for task in TASKS:
-        write_table(folder / f"blind/standin/{task}/{run.BLIND}.parquet", run.answers(task, run.BLIND, layers=3))
+        blind = run.answers(task, run.BLIND, layers=3)
+        identity = Identity("standin", task, run.BLIND)
+        write_table(folder / f"blind/standin/{task}/{run.BLIND}.parquet", blind, identity=identity)
         for condition in ("intact", run.CUT):
-            write_table(folder / f"answers/standin/{task}/{condition}.parquet", run.answers(task, condition, layers=3))
+            answers, identity = run.answers(task, condition, layers=3), Identity("standin", task, condition)
+            write_table(folder / f"answers/standin/{task}/{condition}.parquet", answers, identity=identity)
             arrays = {}
             for layer, widths, values in run.diagnostics(layers=3):
                 name = f"layer-{layer:02d}"
                 latents = dict(zip(("z1", "z2", "y"), widths.values(), strict=True))
                 arrays |= {f"{name}/{part}": np.zeros((6, width)) for part, width in latents.items()}
                 arrays |= {f"{name}/diagnostics/{key}": value for key, value in values.items()}
-            write_h5(folder / f"flows/standin/{task}/{condition}.h5", arrays, kind="flow")
+            write_h5(folder / f"flows/standin/{task}/{condition}.h5", arrays, kind="flow", identity=identity)
     return {
         "pid": sorted(map(str, folder.glob("pid/**/*.json"))),
         "answers": sorted(map(str, folder.glob("answers/**/*.parquet"))),
@@ -155,8 +160,10 @@ def test_claims_on_an_estimator_that_was_not_run(results, tmp_path, caplog):
 
 
 def test_damaged_decomposition_is_named(results, tmp_path):
-    broken = tmp_path / "layer-02.json"
-    broken.write_text(json.dumps(json.loads(Path(results["pid"][0]).read_text()) | {"schema_version": 7}))
+    record = read_json(results["pid"][0])
+    identity = Identity(**record.pop("identity"))
+    broken = tmp_path.joinpath(record["model"], record["task"], record["condition"], "layer-02.json")
+    write_json(broken, record | {"schema_version": 7}, identity=identity)
     with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 2, found 7"):
         collected(tmp_path, results | {"pid": [str(broken)]})
     assert not list(tmp_path.glob("*.parquet"))
@@ -167,3 +174,15 @@ def test_path_without_ids_is_refused(results, tmp_path, monkeypatch):
     write_table("intact.parquet", run.answers(TASKS[0], "intact"))
     with pytest.raises(DataError, match="model/task/condition"):
         collected(tmp_path, results | {"answers": ["intact.parquet"]})
+
+
+def test_files_of_another_condition_are_refused(results, tmp_path):
+    """Whatever lies at a path, its own words count."""
+    for name in ("pid", "answers", "flows"):
+        moved = [path.replace("/intact", f"/{run.CUT}") for path in results[name] if "/intact" in path]
+        taken = [str(tmp_path / name / "/".join(Path(path).parts[-4:])) for path in moved]
+        for path, original in zip(taken, [path for path in results[name] if "/intact" in path], strict=True):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(original, path)
+        with pytest.raises(DataError, match=f"made for condition 'intact', asked for is condition '{run.CUT}'"):
+            collected(tmp_path, results | {name: taken})

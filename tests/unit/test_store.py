@@ -1,16 +1,26 @@
 """Files are whole or absent, and damaged or foreign ones are named as such."""
 
+import fcntl
 import json
 import resource
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from matplotlib.figure import Figure
+from tests.sealed import reseal
 
 from pidflow import store
 from pidflow.errors import DataError
+from pidflow.stages._drawing import write_figure
+
+LIBRARY = Path(store.__file__).parents[1]
 
 
 def left_over(folder):
@@ -53,6 +63,7 @@ def test_activations_come_back_as_they_were_written(activations):
 
 def test_text_is_utf8_and_rows_are_chunked(activations):
     with h5py.File(activations) as file:
+        assert all(file[name].fletcher32 for name in ("item_id", "fold", "target", "layer-02/last"))
         assert h5py.check_string_dtype(file["item_id"].dtype).encoding == "utf-8"
         assert file["layer-00/vision"].chunks == (5, 3)
 
@@ -107,13 +118,22 @@ def write_large_table(path):
     store.write_table(path, pd.DataFrame({"x": np.random.default_rng(0).normal(size=100_000)}))
 
 
+def large_figure():
+    figure = Figure()
+    figure.subplots().plot(*np.random.default_rng(0).normal(size=(2, 5000)))
+    return figure
+
+
 @pytest.mark.parametrize(
     ("write", "name"),
     [
         (write_large_h5, "a.h5"),
         (write_large_table, "a.parquet"),
         (write_large_table, "a.csv"),
-        (lambda path: store.write_json(path, list(range(100_000))), "a.json"),
+        (lambda path: store.write_json(path, {"x": list(range(100_000))}), "a.json"),
+        (lambda path: store.write_tensors(path, {"x": torch.zeros(100_000)}), "a.safetensors"),
+        (lambda path: write_figure(large_figure(), [path]), "a.png"),
+        (lambda path: write_figure(large_figure(), [path]), "a.svg"),
     ],
 )
 def test_a_full_disk_leaves_nothing_behind(tmp_path, small_files, write, name):
@@ -125,7 +145,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, small_files, write, name):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="could not be written"):
-        store.write_json(tmp_path / "file" / "a.json", 1)
+        store.write_json(tmp_path / "file" / "a.json", {})
 
 
 def test_another_files_trouble_is_not_called_ours(tmp_path):
@@ -142,6 +162,7 @@ def read_while_writing(folder):
 def damage(path, change):
     with h5py.File(path, "r+") as file:
         change(file)
+    reseal(path)
 
 
 def truncate(path):
@@ -159,12 +180,12 @@ def overwrite(path):
         (lambda file: file.attrs.__setitem__("kind", "pca"), "holds 'pca', expected 'activations'"),
         (
             lambda file: file.attrs.__setitem__("schema_version", 99),
-            "schema version 99, this version of pidflow reads 1",
+            "schema version 99, this version of pidflow reads 2",
         ),
         (lambda file: file.attrs.__setitem__("layers", 3), "says 3 blocks, so 4 layers, but holds 3 .*'layer-03'"),
         (lambda file: file.attrs.__setitem__("layers", "two"), "attribute 'layers' is 'two', expected a whole number"),
         (lambda file: file.__delitem__("layer-01/text"), "'layer-01/text' holds nothing, expected \\(5, 3\\)"),
-        (lambda file: file.__delitem__("fold"), "dataset '/fold' is missing"),
+        (lambda file: file.__delitem__("fold"), "no dataset '/fold'; the file has image_id"),
         (lambda file: shorten(file, "layer-02/vision"), "'layer-02/vision' holds \\(4, 3\\), expected \\(5, 3\\)"),
         (lambda file: shorten(file, "image_id"), "'/image_id' has shape \\(4,\\), expected \\(5,\\)"),
     ],
@@ -181,11 +202,13 @@ def shorten(file, name):
     file[name] = values
 
 
-@pytest.mark.parametrize("change", [truncate, overwrite])
-def test_files_that_are_no_hdf5_are_named(activations, change):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(truncate, "changed since it was written"), (overwrite, "carries no checksum, so pidflow did not write it")],
+)
+def test_files_that_are_no_hdf5_are_named(activations, change, message):
     change(activations)
-    message = "a.h5: not a readable HDF5 file .* damaged, delete it and run again"
-    with pytest.raises(DataError, match=message), store.reading_activations(activations):
+    with pytest.raises(DataError, match=f"a.h5: {message}"), store.reading_activations(activations):
         pass
 
 
@@ -215,7 +238,7 @@ def test_bad_tables_are_named(tmp_path):
     store.write_table(tmp_path / "t.parquet", pd.DataFrame({"a": [1]}))
     with pytest.raises(DataError, match="lacks the columns b, c; it has a"):
         store.read_table(tmp_path / "t.parquet", columns=("a", "b", "c"))
-    (tmp_path / "u.parquet").write_bytes(b"PAR1 no PAR1")
+    (tmp_path / "u.parquet").write_bytes(b"PAR1 no PAR1")  # of another program
     with pytest.raises(DataError, match="not a readable parquet table"):
         store.read_table(tmp_path / "u.parquet")
     with pytest.raises(DataError, match=r"written as \.parquet or \.csv, not '\.xlsx'"):
@@ -242,5 +265,89 @@ def test_json_takes_what_results_are_made_of(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), [float("inf")], np.float64("nan")])
 def test_json_refuses_what_json_cannot_say(tmp_path, value):
     with pytest.raises(DataError, match="use null for a number that does not exist"):
-        store.write_json(tmp_path / "a.json", value)
+        store.write_json(tmp_path / "a.json", {"value": value})
     assert left_over(tmp_path) == []
+
+
+def test_what_was_asked_for_is_named_beside_what_the_file_has(activations):
+    with store.reading_activations(activations) as data:
+        with pytest.raises(
+            DataError, match=r"block 'lats' of layer 1; .* vision, question, text, last of layers 0 to 2"
+        ):
+            data.state(1, "lats")
+        with pytest.raises(DataError, match=r"block 'last' of layer 3; .* layers 0 to 2"):
+            data.state(3, "last")
+        with pytest.raises(DataError, match=r"no dataset '/layer-01/z1'; '/layer-01' has last, question, text, vision"):
+            store.take(data.file, "layer-01/z1")
+
+
+def test_a_locked_file_is_read(activations):
+    with open(activations, "rb+") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with store.reading_activations(activations) as data:
+            assert data.n == 5
+
+
+IDENTITY = store.Identity("m", "t", "intact", revision="r", prompt="p", dtype="float32", items="i", settings="s")
+
+
+def write_result(path):
+    if path.suffix == ".h5":
+        store.write_h5(path, {"x": [1.0]}, kind="x", identity=IDENTITY)
+    elif path.suffix == ".parquet":
+        store.write_table(path, pd.DataFrame({"x": [1.0]}), identity=IDENTITY)
+    elif path.suffix == ".json":
+        store.write_json(path, {"x": 1.0}, identity=IDENTITY)
+    else:
+        store.write_tensors(path, {"x": torch.ones(1)}, identity=IDENTITY)
+
+
+def read_result(path, expected):
+    if path.suffix == ".h5":
+        with store.reading_h5(path, kind="x", expected=expected) as file:
+            return store.take(file, "x")
+    read = {".parquet": store.read_table, ".json": store.read_json, ".safetensors": store.read_tensors}[path.suffix]
+    return read(path, expected=expected)["x"]
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".parquet", ".json", ".safetensors"])
+@pytest.mark.parametrize("field", list(IDENTITY.known()))
+def test_a_file_about_something_else_is_refused_with_both_sides(tmp_path, suffix, field):
+    path = tmp_path / f"a{suffix}"
+    write_result(path)
+    for expected in (IDENTITY, store.Identity(task="t"), store.Identity()):
+        assert np.asarray(read_result(path, expected)) == 1
+    there = getattr(IDENTITY, field)
+    with pytest.raises(DataError, match=f"a{suffix}: was made for {field} '{there}', asked for is {field} 'other'"):
+        read_result(path, replace(IDENTITY, **{field: "other"}))
+
+
+@pytest.mark.parametrize("field", ["model", "task", "revision", "prompt", "dtype", "items", "settings"])
+def test_conditions_that_differ_in_more_than_the_condition_are_not_compared(field):
+    other = replace(IDENTITY, condition="cut")
+    IDENTITY.check_comparable(other, where="a", other_where="b")
+    with pytest.raises(DataError, match=f"a and b cannot be compared: .* {field} '.*', the other with {field} 'new'"):
+        IDENTITY.check_comparable(replace(other, **{field: "new"}), where="a", other_where="b")
+
+
+def test_checksums_tell_files_apart(tmp_path):
+    for name, value in (("a", 1), ("b", 1), ("c", 2)):
+        store.write_json(tmp_path / f"{name}.json", {"x": value})
+    a, b, c = (store.checksum_of(tmp_path / f"{name}.json") for name in "abc")
+    assert a == b != c
+
+
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
+    script = (
+        "import os, signal, sys; from pidflow import store\n"
+        "with store.replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("a.json", "b.json"):
+        subprocess.run([sys.executable, "-c", script, tmp_path / name], env={"PYTHONPATH": str(LIBRARY)}, check=False)
+    of_a, of_b = sorted(tmp_path.iterdir())
+    with store.replacing(tmp_path / "a.json") as living:
+        living.write_text("mine")
+        store.write_json(tmp_path / "a.json", {})
+        assert left_over(tmp_path) == sorted([living.name, of_b.name, "a.json"])
+    assert not of_a.exists()

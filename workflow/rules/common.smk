@@ -3,10 +3,14 @@
 Path grammar, below results/: <stage>/{model}/{task}/{condition}[/layer-{layer}]; wildcards name things, never settings.
 """
 
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "lib"))
+LIBRARY = str(Path(workflow.basedir) / "workflow" / "lib")
+sys.path.insert(0, LIBRARY)
+# Jobs take this library, even where another copy of it is installed: their own search path comes after the installed.
+os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(":")
 
 from pidflow import design
 from pidflow.names import INTACT
@@ -39,6 +43,11 @@ def model_settings(wildcards):
     if not Path(settings["path"]).exists() and shipped.exists():
         settings["path"] = str(shipped)
     return settings
+
+
+def unit_of(wildcards):
+    """What the files of a job must be about."""
+    return {name: wildcards[name] for name in ("model", "task", "condition")}
 
 
 def units(pattern):

@@ -20,6 +20,7 @@ rule train_flow:
     params:
         settings=config["flow"],
         seed=config["seed"],
+        unit=unit_of,
         code=code_digest("train_flow"),
     script:
         "../../scripts/train_flow.py"

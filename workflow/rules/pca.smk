@@ -25,6 +25,7 @@ rule fit_pca:
         max_components=config["pca"]["max_components"],
         target_components=config["pca"]["target_components"],
         seed=config["seed"],
+        unit=unit_of,
         code=code_digest("fit_pca"),
     script:
         "../../scripts/fit_pca.py"

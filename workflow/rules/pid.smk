@@ -25,6 +25,7 @@ rule estimate_pid:
         permutations=config["pid"]["permutations"],
         jackknife_groups=config["pid"]["jackknife_groups"],
         seed=config["seed"],
+        unit=unit_of,
         code=code_digest("estimate_pid"),
     script:
         "../../scripts/estimate_pid.py"

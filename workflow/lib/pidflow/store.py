@@ -1,18 +1,15 @@
-"""Result files: the one writer and reader of HDF5, tables and JSON. A file is whole or absent.
+"""Result files: one place that writes and reads HDF5, tables, JSON and tensors.
 
-Every file is written under a temporary name in its own directory, flushed to disk and renamed into place, so a killed
-job, a full disk or an exception never leaves half a file. HDF5 files carry their kind, a schema version and the
-versions of the libraries that made them; readers check these and the shapes before they hand anything out.
+A file is whole or absent, carries a checksum of itself (:mod:`pidflow.files`), and says what it is about and what it
+was made from (:class:`pidflow.identity.Identity`). Readers take the identity they expect and compare. Every fault of a
+file is a :class:`~pidflow.errors.DataError` of one sentence.
 """
 
-import dataclasses
-import io
+import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,210 +17,80 @@ import h5py
 import numpy as np
 
 from pidflow.errors import DataError
+from pidflow.files import BLANK, check_seal, find_seal, replacing, seal
+from pidflow.hdf5 import (
+    SCHEMA_VERSION,
+    identity_of,
+    library_versions,
+    put,
+    reading_h5,
+    reserve,
+    take,
+    write_h5,
+    writing_h5,
+)
+from pidflow.identity import Identity, digest_of
+from pidflow.json_text import to_json
 from pidflow.names import layer_name
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second to import: only the functions that handle tables do so
+    from torch import Tensor
 
-SCHEMA_VERSION = 1
+__all__ = (
+    "BLOCKS",
+    "SCHEMA_VERSION",
+    "Activations",
+    "Identity",
+    "checksum_of",
+    "digest_of",
+    "identity_of",
+    "library_versions",
+    "put",
+    "read_json",
+    "read_table",
+    "read_tensors",
+    "reading_activations",
+    "reading_h5",
+    "replacing",
+    "reserve",
+    "save_table",
+    "table_identity",
+    "take",
+    "to_json",
+    "write_h5",
+    "write_json",
+    "write_table",
+    "write_tensors",
+    "write_text",
+    "writing_h5",
+)
+
 BLOCKS = ("vision", "question", "text", "last")
 
-_CHUNK_BYTES = 1 << 20
-_RECORDED = ("pidflow", "torch", "transformers", "tokenizers", "numpy", "h5py", "pillow", "scikit-learn", "zuko")
-_TEXT = h5py.string_dtype("utf-8")
+_AT_END = {".parquet": True, ".json": True, ".h5": False, ".safetensors": False}
+_CHECKSUM = "checksum"
 
 
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name when the block ends well and vanishes when it does not.
-
-    Use it around any writer that takes a path (figures, safetensors, archives).
+def checksum_of(path: str | Path) -> str:
+    """The checksum that a file carries, or that of a foreign file: two files of equal checksum hold the same.
 
     Raises
     ------
     DataError
-        If the operating system refuses to write (disk full, no permission).
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_directory(path.parent)
-    except OSError as err:
-        if err.filename is not None and Path(err.filename) not in {temporary, path, *path.parents}:
-            raise  # another file's trouble
-        raise DataError(
-            f"{path}: could not be written ({err}); free disk space or fix permissions in {path.parent}, then run again"
-        ) from err
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _sync_directory(folder: Path) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def writing_h5(path: str | Path, *, kind: str, attrs: Mapping[str, Any] | None = None) -> Iterator[h5py.File]:
-    """An open HDF5 file that becomes ``path`` when the block ends well.
-
-    Parameters
-    ----------
-    path
-        The final name.
-    kind
-        What the file is (``"activations"``, ``"pca"``, ...); readers ask for it.
-    attrs
-        Root attributes. Numbers and strings are stored as they are, everything else as JSON.
-    """
-    with replacing(path) as temporary, _Sink(temporary) as sink, h5py.File(sink, "w") as file:
-        everything = {"schema_version": SCHEMA_VERSION, "kind": kind, "versions": library_versions(), **(attrs or {})}
-        for name, value in everything.items():
-            file.attrs[name] = (
-                value if isinstance(value, str | int | float | np.number) else to_json(value, indent=None)
-            )
-        yield file
-
-
-class _Sink(io.FileIO):
-    """A file that remembers a failed write and raises it when it is closed, not before.
-
-    HDF5 flushes its buffers where errors cannot be raised: h5py drops them when a dataset is let go (a truncated file
-    would pass for whole), and a file that HDF5 failed to close makes the process crash later.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
-        try:
-            while left and self.error is None:
-                left = left[super().write(left) :]
-        except OSError as err:
-            self.error = err
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size) if self.error is None else 0
-        except OSError as err:
-            self.error = err
-            return 0
-
-    def close(self) -> None:
-        super().close()
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-
-
-def write_h5(path: str | Path, arrays: Mapping[str, Any], *, kind: str, attrs: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays (``"layer-00/vision"`` makes groups; sequences of strings become utf-8) as one HDF5 file."""
-    with writing_h5(path, kind=kind, attrs=attrs) as file:
-        for name, values in arrays.items():
-            put(file, name, values)
-
-
-def put(file: h5py.Group, name: str, values: Any) -> h5py.Dataset:
-    """Store one array, chunked by rows; an array of strings becomes utf-8 text."""
-    array = np.asarray(values)
-    if array.dtype.kind in "UO":
-        dataset = reserve(file, name, array.shape, _TEXT)
-        dataset[...] = array.astype(object)
-        return dataset
-    dataset = reserve(file, name, array.shape, array.dtype)
-    dataset[...] = array
-    return dataset
-
-
-def reserve(file: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
-    """An unfilled dataset, chunked by whole rows of about a megabyte, to be filled slab by slab."""
-    chunks = None
-    if shape and all(shape):
-        row = max(1, int(np.prod(shape[1:]))) * np.dtype(dtype).itemsize
-        chunks = (min(shape[0], max(1, _CHUNK_BYTES // row)), *shape[1:])
-    return file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks)
-
-
-@contextmanager
-def reading_h5(path: str | Path, *, kind: str) -> Iterator[h5py.File]:
-    """An open HDF5 file whose kind and schema version were checked.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, not ours, of another kind or of another schema version; also when a dataset
-        turns out to be damaged while it is read inside the block.
+        If the file is missing.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; run the step that makes it")
-    try:
-        with h5py.File(path, "r") as file:
-            _check_header(path, file, kind)
-            yield file
-    except OSError as err:
-        if err.errno is not None and not h5py.is_hdf5(path):
-            raise
-        raise DataError(f"{path}: not a readable HDF5 file ({err}); it is damaged, delete it and run again") from err
+    found = find_seal(path, at_end=_AT_END.get(path.suffix, True))
+    if found is None:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
-def _check_header(path: Path, file: h5py.File, kind: str) -> None:
-    found, schema = file.attrs.get("kind"), file.attrs.get("schema_version")
-    if found is None or schema is None:
-        raise DataError(
-            f"{path}: an HDF5 file without 'kind' and 'schema_version', so not one of ours; expected '{kind}'"
-        )
-    if found != kind:
-        raise DataError(f"{path}: holds '{found}', expected '{kind}'; check which file was given")
-    if schema != SCHEMA_VERSION:
-        raise DataError(
-            f"{path}: schema version {schema}, this version of pidflow reads {SCHEMA_VERSION}; delete it and run again"
-        )
-
-
-def take(file: h5py.Group, name: str, *, shape: tuple[int | None, ...] | None = None) -> np.ndarray:
-    """One whole dataset as an array (text as ``str`` objects).
-
-    Parameters
-    ----------
-    shape
-        What the shape must be; None leaves a dimension free.
-
-    Raises
-    ------
-    DataError
-        If the dataset is missing or shaped otherwise.
-    """
-    where = file.file.filename
-    if name not in file or not isinstance(file[name], h5py.Dataset):
-        raise DataError(f"{where}: dataset '{file.name.rstrip('/')}/{name}' is missing; delete the file and run again")
-    dataset = file[name]
-    expected = dataset.shape if shape is None else shape
-    if len(expected) != dataset.ndim or any(e not in (None, f) for e, f in zip(expected, dataset.shape, strict=True)):
-        wanted = tuple("any" if e is None else e for e in expected)
-        raise DataError(
-            f"{where}: '{dataset.name}' has shape {dataset.shape}, expected {wanted}; "
-            "the file is damaged, delete it and run again"
-        )
-    if h5py.check_string_dtype(dataset.dtype) is not None:
-        return dataset.asstr()[...]
-    return dataset[...]
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Activations:
     """An open activation file.
 
@@ -236,7 +103,9 @@ class Activations:
     item_id, image_id, fold
         Per row, shape ``(n,)``.
     attrs
-        Root attributes: model, revision, task, condition, seed, ...
+        Root attributes: prompt, target, seed, ...
+    identity
+        What the file is about and what it was made from.
     """
 
     file: h5py.File
@@ -247,9 +116,21 @@ class Activations:
     image_id: np.ndarray
     fold: np.ndarray
     attrs: dict[str, Any]
+    identity: Identity
 
     def state(self, layer: int, block: str) -> np.ndarray:
-        """Pooled states ``(n, width)`` in float64 of one layer and one of the blocks vision, question, text, last."""
+        """Pooled states ``(n, width)`` in float64 of one layer and one of the blocks vision, question, text, last.
+
+        Raises
+        ------
+        DataError
+            If the file has no such layer or block.
+        """
+        if block not in BLOCKS or not 0 <= layer <= self.layers:
+            raise DataError(
+                f"{self.file.filename}: asked for block '{block}' of layer {layer}; the file has the blocks "
+                f"{', '.join(BLOCKS)} of layers 0 to {self.layers}"
+            )
         return take(self.file, f"{layer_name(layer)}/{block}", shape=(self.n, self.width)).astype(np.float64)
 
     def target(self) -> np.ndarray:
@@ -258,12 +139,12 @@ class Activations:
 
 
 @contextmanager
-def reading_activations(path: str | Path) -> Iterator[Activations]:
+def reading_activations(path: str | Path, *, expected: Identity | None = None) -> Iterator[Activations]:
     """An open activation file whose layers, rows and widths agree with each other and with its attributes."""
-    with reading_h5(path, kind="activations") as file:
+    with reading_h5(path, kind="activations", expected=expected) as file:
         attrs = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
         layers = attrs.get("layers")
-        if not isinstance(layers, int):
+        if not isinstance(layers, int) or layers < 0:
             raise DataError(
                 f"{path}: attribute 'layers' is {layers!r}, expected a whole number; delete it and run again"
             )
@@ -276,7 +157,8 @@ def reading_activations(path: str | Path) -> Iterator[Activations]:
             )
         item_id = take(file, "item_id", shape=(None,))
         n = len(item_id)
-        width = file[layer_name(0)]["vision"].shape[-1] if "vision" in file[layer_name(0)] else 0
+        first = file.get(f"{layer_name(0)}/vision")
+        width = first.shape[-1] if isinstance(first, h5py.Dataset) and first.shape else 0
         for name in sorted(expected):
             for block in BLOCKS:
                 _check_shape(path, file, f"{name}/{block}", (n, width))
@@ -289,55 +171,116 @@ def reading_activations(path: str | Path) -> Iterator[Activations]:
             image_id=take(file, "image_id", shape=(n,)),
             fold=take(file, "fold", shape=(n,)),
             attrs=attrs,
+            identity=identity_of(file),
         )
 
 
 def _check_shape(path: str | Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
-    found = file[name].shape if name in file else "nothing"
+    found = file[name].shape if isinstance(file.get(name), h5py.Dataset) else "nothing"
     if found != shape:
         raise DataError(
-            f"{path}: '{name}' holds {found}, expected {shape}; the file is damaged, delete it and run again"
+            f"{path}: '{name}' holds {found}, expected {shape}; the file contradicts itself, delete it and run again"
         )
 
 
-def write_table(path: str | Path, frame: "pd.DataFrame") -> None:
-    """Write a table without its index, as parquet or csv by the suffix of ``path``."""
+def write_table(path: str | Path, frame: "pd.DataFrame", *, identity: Identity | None = None) -> None:
+    """Write a table without its index, as parquet or csv by its suffix; csv has no place for an identity."""
     suffix = Path(path).suffix
     with replacing(path) as temporary:
         if suffix == ".parquet":
-            frame.to_parquet(temporary, index=False)
+            save_table(temporary, frame, identity=identity)
         elif suffix == ".csv":
             frame.to_csv(temporary, index=False)
         else:
             raise DataError(f"{path}: tables are written as .parquet or .csv, not '{suffix}'")
 
 
-def read_table(path: str | Path, *, columns: Iterable[str] = ()) -> "pd.DataFrame":
+def save_table(temporary: str | Path, frame: "pd.DataFrame", *, identity: Identity | None = None) -> None:
+    """Write a parquet table to a path that :func:`replacing` gave, with checksums of its pages and of the whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with pq.ParquetWriter(str(temporary), table.schema, write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata(
+            {"pidflow.identity": json.dumps((identity or Identity()).known()), f"pidflow.{_CHECKSUM}": BLANK}
+        )
+    seal(Path(temporary), at_end=True)
+
+
+def read_table(path: str | Path, *, columns: Iterable[str] = (), expected: Identity | None = None) -> "pd.DataFrame":
     """A parquet table that has at least the ``columns`` asked for.
+
+    Parameters
+    ----------
+    columns
+        Columns that the table must have.
+    expected
+        What the table must be about, as far as it is known. With None a table of another program is read as well.
 
     Raises
     ------
     DataError
-        If the file is missing, unreadable or lacks a column.
+        If the file is missing, damaged or unreadable, about something else, or lacks a column.
     """
     import pandas as pd
 
     path = Path(path)
-    if not path.is_file():
+    if expected is not None:
+        table_identity(path).check(expected, where=str(path))
+    elif not path.is_file():
         raise DataError(f"{path}: no such file; run the step that makes it")
+    elif find_seal(path, at_end=True) is not None:
+        check_seal(path, at_end=True)
     try:
-        frame = pd.read_parquet(path)
+        frame = pd.read_parquet(path, page_checksum_verification=True)
     except (OSError, ValueError) as err:
-        raise DataError(f"{path}: not a readable parquet table ({err}); delete it and run again") from err
+        raise DataError(f"{path}: not a readable parquet table ({_first_line(err)}); delete it and run again") from err
     missing = [name for name in columns if name not in frame]
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
     return frame
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write strict JSON (dataclasses, NumPy numbers and arrays, and paths included); NaN and infinity are refused."""
-    write_text(path, to_json(value, indent=1) + "\n")
+def table_identity(path: str | Path) -> Identity:
+    """What a parquet table of ours is about and what it was made from, after comparing its checksum."""
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    check_seal(path, at_end=True)
+    try:
+        values = json.loads((pq.read_metadata(path).metadata or {})[b"pidflow.identity"])
+    except (OSError, KeyError, ValueError) as err:
+        raise DataError(f"{path}: has no readable identity ({_first_line(err)}); delete it and run again") from err
+    return Identity.from_mapping(values, where=str(path))
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0][:200]
+
+
+def write_json(path: str | Path, value: Any, *, identity: Identity | None = None) -> None:
+    """Write a mapping or a dataclass as strict JSON, with its identity, if given, in front and its checksum at the end.
+
+    Raises
+    ------
+    DataError
+        If the value is neither, holds NaN or infinity, or has a key ``identity`` or ``checksum`` of its own.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    reserved = {_CHECKSUM} | ({"identity"} if identity is not None else set())
+    if not isinstance(value, Mapping) or reserved & set(value):
+        raise DataError(
+            f"{path}: results in JSON are mappings without a key {' or '.join(sorted(reserved))}, "
+            f"found {type(value).__name__}"
+        )
+    about = {} if identity is None else {"identity": identity.known()}
+    text = to_json({**about, **value, _CHECKSUM: BLANK}, indent=1) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        seal(temporary, at_end=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -346,51 +289,60 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def to_json(value: Any, *, indent: int | None) -> str:
-    """JSON text of a value."""
-    try:
-        return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False, default=_plain)
-    except ValueError as err:
-        raise DataError(
-            f"a value cannot be written as JSON ({err}); use null for a number that does not exist"
-        ) from err
+def read_json(path: str | Path, *, expected: Identity | None = None) -> dict[str, Any]:
+    """The mapping in a JSON file of ours, its checksum compared and left out.
 
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
-
-
-def read_json(path: str | Path) -> Any:
-    """The value in a JSON file.
+    Parameters
+    ----------
+    expected
+        What the file must be about, as far as it is known.
 
     Raises
     ------
     DataError
-        If the file is missing or not JSON.
+        If the file is missing, damaged, not ours or about something else.
     """
     path = Path(path)
+    check_seal(path, at_end=True)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise DataError(f"{path}: no such file; run the step that makes it") from err
-    except ValueError as err:
-        raise DataError(f"{path}: not JSON ({err}); delete it and run again") from err
+        value = json.loads(path.read_text(encoding="utf-8"))
+        del value[_CHECKSUM]
+    except (ValueError, TypeError, KeyError, RecursionError) as err:
+        raise DataError(f"{path}: not a result in JSON ({_first_line(err)}); delete it and run again") from err
+    if expected is not None:
+        Identity.from_mapping(value.get("identity", {}), where=str(path)).check(expected, where=str(path))
+    return value
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that shape results, of those installed."""
-    found = {}
-    for name in _RECORDED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def write_tensors(path: str | Path, tensors: Mapping[str, "Tensor"], *, identity: Identity | None = None) -> None:
+    """Write named tensors as safetensors."""
+    from safetensors.torch import save
+
+    # One entry: safetensors writes several in an order that changes from run to run.
+    about = to_json({"identity": (identity or Identity()).known(), _CHECKSUM: BLANK}, indent=None)
+    content = save(dict(tensors), metadata={"pidflow": about})
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        seal(temporary, at_end=False)
+
+
+def read_tensors(path: str | Path, *, expected: Identity | None = None) -> dict[str, "Tensor"]:
+    """The tensors in a safetensors file of ours.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, not ours or about something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    check_seal(path, at_end=False)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["pidflow"])["identity"]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError, KeyError, ValueError) as err:
+        raise DataError(f"{path}: not readable safetensors ({_first_line(err)}); delete it and run again") from err
+    Identity.from_mapping(about, where=str(path)).check(expected or Identity(), where=str(path))
+    return tensors

@@ -11,7 +11,7 @@ import pandas as pd
 from pidflow.analysis import cells, claims, dependence, tables
 from pidflow.errors import DataError
 from pidflow.names import INTACT
-from pidflow.store import read_json, read_table, reading_h5, write_table
+from pidflow.store import Identity, read_json, read_table, reading_h5, write_table
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +69,13 @@ def run(
     DataError
         When a file is damaged, of another version, or given twice.
     """
-    decomposed = [cell for path in pid for cell in cells.cells(read_json(path), where=str(path))]
-    answered = {_unit(path): read_table(path, columns=_ANSWERS) for path in answers}
-    known = answered | {_unit(path): read_table(path, columns=_ANSWERS) for path in blind_answers}
+    records = [(path, read_json(path, expected=_about(Path(path).parent))) for path in pid]
+    decomposed = [cell for path, record in records for cell in cells.cells(record, where=str(path))]
+    answered, unseen = (
+        {_unit(path): read_table(path, columns=_ANSWERS, expected=_about(path)) for path in paths}
+        for paths in (answers, blind_answers)
+    )
+    known = answered | unseen
     lost = {
         (model, task): tables.accuracy_lost(known[model, task, INTACT], frame)
         for (model, task, condition), frame in known.items()
@@ -92,7 +96,11 @@ def run(
     _write(claims_table, claims.claims_table(judged))
 
 
-def _unit(path: str) -> Unit:
+def _about(path: str | Path) -> Identity:
+    return Identity(*_unit(path))
+
+
+def _unit(path: str | Path) -> Unit:
     """Model, task and condition, which are the last parts of the path of any file of a unit."""
     parts = Path(path).with_suffix("").parts[-3:]
     if len(parts) < 3:
@@ -101,7 +109,7 @@ def _unit(path: str) -> Unit:
 
 
 def _diagnostics(path: str) -> Iterator[tuple[Unit, int, dict[str, int], dict[str, np.ndarray]]]:
-    with reading_h5(path, kind="flow") as file:
+    with reading_h5(path, kind="flow", expected=_about(path)) as file:
         for name in sorted(file):
             if not name.startswith("layer-") or "diagnostics" not in file[name]:
                 continue

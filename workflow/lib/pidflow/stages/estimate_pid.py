@@ -1,7 +1,8 @@
 """Stage ``estimate_pid``: the decomposition of one layer of one unit, by every estimator and definition asked for."""
 
 import logging
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import PIDAtoms, gaussian_pid
 from pidflow.pid.results import PIDEstimate
 from pidflow.stats import normal_scores, within
-from pidflow.store import reading_h5, take, write_json
+from pidflow.store import Identity, checksum_of, identity_of, reading_h5, take, write_json
 from pidflow.validation.missed import MissedInformation, missed_information
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def run(
     permutations: int,
     jackknife_groups: int,
     seed: int,
+    unit: Mapping[str, str] | None = None,
 ) -> None:
     """Decompose what one layer says about the target.
 
@@ -52,14 +54,23 @@ def run(
         Number of the layer, as in the file name.
     estimators, definitions, permutations, jackknife_groups, seed
         As in :func:`pidflow.pid.estimate.estimate_pid`; jackknife groups are made of whole images.
+    unit
+        Model, task and condition that both files must be about; None: any.
+
+    Raises
+    ------
+    DataError
+        If a file is about another unit, or the latents were not made from these scores.
     """
     name = layer_name(int(layer))
-    with reading_h5(pca, kind="pca") as file:
+    asked = Identity(**(unit or {}))
+    with reading_h5(pca, kind="pca", expected=asked) as file:
+        about = identity_of(file)
         identity = {key: _plain(file.attrs[key]) for key in ("model", "task", "condition", "language", "dropped")}
         images = take(file, "image_id")
         scores = [take(file, f"{name}/{source}/scores") for source in ("vision", "language")]
         scores.append(take(file, "target/scores"))
-    with reading_h5(flow, kind="flow") as file:
+    with reading_h5(flow, kind="flow", expected=replace(asked, made_from=checksum_of(pca))) as file:
         latents = [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")]
         bound = take(file, f"{name}/critic/rows", shape=(len(images),))
         twin = {part: take(file, f"{name}/twin/{part}") for part in ("x1", "x2", "y", "z1", "z2", "zy", "covariance")}
@@ -93,7 +104,8 @@ def run(
             log.info("%s %s %s, %d questions: %s bits", name, estimator, definition, estimate.n, parts)
     write_json(
         output,
-        {
+        identity=about,
+        value={
             "schema_version": 2,
             **identity,
             "layer": int(layer),

@@ -105,6 +105,17 @@ def run(
             storage=_one_of("storage", storage, ("float16", "float32")),
             batch_size=batch_size,
         )
+        dtype = str(loaded.dtype).removeprefix("torch.")
+        identity = store.Identity(
+            model=model_id,
+            task=task,
+            condition=condition,
+            revision=loaded.revision,
+            prompt=loaded.prompting.digest,
+            dtype=dtype,
+            items=store.checksum_of(items),
+            settings=store.digest_of({"target": target_kind, "storage": storage, "seed": seed}),
+        )
         attrs = {
             "model": model_id,
             "family": loaded.family.name,
@@ -113,7 +124,7 @@ def run(
             "prompt": loaded.prompt,
             "prompt_name": loaded.prompting.name,
             "prompt_digest": loaded.prompting.digest,
-            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "dtype": dtype,
             "task": task,
             "condition": condition,
             "intervention": None if intervention is None else dict(intervention),
@@ -127,10 +138,10 @@ def run(
         with (
             attending(loaded, model, intervention),
             store.replacing(answers) as unfinished,
-            store.writing_h5(activations, kind="activations", attrs=attrs) as h5,
+            store.writing_h5(activations, kind="activations", identity=identity, attrs=attrs) as h5,
         ):
             frame = extraction.write(h5, progress=progress)
-            frame.to_parquet(unfinished, index=False)  # takes its name after the activations took theirs
+            store.save_table(unfinished, frame, identity=identity)  # takes its name after the activations took theirs
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}, {condition}: {err}") from err
     log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition, len(frame), frame["correct"].mean())

@@ -1,14 +1,26 @@
 """Stage ``fit_pca``: principal components of every layer and block, over the questions that are kept."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from pidflow.errors import DataError, PidflowError
 from pidflow.flows.pca import PrincipalBasis, fit_pca
-from pidflow.names import layer_name
-from pidflow.store import put, read_table, reading_activations, writing_h5
+from pidflow.names import INTACT, layer_name
+from pidflow.store import (
+    Activations,
+    Identity,
+    checksum_of,
+    digest_of,
+    put,
+    read_table,
+    reading_activations,
+    table_identity,
+    writing_h5,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +36,7 @@ def run(
     max_components: int,
     target_components: int,
     seed: int,
+    unit: Mapping[str, str] | None = None,
 ) -> None:
     """Reduce one unit's activations to principal scores.
 
@@ -45,30 +58,48 @@ def run(
         Cap for the target.
     seed
         Recorded; nothing here is random.
+    unit
+        Model, task and condition that the activations must be about; None: any.
 
     Raises
     ------
     DataError
-        If answers and activations are not about the same questions, or none is kept.
+        If the activations are about another unit, if answers and activations were not made from the same model, prompt,
+        precision, settings and questions, or if no question is kept.
     """
+    asked = Identity(**(unit or {}))
     intact = read_table(answers, columns=("item_id", "correct"))
-    with reading_activations(activations) as data, writing_h5(output, kind="pca") as file:
-        rows = _kept(intact, data.item_id, correct_only=correct_only, answers=answers, activations=activations)
-        dropped = data.n - len(rows)
-        log.info("%d of %d questions kept, %d answered wrongly and dropped", len(rows), data.n, dropped)
-        for name in ("item_id", "image_id", "fold"):
-            put(file, name, getattr(data, name)[rows])
-        put(file, "rows", rows)
-        settings = {"variance": variance, "max_components": max_components}
-        for layer in range(data.layers + 1):
-            for source, block in (("vision", "vision"), ("language", language)):
-                where = f"{layer_name(layer)}/{source}"
-                _reduce(file, where, data.state(layer, block)[rows], activations, **settings)
-        _reduce(file, "target", data.target()[rows], activations, variance=variance, max_components=target_components)
-        file.attrs.update(
-            {name: data.attrs[name] for name in ("model", "task", "condition", "layers")}
-            | {"language": language, "correct_only": correct_only, "dropped": dropped, "seed": seed, **settings}
+    settings = {"variance": variance, "max_components": max_components}
+    chosen = {**settings, "correct_only": correct_only, "language": language, "target": target_components}
+    with reading_activations(activations, expected=asked) as data:
+        of_answers = table_identity(answers)
+        of_answers.check(replace(asked, condition=INTACT), where=answers)
+        of_answers.check_comparable(data.identity, where=answers, other_where=activations)
+        identity = replace(
+            data.identity, settings=digest_of([data.identity.settings, chosen]), made_from=checksum_of(activations)
         )
+        with writing_h5(output, kind="pca", identity=identity) as file:
+            rows = _kept(intact, data.item_id, correct_only=correct_only, answers=answers, activations=activations)
+            _write(file, data, rows, activations, language=language, target_components=target_components, **settings)
+            file.attrs.update(
+                {name: data.attrs[name] for name in ("model", "task", "condition", "layers")}
+                | {"language": language, "correct_only": correct_only, "dropped": data.n - len(rows), "seed": seed}
+                | settings
+            )
+
+
+def _write(
+    file, data: Activations, rows: np.ndarray, source: str, *, language: str, target_components: int, **settings
+):
+    """Bases and scores of every layer and of the target, over the rows that are kept."""
+    log.info("%d of %d questions kept, %d answered wrongly and dropped", len(rows), data.n, data.n - len(rows))
+    for name in ("item_id", "image_id", "fold"):
+        put(file, name, getattr(data, name)[rows])
+    put(file, "rows", rows)
+    for layer in range(data.layers + 1):
+        for part, block in (("vision", "vision"), ("language", language)):
+            _reduce(file, f"{layer_name(layer)}/{part}", data.state(layer, block)[rows], source, **settings)
+    _reduce(file, "target", data.target()[rows], source, **settings | {"max_components": target_components})
 
 
 def _kept(

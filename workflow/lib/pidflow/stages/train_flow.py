@@ -1,22 +1,41 @@
 """Stage ``train_flow``: cross-fitted Gaussian latents of every layer of one unit, trained as one stack."""
 
 import logging
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from pidflow.flows.gaussianize import FlowConfig, FlowInfo, Gaussianized, gaussianize_layers
 from pidflow.names import layer_name
-from pidflow.store import put, reading_h5, replacing, take, writing_h5
+from pidflow.store import (
+    Identity,
+    checksum_of,
+    digest_of,
+    identity_of,
+    put,
+    reading_h5,
+    take,
+    write_tensors,
+    writing_h5,
+)
 from pidflow.validation.critic import CriticBound, critic_information_of_layers
 from pidflow.validation.planted_twin import Twin, planted_twin
 
 log = logging.getLogger(__name__)
 
 
-def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threads: int) -> None:
+def run(
+    *,
+    pca: str,
+    output: str,
+    weights: str,
+    settings: dict,
+    seed: int,
+    threads: int,
+    unit: Mapping[str, str] | None = None,
+) -> None:
     """Train the flows of all layers and folds of one unit.
 
     Parameters
@@ -35,15 +54,20 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         Random state.
     threads
         CPU threads.
+    unit
+        Model, task and condition that the scores must be about; None: any.
 
     Raises
     ------
     ConfigError
         If ``settings`` names an unknown field, or a value is out of range.
+    DataError
+        If the scores are about another unit.
     """
     config = FlowConfig.checked(settings, where="config flow")
     torch.set_num_threads(threads)
-    with reading_h5(pca, kind="pca") as file:
+    with reading_h5(pca, kind="pca", expected=Identity(**(unit or {}))) as file:
+        identity = identity_of(file)
         attrs = {name: file.attrs[name] for name in ("model", "task", "condition", "layers")}
         layers = range(int(attrs["layers"]) + 1)
         folds, images = take(file, "fold"), take(file, "image_id")
@@ -76,9 +100,9 @@ def run(*, pca: str, output: str, weights: str, settings: dict, seed: int, threa
         for layer, result in zip(layers, trained, strict=True)
         for name, tensor in result.weights.items()
     }
-    with replacing(weights) as temporary:
-        save_file(tensors, temporary)
-    with writing_h5(output, kind="flow", attrs=attrs | {"seed": seed, "settings": settings}) as file:
+    identity = replace(identity, settings=digest_of([identity.settings, settings, seed]), made_from=checksum_of(pca))
+    write_tensors(weights, tensors, identity=identity)
+    with writing_h5(output, kind="flow", identity=identity, attrs=attrs | {"seed": seed, "settings": settings}) as file:
         put(file, "image_id", images)
         put(file, "fold", folds)
         for layer, result, bound, twin, in_twin in zip(layers, trained, bounds, twins, in_twins, strict=True):
