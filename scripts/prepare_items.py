@@ -7,7 +7,6 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         prepare_items.run(
             output=snakemake.output.table,
-            images=snakemake.params.images,
             task=snakemake.params.task,
             settings=snakemake.params.settings,
             folds=snakemake.params.folds,

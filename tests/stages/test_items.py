@@ -6,31 +6,42 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from pidflow.data.datasets import dataset_of
+from pidflow.data.pictures import content_digest
 from pidflow.data.readers import easy_vqa
-from pidflow.errors import ConfigError, DataError
+from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.models.images import read_image
 from pidflow.stages import prepare_items
+from pidflow.stages._questions import examples_of, image_files, read_items
 
 SCENES = {"reader": "scenes", "language_prior": 0.25}
 EASY = {"reader": "easy-vqa", "split": "test"}
+TABLE = {"reader": "table", "table": "q.csv", "images": "."}
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 
 
 def prepare(tmp_path, dataset, *, select=None, count=30, folds=3, seed=0):
     settings = {"dataset": dataset, "items": count} | ({"select": select} if select else {})
     output = tmp_path / "items.parquet"
-    prepare_items.run(
-        output=str(output), images=str(tmp_path / "images"), task="a-task", settings=settings, folds=folds, seed=seed
-    )
-    return pd.read_parquet(output)
+    prepare_items.run(output=str(output), task="a-task", settings=settings, folds=folds, seed=seed)
+    return read_items(output)
 
 
 @pytest.mark.parametrize("task", ["logical-obj", "query-attr", "choose-rel", "compare-attr"])
 def test_scene_answers_are_balanced(tmp_path, task):
     frame = prepare(tmp_path, SCENES, select=task, count=12)
     assert frame["answer"].value_counts().nunique() == 1
-    assert all((tmp_path / "images" / path).is_file() for path in frame["image_path"])
     assert set(frame["fold"]) == {0, 1, 2}
+
+
+def test_drawn_pictures_are_in_the_table(tmp_path):
+    frame = prepare(tmp_path, SCENES, select="choose-attr", count=5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.parquet"]
+    for picture, content in zip(image_files(frame, None), frame["picture"], strict=True):
+        assert read_image(picture).size == (48, 48)
+        assert picture.digest == content_digest(content)
 
 
 def test_scenes_follow_the_seed(tmp_path):
@@ -45,6 +56,7 @@ def test_easy_vqa(tmp_path, task):
     assert len(frame) == 50
     assert frame["item_id"].is_unique
     assert frame.groupby("image_id")["fold"].nunique().max() == 1
+    assert len(image_files(frame, dataset_of(EASY).folder)) == 50
 
 
 def test_the_box_of_an_easy_vqa_shape_holds_all_of_it_and_no_more(tmp_path):
@@ -62,71 +74,442 @@ def test_the_box_of_an_easy_vqa_shape_holds_all_of_it_and_no_more(tmp_path):
         assert drawn[:, x + width - 1].any()
 
 
-def table(tmp_path, name, rows):
-    path = tmp_path / name
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".csv":
-        text = [
-            {key: json.dumps(value) if isinstance(value, list) else value for key, value in row.items()} for row in rows
-        ]
-        pd.DataFrame(text).to_csv(path, index=False)
-    else:
-        pd.DataFrame(rows).to_parquet(path)
-    return {"reader": "table", "table": str(path), "images": str(tmp_path)}
+def written(folder, name, rows):
+    """A table file, lists as JSON where cells are text."""
+    path = folder / name
+    match path.suffix:
+        case ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case ".json":
+            path.write_text(json.dumps(rows, indent=4))
+        case ".csv" | ".tsv":
+            flat = [{key: json.dumps(v) if isinstance(v, list) else v for key, v in row.items()} for row in rows]
+            pd.DataFrame(flat).to_csv(path, index=False, sep="," if path.suffix == ".csv" else "\t")
+        case ".parquet":
+            pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of six pictures, 0.png … 5.png, no two alike."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(6):
+        Image.new("RGB", (32, 24), (index, 0, 0)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def table(tmp_path, images):
+    """``table(name, rows)``: the dataset entry of a table beside the pictures."""
+    return lambda name, rows, **settings: {
+        "reader": "table",
+        "table": str(written(tmp_path, name, rows)),
+        "images": str(images),
+        **settings,
+    }
 
 
 ROWS = [
-    {"image": f"{index}.png", "q": "red or blue?", "answer": "red", "options": ["red", "blue"], "boxes": [[1, 2, 3, 4]]}
+    {
+        "image": f"{index}.png",
+        "question": "red or blue?",
+        "answer": "red",
+        "options": ["red", "blue"],
+        "boxes": [[1, 2, 3, 4]],
+    }
     for index in range(6)
 ]
+FORMATS = ["q.csv", "q.tsv", "q.json", "q.jsonl", "q.parquet"]
 
 
-@pytest.mark.parametrize("name", ["questions.csv", "questions.jsonl", "questions.parquet"])
-def test_a_table_of_ones_own(tmp_path, name):
-    dataset = table(tmp_path, name, ROWS) | {"columns": {"question": "q"}}
-    frame = prepare(tmp_path, dataset)
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_table_of_ones_own(tmp_path, table, name):
+    rows = [{"q" if key == "question" else key: value for key, value in row.items()} for row in ROWS]
+    frame = prepare(tmp_path, table(name, rows, columns={"question": "q"}))
     assert list(frame["question"]) == ["red or blue?"] * 6
     assert [list(options) for options in frame["options"]] == [["red", "blue"]] * 6
     assert [[list(box) for box in boxes] for boxes in frame["boxes"]] == [[[1.0, 2.0, 3.0, 4.0]]] * 6
+    assert list(frame["item_id"]) == list("012345")
+    assert examples_of(frame)[3].boxes == ((1.0, 2.0, 3.0, 4.0),)
 
 
-def test_a_task_without_rows(tmp_path):
-    dataset = table(tmp_path, "q.jsonl", [row | {"task": "colour", "question": "?"} for row in ROWS])
-    with pytest.raises(DataError, match="task 'a-task' has no rows"):
-        prepare(tmp_path, dataset, select="size")
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_joins_results_to_their_source(tmp_path, table, name):
+    rows = [row | {"question_id": f"00{index}7"} for index, row in enumerate(ROWS)]
+    frame = prepare(tmp_path, table(name, rows, columns={"id": "question_id"}), count=4, seed=3)
+    assert set(frame["item_id"]) <= {row["question_id"] for row in rows}
+    assert list(frame["image_path"]) == [f"{item[2]}.png" for item in frame["item_id"]]
+
+
+def test_numbers_are_ids_too(tmp_path, table):
+    rows = [row | {"id": 1000 + index} for index, row in enumerate(ROWS)]
+    assert list(prepare(tmp_path, table("q.json", rows))["item_id"]) == [str(1000 + index) for index in range(6)]
+    gaps = [*rows, {**ROWS[0], "id": None}]
+    with pytest.raises(DataError, match=r"row 7: 'id' is None|row 7: 'id' is nan"):
+        prepare(tmp_path, table("q.parquet", gaps))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_options_and_boxes_in_pieces(tmp_path, table, name):
+    rows = [
+        {"image": "0.png", "question": "which?", "answer": "cat", "A": "cat", "B": "dog", "C": "", "D": "-"}
+        | {"o1 w": "5", "o1 h": "6", "o1 x": "1", "o1 y": "2", "o2 w": "-", "o2 h": "-", "o2 x": "-", "o2 y": "-"},
+        {"image": "1.png", "question": "which?", "answer": "猫", "A": "猫", "B": "犬", "C": "鸟", "D": ""}
+        | {"o1 w": "5", "o1 h": "6", "o1 x": "1", "o1 y": "2", "o2 w": "3", "o2 h": "4", "o2 x": "0", "o2 y": "9.5"},
+    ]
+    sides = [[f"{which} {side}" for side in "xywh"] for which in ("o1", "o2")]
+    entry = table(name, rows, columns={"options": ["A", "B", "C", "D"], "boxes": sides})
+    frame = prepare(tmp_path, entry, folds=2)
+    assert [list(options) for options in frame["options"]] == [["cat", "dog"], ["猫", "犬", "鸟"]]
+    assert [example.boxes for example in examples_of(frame)] == [((1, 2, 5, 6),), ((1, 2, 5, 6), (0, 9.5, 3, 4))]
+    one = prepare(tmp_path, entry | {"columns": {"options": ["A", "B"], "boxes": sides[0]}}, folds=2)
+    assert [example.boxes for example in examples_of(one)] == [((1, 2, 5, 6),)] * 2
+    none = prepare(tmp_path, table(name, ROWS, columns={"options": None, "boxes": None}))
+    assert not any(len(cell) for column in ("options", "boxes") for cell in none[column])
+
+
+def test_names_of_pictures_made_of_columns(tmp_path, table, images):
+    for index in range(3):
+        (images / f"{index}.png").rename(images / f"COCO_{index:012}.png")
+    rows = [{"img": index, "question": "?", "answer": "a"} for index in range(3)]
+    frame = prepare(tmp_path, table("q.json", rows, image_name="COCO_{img:012}.png"))
+    assert list(frame["image_path"]) == [f"COCO_{index:012}.png" for index in range(3)]
+    rows = [{"img id": f"00000000000{index}", "question": "?", "answer": "a"} for index in range(3)]
+    assert len(prepare(tmp_path, table("q.csv", rows, image_name="COCO_{img id}.png"))) == 3
+    with pytest.raises(DataError, match="has no column 'img', it has 'img id', 'question', 'answer'"):
+        prepare(tmp_path, table("q.csv", rows, image_name="{img}.png"))
+
+
+@pytest.mark.parametrize("template", ["{}.jpg", "{a!r}.jpg", "{a:>12}.jpg", "{a:12}.jpg", "{a", "{a}}"])
+def test_templates_that_could_not_be_filled(tmp_path, table, template):
+    with pytest.raises(ConfigError, match=r"reader 'table'.image_name: found '.*', expected columns in braces"):
+        prepare(tmp_path, table("q.csv", ROWS, image_name=template))
+
+
+@pytest.mark.parametrize("name", ["q.csv", "q.tsv", "q.json", "q.jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, table, name):
+    entry = table(name, ROWS)
+    path = Path(entry["table"])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(prepare(tmp_path, entry)) == 6
+
+
+def test_lines_of_objects_under_the_suffix_of_an_array_and_the_reverse(tmp_path, table):
+    for name, other in [("q.json", "r.jsonl"), ("q.jsonl", "r.json")]:
+        entry = table(name, ROWS)
+        moved = Path(entry["table"]).rename(tmp_path / other)
+        assert len(prepare(tmp_path, entry | {"table": str(moved)})) == 6
+
+
+def test_a_suffix_in_capitals(tmp_path, table):
+    entry = table("q.csv", ROWS)
+    moved = Path(entry["table"]).rename(tmp_path / "q2.CSV")
+    assert len(prepare(tmp_path, entry | {"table": str(moved)})) == 6
+
+
+def test_parquet_whose_index_repeats_has_a_row_number_each(tmp_path, table):
+    entry = table("q.parquet", ROWS)
+    pd.DataFrame(ROWS, index=[0, 0, 0, 1, 1, 7]).to_parquet(entry["table"])
+    assert list(prepare(tmp_path, entry)["item_id"]) == list("012345")
+
+
+def test_the_home_folder_is_expanded(tmp_path, table, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    entry = table("q.csv", ROWS) | {"table": "~/q.csv", "images": "~/images"}
+    assert len(prepare(tmp_path, entry)) == 6
+    assert dataset_of(entry).tables == [tmp_path / "q.csv"]
+    assert dataset_of(entry).folder == tmp_path / "images"
+
+
+def test_one_picture_under_several_spellings_is_never_split(tmp_path, table, images):
+    (images / "link.png").symlink_to("0.png")
+    (tmp_path / "same").symlink_to(images)
+    (images / "copy.png").write_bytes((images / "0.png").read_bytes())
+    spellings = ["0.png", "./0.png", "../images/0.png", "link.png", str(images / "0.png"), str(tmp_path / "same/0.png")]
+    rows = [{"image": name, "question": "?", "answer": "a"} for name in [*spellings, "copy.png", "1.png", "2.png"]]
+    for folder in (images, tmp_path / "same"):
+        frame = prepare(tmp_path, table("q.csv", rows) | {"images": str(folder)})
+        assert list(frame["image_id"]) == ["0.png"] * 6 + ["copy.png", "1.png", "2.png"]
+        assert list(frame["image_path"]) == list(frame["image_id"])
+        assert frame["fold"][:6].nunique() == 1
+        assert frame["fold"].nunique() == 3
+    frame = prepare(tmp_path, table("q.csv", rows, same_picture="content"))
+    assert frame["image_id"].nunique() == 3
+    assert frame["image_id"][6] == frame["image_id"][0]
+    assert frame["image_path"][6] == "copy.png"
+
+
+@pytest.mark.parametrize("pixels", ["stored", "upright"])
+def test_boxes_are_turned_with_their_picture(tmp_path, table, images, pixels):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # stored lying on its left side
+    stored = np.zeros((24, 32, 3), dtype=np.uint8)
+    stored[4:10, 20:30] = 255
+    Image.fromarray(stored).save(images / "0.png", exif=exif)
+    rows = [row | {"boxes": [[20, 4, 10, 6] if pixels == "stored" else [14, 20, 6, 10]]} for row in ROWS[:1]]
+    frame = prepare(tmp_path, table("q.json", [*rows, *ROWS[1:]], box_pixels=pixels))
+    ((x, y, width, height),) = examples_of(frame)[0].boxes
+    seen = np.asarray(read_image(image_files(frame, images)[0]))[..., 0]
+    assert seen.shape == (32, 24)
+    assert (seen[int(y) : int(y + height), int(x) : int(x + width)] == 255).all()
+    assert (seen == 255).sum() == width * height == 60
+
+
+def test_missing_and_unreadable_pictures_stop_here(tmp_path, table, images):
+    for index in (1, 2, 5):
+        (images / f"{index}.png").unlink()
+    with pytest.raises(
+        DataError,
+        match=r"task 'a-task': item '1': image .*1.png does not exist; .* the pictures of 2 more items are lost",
+    ):
+        prepare(tmp_path, table("q.csv", ROWS))
+    whole = (images / "3.png").read_bytes()
+    (images / "3.png").write_bytes(whole[:50])
+    with pytest.raises(DataError, match=r"item '3': image .*3.png cannot be read .*; it is damaged, fetch it again"):
+        prepare(tmp_path, table("q.csv", [ROWS[0], ROWS[4], ROWS[0], ROWS[3]]))
+    assert not (tmp_path / "items.parquet").exists()
+    with pytest.raises(DataError, match=r"image folder .*nowhere does not exist; correct images"):
+        prepare(tmp_path, table("q.csv", ROWS) | {"images": str(tmp_path / "nowhere")})
+
+
+def test_a_picture_changed_after_its_items_were_prepared(tmp_path, table, images):
+    frame = prepare(tmp_path, table("q.csv", ROWS))
+    Image.new("RGB", (32, 24), "blue").save(images / "3.png")
+    for index, picture in enumerate(image_files(frame, images)):
+        if index == 3:
+            with pytest.raises(
+                DataError, match=r"3.png changed after its items were prepared; run prepare_items again"
+            ):
+                read_image(picture)
+        else:
+            read_image(picture)
+
+
+def test_a_box_outside_its_picture(tmp_path, table):
+    leaves = [row | {"boxes": [[30, 20, 10, 10]]} for row in ROWS]
+    assert len(prepare(tmp_path, table("q.json", leaves))) == 6
+    outside = [*leaves[:5], ROWS[5] | {"boxes": [[32, 0, 10, 10]]}]
+    with pytest.raises(
+        DataError, match=r"item '5': box \[32.0, 0.0, 10.0, 10.0\] lies outside its picture 5.png of 32 x 24"
+    ):
+        prepare(tmp_path, table("q.json", outside))
+
+
+def test_answers_that_no_option_offers_are_counted(tmp_path, table, caplog):
+    rows = [*ROWS[:4], *(row | {"answer": "green"} for row in ROWS[4:])]
+    prepare(tmp_path, table("q.csv", rows))
+    assert "the answers of 2 of 6 questions are not among their options" in caplog.text
+
+
+def test_a_selection_that_nothing_matches_names_what_there_is(tmp_path, table):
+    rows = [row | {"task": f"kind {index}", "question": "?"} for index, row in enumerate(ROWS)]
+    with pytest.raises(
+        DataError, match=r"no row whose column 'task' is 'size', it holds 'kind 0', 'kind 1', .*; correct"
+    ):
+        prepare(tmp_path, table("q.jsonl", rows), select="size")
+    with pytest.raises(DataError, match=r"has no column 'task', it has 'image', 'question'"):
+        prepare(tmp_path, table("q.jsonl", ROWS), select="size")
     assert not (tmp_path / "items.parquet").exists()
 
 
+def test_a_selection_by_number(tmp_path, table):
+    rows = [row | {"task": index // 3} for index, row in enumerate(ROWS)]
+    frame = prepare(tmp_path, table("q.parquet", rows), select="1")
+    assert list(frame["item_id"]) == list("345")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_empty_table_is_called_empty(tmp_path, table, name):
+    entry = table(name, ROWS)
+    if name.endswith("sv"):
+        Path(entry["table"]).write_text("image,question,answer\n")
+    elif name == "q.parquet":
+        pd.DataFrame(ROWS)[:0].to_parquet(entry["table"])
+    else:
+        Path(entry["table"]).write_text("[]" if name == "q.json" else "\n")
+    with pytest.raises(DataError, match=r"task 'a-task': table .* holds no rows"):
+        prepare(tmp_path, entry)
+
+
+def test_more_folds_than_pictures(tmp_path, table):
+    with pytest.raises(NumericsError, match="task 'a-task': 7 folds need at least 7 groups, found 6"):
+        prepare(tmp_path, table("q.csv", ROWS), folds=7)
+
+
+LONG = "x" * 100_000
+GOOD = {"image": "0.png", "question": "?", "answer": "a"}
+
+
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("row", "message"),
     [
-        ([{"image": "a.png", "question": "?"}], "no column 'answer', found: image, question; set columns"),
-        ([{"image": "a.png", "question": "", "answer": "red"}], "row 0: 'question' is '', expected text"),
-        ([{"image": "a.png", "question": "?", "answer": 3}], "row 0: 'answer' is 3, expected text"),
-        (
-            [{"image": "a", "question": "?", "answer": "b", "boxes": [[1, 2]]}],
-            "box [1, 2], expected [x, y, width, height]",
-        ),
-        ([{"image": "a", "question": "?", "answer": "b", "options": 3}], "'options' is 3, expected a list"),
+        ({"image": "0.png", "question": "?"}, "entry 2: 'answer' is missing"),
+        ({**GOOD, "question": ""}, "entry 2: 'question' is '', expected text"),
+        ({**GOOD, "question": " \n"}, "entry 2: 'question' is ' \\n', expected text"),
+        ({**GOOD, "answer": 3}, "entry 2: 'answer' is 3, expected text"),
+        ({**GOOD, "answer": [LONG]}, "entry 2: 'answer' is ['xxx"),
+        ({**GOOD, "question": "a\0b"}, "entry 2: 'question' is 'a\\x00b', which holds characters that are no text"),
+        ({**GOOD, "answer": "\ud800"}, "which holds characters that are no text"),
+        ({**GOOD, "image": LONG}, "cannot be followed (File name too long)"),
+        ({**GOOD, "image": None}, "entry 2: 'image' is None, expected text"),
+        ({**GOOD, "options": 3}, "'options' is 3, expected a list of answers"),
+        ({**GOOD, "options": "red"}, "'options' is 'red', expected a list of answers"),
+        ({**GOOD, "options": '"red"'}, "'options' is '\"red\"', expected a list of answers"),
+        ({**GOOD, "options": "[" * 99_999}, "'options' is '[[["),
+        ({**GOOD, "options": {"A": "red"}}, "'options' is {'A': 'red'}, expected a list of answers"),
+        ({**GOOD, "options": ["red", None]}, "'options' has the option None, expected text"),
+        ({**GOOD, "options": ["red", " "]}, "'options' has the option ' ', expected text"),
+        ({**GOOD, "options": ["red", 0.5]}, "'options' has the option 0.5, expected text"),
+        ({**GOOD, "boxes": [[1, 2]]}, "'boxes' has the box [1, 2], expected [x, y, width, height]"),
+        ({**GOOD, "boxes": [1, 2, 3, 4]}, "'boxes' has the box 1, expected [x, y, width, height]"),
+        ({**GOOD, "boxes": ["1234"]}, "'boxes' has the box '1234', expected"),
+        ({**GOOD, "boxes": [[1, 2, 3, True]]}, "'boxes' has the box [1, 2, 3, True], expected"),
+        ({**GOOD, "boxes": [[1, 2, 3, "a"]]}, "'boxes' has the box [1, 2, 3, 'a'], expected"),
+        ({**GOOD, "boxes": [[1, 2, 3, float("nan")]]}, "in finite numbers"),
+        ({**GOOD, "boxes": [[1, 2, 3, float("inf")]]}, "in finite numbers"),
+        ({**GOOD, "boxes": [[-1, 2, 3, 4]]}, "with x and y of 0 or more and a positive width and height"),
+        ({**GOOD, "boxes": [[1, 2, 0, 4]]}, "with x and y of 0 or more and a positive width and height"),
+        ({**GOOD, "boxes": [[1, 2, 3, -4]]}, "with x and y of 0 or more and a positive width and height"),
+        ({**GOOD, "boxes": [[0.1, 0.2, 0.3, 0.4]]}, "which looks like shares of the picture"),
+        (["0.png", "?", "a"], "entry 2 is ['0.png', '?', 'a'], expected an object with the columns as keys"),
+        (None, "entry 2 is None, expected an object"),
     ],
 )
-def test_bad_tables_are_named(tmp_path, rows, message):
+def test_bad_rows_are_named(tmp_path, table, row, message):
     with pytest.raises(DataError) as caught:
-        prepare(tmp_path, table(tmp_path, "q.jsonl", rows))
+        prepare(tmp_path, table("q.json", [GOOD, row]))
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 800
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"C": "c"}, "line 3: 'B' is empty, but a later option is not"),
+        ({"x": "1", "y": "2", "w": "3"}, "line 3: 'h' is empty, but the other sides of its box are not"),
+        (
+            {"x": "1", "y": "2", "w": "3", "h": "nan"},
+            "line 3: 'x, y, w, h' has the box ['1', '2', '3', 'nan'], expected",
+        ),
+        ({"x": "1", "y": "2", "w": "3", "h": "4 px"}, "line 3: 'x, y, w, h' has the box"),
+    ],
+)
+def test_pieces_that_do_not_fit_together(tmp_path, table, cells, message):
+    whole = GOOD | dict.fromkeys(["A", "B", "C", "x", "y", "w", "h"], "") | {"A": "a"}
+    pieces = {"options": ["A", "B", "C"], "boxes": ["x", "y", "w", "h"]}
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path, table("q.csv", [whole, whole | cells], columns=pieces))
     assert message in str(caught.value)
 
 
-def test_missing_and_unreadable_tables(tmp_path):
-    missing = {"reader": "table", "table": str(tmp_path / "no.csv"), "images": "."}
-    with pytest.raises(DataError, match="is missing"):
-        prepare(tmp_path, missing)
-    (tmp_path / "bad.parquet").write_bytes(b"not parquet")
-    with pytest.raises(DataError, match=r"cannot be read as \.parquet"):
-        prepare(tmp_path, {**missing, "table": str(tmp_path / "bad.parquet")})
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "q.csv",
+            "image,question,answer\n0.png,?,a\n\n0.png,left, or right?,a\n",
+            "line 4 has 4 cells, the header has 3",
+        ),
+        ("q.csv", 'image,question,answer\n0.png,"a\nb\nc",a\n0.png,?\n', "line 5 has 2 cells, the header has 3"),
+        ("q.csv", 'image,question,answer\n0.png,"a\nb\nc",a\n0.png,,a\n', "line 5: 'question' is '', expected text"),
+        (
+            "q.csv",
+            'image,question,answer\n0.png,?,a\n0.png,"never closed,a\n0.png,?,a\n',
+            "line 3: unexpected end of data",
+        ),
+        ("q.csv", "image,image,question,answer\n", "line 1: two columns are called 'image'"),
+        ("q.csv", "image;question;answer\n0.png;?;a\n", "has no column 'question', it has 'image;question;answer'"),
+        ("q.csv", b"image,question,answer\n0.png,caf\xe9,a\n", "is not UTF-8 text (byte "),
+        ("q.tsv", "image,question,answer\n0.png,?,a\n", "has no column 'question'"),
+        (
+            "q.jsonl",
+            '{"image": "0.png"}\n\n\n"text"\n',
+            "line 4 is 'text', expected an object with the columns as keys",
+        ),
+        ("q.jsonl", json.dumps(GOOD) + "\n{}\n", "line 2: 'image' is missing"),
+        ("q.jsonl", json.dumps(GOOD) + '\n\n{"image": \n', "line 3 is not a JSON object by itself"),
+        ("q.jsonl", json.dumps(GOOD, indent=1), "line 1 is not a JSON object by itself"),
+        ("q.jsonl", json.dumps(GOOD) + "\n" + '{"a":' * 50_000 + "\n", "line 2 is nested too deeply"),
+        (
+            "q.jsonl",
+            json.dumps(GOOD) + '\n{"a": ' + "9" * 5000 + "}\n",
+            "line 2 is not a JSON object by itself (Exceeds",
+        ),
+        ("q.jsonl", json.dumps(GOOD) + '\n{"answer": "a", "answer": "b"}\n', "the key 'answer' occurs twice"),
+        ("q.json", "[" * 50_000, "is nested too deeply"),
+        ("q.json", '[{"image": 1},', "is not an array of JSON objects"),
+        ("q.json", '[{"answer": "a", "answer": "b"}]', "the key 'answer' occurs twice"),
+        ("q.parquet", "not parquet", "cannot be read as .parquet"),
+    ],
+)
+def test_files_that_are_not_what_their_suffix_says(tmp_path, table, name, content, message):
+    entry = table(name, ROWS)
+    Path(entry["table"]).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path, entry)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 600
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["no.csv", "x" * 3000 + ".csv", "folder.csv", "a\0b.csv"])
+def test_tables_that_are_not_there(tmp_path, table, place):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataError, match=r"is missing|cannot be read as .csv") as caught:
+        prepare(tmp_path, table("q.csv", ROWS) | {"table": str(tmp_path / place)})
+    assert len(str(caught.value)) < 600
+
+
+def test_other_kinds_of_files(tmp_path, table):
     (tmp_path / "table.xlsx").touch()
-    with pytest.raises(ConfigError, match=r"expected a .csv, .jsonl or .parquet file"):
-        prepare(tmp_path, {**missing, "table": str(tmp_path / "table.xlsx")})
+    with pytest.raises(ConfigError, match=r"expected a .csv, .tsv, .jsonl, .json or .parquet file, found '.xlsx'"):
+        prepare(tmp_path, table("q.csv", ROWS) | {"table": str(tmp_path / "table.xlsx")})
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"options": "opts"}, "has no column 'opts', it has 'image', 'question', 'answer', 'options', 'boxes'"),
+        ({"boxes": ["x", "y", "w", "h"]}, "has no column 'x'"),
+        ({"id": "question_id"}, "has no column 'question_id'"),
+        ({"id": "answer"}, "line 3: 'answer' is 'red', as in line 2; ids must be unique"),
+    ],
+)
+def test_columns_that_are_named_must_be_there(tmp_path, table, columns, message):
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path, table("q.csv", ROWS, columns=columns))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (SCENES | {"language_prior": 2}, "reader 'scenes'.language_prior: found 2, expected a number from 0 to 1"),
+        (SCENES | {"split": "test"}, "reader 'scenes': unknown key 'split', expected one of: language_prior"),
+        (EASY | {"split": "dev"}, "reader 'easy-vqa'.split: found 'dev', expected one of: train, test"),
+        ({"reader": "table", "table": "q.csv"}, "reader 'table': 'images' is missing, expected text (the folder that"),
+        (
+            TABLE | {"columns": {"boxes": ["x", "y", "w"]}},
+            "columns.boxes: found ['x', 'y', 'w'], expected the name of a",
+        ),
+        (TABLE | {"columns": {"boxes": [["x", "y", "w", 3]]}}, "columns.boxes"),
+        (
+            TABLE | {"columns": {"options": ["A"]}},
+            "columns.options: found ['A'], expected the name of a column with lists",
+        ),
+        (TABLE | {"columns": {"option": "A"}}, "columns: unknown key 'option', expected one of: id, image"),
+        (TABLE | {"box_pixels": "turned"}, "box_pixels: found 'turned', expected one of: stored, upright"),
+        (TABLE | {"same_picture": True}, "same_picture: found True, expected one of: file, content"),
+        ({"reader": "video"}, "unknown reader 'video', expected one of: easy-vqa, scenes, table"),
+    ],
+)
+def test_settings_that_make_no_sense(entry, message):
+    with pytest.raises(ConfigError) as caught:
+        dataset_of(entry)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("dataset", [SCENES, EASY], ids=["scenes", "easy-vqa"])
@@ -135,13 +518,70 @@ def test_unknown_selections(tmp_path, dataset):
         prepare(tmp_path, dataset, select="chess")
 
 
-@pytest.mark.skipif(
-    not (Path(__file__).resolve().parents[3] / "shared/data/photos/questions.jsonl").is_file(),
-    reason="needs the shared photo questions",
-)
+def needs(path):
+    return pytest.mark.skipif(not (SHARED / path).exists(), reason=f"needs the shared data {path}")
+
+
+@needs("photos")
 def test_real_questions_about_real_photos(tmp_path):
-    photos = Path(__file__).resolve().parents[3] / "shared/data/photos"
+    photos = SHARED / "photos"
     dataset = {"reader": "table", "table": str(photos / "questions.jsonl"), "images": str(photos / "images")}
     frame = prepare(tmp_path, dataset, count=1000)
     assert len(frame) == 92
-    assert all((photos / "images" / path).is_file() for path in frame["image_path"])
+    for picture in image_files(frame, photos / "images")[::10]:
+        assert min(read_image(picture).size) > 100
+
+
+def real(path, **columns):
+    """All items of one of the shared tables, without its pictures."""
+    entry = {"reader": "table", "table": str(SHARED / path), "images": ".", "columns": columns}
+    name = {"image_name": "{img_id}.jpg"} if "gqa-tasks" in path or "slake" in path else {}
+    name = {"image_name": "{image_id}.jpg"} if "reefknot" in path else name
+    return dataset_of(entry | name).read(select=None, count=10**6, seed=0)
+
+
+GQA = "gqa-tasks/GQA_val_correct_question_with_"
+ONE = [f"central object {side}" for side in "xywh"]
+TWO = [[f"object{which} {side}" for side in "xywh"] for which in (1, 2)]
+OFFERED = ["true option", "false option"]
+
+
+@needs("gqa-tasks")
+@pytest.mark.parametrize(
+    ("table", "rows", "columns", "boxes"),
+    [
+        ("choose_ChooseAttr", 1000, {"options": OFFERED, "boxes": ONE}, {1: 1000}),
+        ("categoryThatThisChoose_objThisChoose_ChooseCat", 1000, {"options": OFFERED, "boxes": ONE}, {1: 1000}),
+        ("relChooser_ChooseRel", 964, {"options": OFFERED, "boxes": TWO}, {2: 964}),
+        ("twoCommon_CompareAttr", 570, {"boxes": TWO}, {2: 570}),
+        ("existThatOr_LogicalObj", 991, {"boxes": TWO}, {1: 910, 2: 81}),
+        ("positionQuery_QueryAttr", 1000, {"boxes": ONE}, {1: 1000}),
+    ],
+)
+def test_the_six_real_tables(table, rows, columns, boxes):
+    items = real(f"{GQA}{table}.csv", id="question_id", **columns)
+    assert len(items) == rows
+    assert pd.Series([len(item.boxes) for item in items]).value_counts().to_dict() == boxes
+    assert any(item.item_id.startswith("0") for item in items)
+    if "options" in columns:
+        assert all(item.answer in item.options and len(item.options) == 2 for item in items)
+
+
+@needs("pope")
+@pytest.mark.parametrize("name", ["coco_pope_random", "aokvqa_pope_seem_random"])
+def test_lines_and_arrays_under_one_suffix(name):
+    items = real(f"pope/{name}.json", id="question_id", question="text", answer="label")
+    assert len(items) == 3000
+    assert {item.answer for item in items} == {"yes", "no"}
+    assert items[-1].item_id == "3000"
+
+
+@needs("reefknot")
+def test_questions_without_ids():
+    items = real("reefknot/YESNO.jsonl", question="query_prompt", answer="label")
+    assert [item.item_id for item in items] == [str(index) for index in range(9740)]
+
+
+@needs("slake")
+def test_questions_about_scans():
+    assert len({item.image_path for item in real("slake/test_close.csv")}) > 50

@@ -16,7 +16,7 @@ from pidflow import design
 from pidflow.names import INTACT
 from pidflow.provenance import code_digest
 from pidflow.settings import ID_PATTERN
-from pidflow.data.readers import image_folder
+from pidflow.data.datasets import dataset_of
 
 config = design.check(config)
 RUN = config["run"]
@@ -31,9 +31,9 @@ wildcard_constraints:
 
 
 def image_root(wildcards):
-    """The folder that the image paths of a task are relative to."""
-    settings = design.task_settings(config, wildcards.task)
-    return image_folder(settings["dataset"], drawn=f"results/images/{wildcards.task}")
+    """The folder that the image paths of a task are relative to; None where the items table holds the pictures."""
+    folder = dataset_of(design.task_settings(config, wildcards.task)["dataset"]).folder
+    return None if folder is None else str(folder)
 
 
 def model_settings(wildcards):

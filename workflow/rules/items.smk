@@ -1,6 +1,6 @@
 """Questions: read or drawn, one parquet file per task, folds split by image.
 
-Outputs: results/items/{task}.parquet; scenes are drawn into results/images/{task}/.
+Outputs: results/items/{task}.parquet, which holds the pictures of drawn scenes and digests of all pictures.
 """
 
 
@@ -14,7 +14,6 @@ rule prepare_items:
     conda:
         "../../envs/extract.yaml"
     params:
-        images=image_root,
         task="{task}",
         settings=lambda wildcards: design.task_settings(config, wildcards.task),
         folds=config["items"]["folds"],

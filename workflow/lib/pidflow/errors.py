@@ -27,3 +27,8 @@ def shown(value: object, *, length: int = 80) -> str:
         return text
     head, tail = length * 2 // 3, length // 4
     return f"{text[:head]} … {len(text) - head - tail:,} characters … {text[-tail:]}"
+
+
+def shown_path(path: object) -> str:
+    """A path as a message spells it, cut in the middle only where it would fill the screen."""
+    return shown(str(path), length=300)[1:-1]

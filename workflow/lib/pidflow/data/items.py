@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Item:
@@ -16,13 +18,15 @@ class Item:
     image_id
         The same for all questions about one image.
     image_path
-        Path of the image below the dataset's image folder.
+        Path of the image below the dataset's image folder; only a name where ``picture`` holds it.
     question, answer
         The bare question and its right answer.
     options
         The answers offered, in the order of the question; empty when open.
     boxes
         Objects asked about, ``(x, y, width, height)`` in pixels of the image; empty when unknown.
+    picture
+        The image itself, as an encoded file; None where ``image_path`` names a file.
     """
 
     item_id: str
@@ -31,7 +35,8 @@ class Item:
     question: str
     answer: str
     options: tuple[str, ...] = ()
-    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    boxes: tuple[Box, ...] = ()
+    picture: bytes | None = None
 
 
 def sample(items: list[Item], count: int, *, seed: int) -> list[Item]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pidflow.errors import DataError, shown
+from pidflow.errors import DataError, shown, shown_path
 
 # ASSUME: nobody changes a picture of a larger folder without changing its size or its time.
 _HASHED_BYTES = 256 << 20
@@ -67,14 +67,14 @@ def picture_file(path: str, *, root: str | Path) -> Picture:
         file = (base / path).resolve(strict=True)
     except FileNotFoundError:
         raise DataError(
-            f"image {_spelled(base / path)} does not exist; fetch the dataset's images or {_ADVICE}"
+            f"image {shown_path(base / path)} does not exist; fetch the dataset's images or {_ADVICE}"
         ) from None
     except (OSError, RuntimeError, ValueError) as err:  # too long, a loop of links, a null character
         raise DataError(f"image path {shown(path)} cannot be followed ({_reason(err)}); {_ADVICE}") from None
     if not file.is_relative_to(base):
         raise DataError(f"image path {shown(path)} leaves the dataset's folder {base}; {_ADVICE}")
     if not file.is_file():
-        raise DataError(f"image {_spelled(base / path)} is not a file; {_ADVICE}")
+        raise DataError(f"image {shown_path(base / path)} is not a file; {_ADVICE}")
     return Picture(str(file), root=base, file=file)
 
 
@@ -92,7 +92,7 @@ def picture_folder(root: str | Path) -> Path:
     except (OSError, RuntimeError, ValueError):
         found = False
     if not found:
-        raise DataError(f"image folder {_spelled(root)} does not exist; correct images in the dataset's entry")
+        raise DataError(f"image folder {shown_path(root)} does not exist; correct images in the dataset's entry")
     return base
 
 
@@ -161,8 +161,3 @@ def _read_inside(root: Path, file: Path) -> bytes:
 
 def _reason(err: Exception) -> str:
     return getattr(err, "strerror", None) or str(err)
-
-
-def _spelled(path: str | Path) -> str:
-    """A path for messages, cut only where it fills the screen."""
-    return shown(str(path), length=300)[1:-1]

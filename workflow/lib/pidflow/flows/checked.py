@@ -42,7 +42,9 @@ def blocks_of_layers(
         When layers or rows disagree, or values are no finite numbers.
     """
     if not all(isinstance(layers, Iterable) for layers in (x1, x2)):
-        raise DataError(f"x1 and x2 must be lists of one array a layer, found {arrays.shown(x1)} and {arrays.shown(x2)}")
+        raise DataError(
+            f"x1 and x2 must be lists of one array a layer, found {arrays.shown(x1)} and {arrays.shown(x2)}"
+        )
     one, two = list(x1), list(x2)
     shared = not (isinstance(y, list | tuple) and y and np.ndim(y[0]) > 0 and hasattr(y[0], "shape"))
     targets = [y] * len(one) if shared else list(y)

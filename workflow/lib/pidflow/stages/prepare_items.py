@@ -1,28 +1,33 @@
-"""Stage ``prepare_items``: the questions of one task, with folds split by image."""
+"""Stage ``prepare_items``: the questions of one task and the state of their pictures, with folds split by image."""
 
 import logging
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
 import pandas as pd
 
-from pidflow.data.readers import read
-from pidflow.errors import DataError
+from pidflow.data.datasets import Dataset, dataset_of
+from pidflow.data.items import Box, Item
+from pidflow.data.pictures import Picture, content_digest, picture_file
+from pidflow.errors import DataError, PidflowError, shown, shown_path
 from pidflow.groups import grouped_folds
+from pidflow.models.images import read_image, turned_boxes
 from pidflow.store import write_table
 
 log = logging.getLogger(__name__)
 
 
-def run(*, output: str, images: str, task: str, settings: dict, folds: int, seed: int) -> None:
-    """Write one task's questions as parquet.
+def run(*, output: str, task: str, settings: Mapping[str, Any], folds: int, seed: int) -> None:
+    """Write one task's questions as parquet, every picture opened once.
+
+    Boxes in the table refer to the upright picture. ``image_id`` is the picture's file, all links resolved, or its
+    content where the dataset asks for that. ``image_digest`` tells what the file held, for whoever reads it later.
 
     Parameters
     ----------
     output
         The parquet file: one row a question.
-    images
-        The folder image paths are relative to; scenes are drawn into it.
     task
         Task id, for messages.
     settings
@@ -34,21 +39,78 @@ def run(*, output: str, images: str, task: str, settings: dict, folds: int, seed
 
     Raises
     ------
-    DataError
-        If the task has no rows, or fewer images than folds.
+    ConfigError, DataError, NumericsError
+        If the questions cannot be read, are none or ask about fewer images than folds, or a picture is missing,
+        unreadable or does not hold its boxes; with the task in front.
     """
-    found = read(
-        settings["dataset"], select=settings.get("select"), count=settings["items"], images=Path(images), seed=seed
-    )
-    if not found:
-        raise DataError(
-            f"task '{task}' has no rows: nothing in dataset reader '{settings['dataset']['reader']}' is selected by "
-            f"'{settings.get('select')}'; check tasks.{task}.select in the config"
-        )
+    try:
+        dataset = dataset_of(settings["dataset"])
+        found = dataset.read(select=settings.get("select"), count=settings["items"], seed=seed)
+        found, digests = _with_pictures(found, dataset)
+        image_folds = grouped_folds(len(found), folds=folds, groups=[item.image_id for item in found], seed=seed)
+    except PidflowError as err:
+        raise type(err)(f"task '{task}': {err}") from err
     if len(found) < settings["items"]:
         log.warning("task '%s' has %d questions, %d were asked for", task, len(found), settings["items"])
+    apart = sum(bool(item.options) and item.answer not in item.options for item in found)
+    if apart:
+        log.warning("task '%s': the answers of %d of %d questions are not among their options", task, apart, len(found))
     frame = pd.DataFrame([asdict(item) for item in found])
-    frame["fold"] = grouped_folds(len(frame), folds=folds, groups=frame["image_id"], seed=seed)
+    frame["image_digest"] = digests
+    frame["fold"] = image_folds
     frame["boxes"] = [[list(box) for box in boxes] for boxes in frame["boxes"]]
     write_table(output, frame)
     log.info("task '%s': %d questions about %d images", task, len(frame), frame["image_id"].nunique())
+
+
+def _with_pictures(items: list[Item], dataset: Dataset) -> tuple[list[Item], list[str]]:
+    """The items with their pictures' identity and the boxes in the upright picture, and the pictures' digests."""
+    rows: dict[Picture, list[int]] = {}
+    for row, picture in enumerate(_found(items, dataset)):
+        rows.setdefault(picture, []).append(row)
+    checked, digests = list(items), [""] * len(items)
+    for picture, asked in rows.items():
+        try:
+            held = Picture(picture.name, content=picture.read())
+            digest, size = content_digest(held.content), read_image(held).size
+        except DataError as err:
+            raise DataError(f"item {shown(items[asked[0]].item_id)}: {err}") from err
+        for row in asked:
+            item = items[row]
+            boxes = turned_boxes(held, item.boxes) if dataset.box_pixels == "stored" else item.boxes
+            _check_inside(item, boxes, size)
+            if picture.file is not None:
+                path = picture.file.relative_to(picture.root).as_posix()
+                item = replace(item, image_path=path, image_id=path)
+            if dataset.same_picture == "content":
+                item = replace(item, image_id=digest)
+            checked[row], digests[row] = replace(item, boxes=boxes), digest
+    return checked, digests
+
+
+def _found(items: list[Item], dataset: Dataset) -> list[Picture]:
+    """The picture of each item; all that cannot be found are counted in one sentence."""
+    pictures, lost = [], []
+    for item in items:
+        try:
+            if item.picture is not None:
+                pictures.append(Picture(item.image_path, content=item.picture))
+            else:
+                pictures.append(picture_file(item.image_path, root=dataset.folder))
+        except DataError as err:
+            lost.append((item, err))
+    if lost:
+        item, err = lost[0]
+        rest = f"; the pictures of {len(lost) - 1} more items are lost" if len(lost) > 1 else ""
+        raise DataError(f"item {shown(item.item_id)}: {err}{rest}") from err
+    return pictures
+
+
+def _check_inside(item: Item, boxes: tuple[Box, ...], size: tuple[int, int]) -> None:
+    """Refuse a box without a pixel of the picture in it."""
+    for asked, (x, y, width, height) in zip(item.boxes, boxes, strict=True):
+        if not (x < size[0] and y < size[1] and x + width > 0 and y + height > 0):
+            raise DataError(
+                f"item {shown(item.item_id)}: box {list(asked)} lies outside its picture "
+                f"{shown_path(item.image_path)} of {size[0]} x {size[1]} pixels; expected [x, y, width, height]"
+            )

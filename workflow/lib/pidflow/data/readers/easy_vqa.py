@@ -4,15 +4,24 @@ import json
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
+from pidflow import settings
 from pidflow.data.items import Item, sample
 from pidflow.errors import ConfigError, DataError
 
 SHAPES = ("circle", "rectangle", "triangle")
 TASKS = {"shape": "easy-shape", "colour": "easy-colour", "yesno": "easy-yesno"}
+
+
+class Settings(settings.Settings):
+    """Which of the package's two splits."""
+
+    split: Literal["train", "test"] = Field(description="The stand-in was trained on train.")
 
 
 @dataclass(frozen=True)
@@ -71,16 +80,27 @@ def _task_of(answer: str) -> str:
     return TASKS["shape"] if answer in SHAPES else TASKS["colour"]
 
 
-def items(split: str, select: str | None, *, count: int, seed: int) -> list[Item]:
-    """At most ``count`` questions of one task of a split, drawn without replacement.
+def folder(settings: Settings) -> Path:
+    """The package's folder of the split's pictures."""
+    return root() / settings.split / "images"
+
+
+def tables(settings: Settings) -> list[Path]:
+    """The package's questions of the split."""
+    return [root() / settings.split / "questions.json"]
+
+
+def read(settings: Settings, *, select: str | None, count: int, seed: int) -> list[Item]:
+    """At most ``count`` questions of the task ``select`` of a split, drawn without replacement.
 
     Raises
     ------
     ConfigError
-        If ``select`` is not one of the tasks, or the split does not exist.
+        If ``select`` is not one of the tasks.
     """
     if select not in TASKS.values():
         raise ConfigError(f"unknown easy-vqa task '{select}' in select, expected one of: {', '.join(TASKS.values())}")
+    split = settings.split
     found = [
         Item(
             item_id=f"{split}-{index:05d}",
@@ -97,6 +117,6 @@ def items(split: str, select: str | None, *, count: int, seed: int) -> list[Item
 
 
 def _box(split: str, name: str) -> tuple[float, float, float, float]:
-    with Image.open(root() / split / "images" / name) as image:
+    with Image.open(root() / split / "images" / name, formats=["PNG"]) as image:
         left, top, right, bottom = shape_box(image)
     return (left, top, right - left, bottom - top)

@@ -1,105 +1,203 @@
-"""Any table of questions: one row a question, in CSV, JSON lines or parquet."""
+"""Any table of questions: one row a question, in CSV, TSV, JSON, JSON lines or parquet."""
 
-from __future__ import annotations
-
-import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from string import Formatter
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, field_validator
+
+from pidflow import settings
 from pidflow.data.items import Item, sample
-from pidflow.errors import ConfigError, DataError
+from pidflow.data.readers._cells import as_text, boxes_of, options_of, text_of, word_of
+from pidflow.data.readers._rows import Row, read_rows
+from pidflow.errors import DataError, shown, shown_path
+from pidflow.settings import Text
 
-if TYPE_CHECKING:
-    import pandas as pd  # half a second to import, and every start of the workflow imports the readers
+_VALUES_NAMED = 8
 
-_REQUIRED = ("image", "question", "answer")
-_OPTIONAL = ("options", "boxes")
+FourNames = Annotated[list[Text], Field(min_length=4, max_length=4)]
+_LISTS = {"expected": "the name of a column with lists, or a list of columns with one answer each"}
+_SIDES = {
+    "expected": "the name of a column with lists, or the four columns of x, y, width and height (a list of such four)"
+}
 
 
-def items(path: Path, columns: dict[str, str], *, select: str | None, count: int, seed: int) -> list[Item]:
-    """At most ``count`` items of a table.
+class Columns(settings.Settings):
+    """Names in the table; a field that is left out has its own name there."""
 
-    Parameters
-    ----------
-    path
-        The table: ``.csv``, ``.jsonl`` or ``.parquet``. All cells are read as text; lists are JSON in CSV.
-    columns
-        Name in the table of each of image, question, answer, options, boxes, task that goes by another name.
-    select
-        Keep the rows whose ``task`` column has this value; every row if None.
-    count, seed
-        Largest number of items, drawn without replacement with this seed.
+    id: Text | None = Field(default="id", description="What results join the table by; null or absent: row numbers.")
+    image: Text = Field(default="image", description="Image path below the folder of images.")
+    question: Text = Field(default="question", description="The bare question.")
+    answer: Text = Field(default="answer", description="The right answer.")
+    task: Text = Field(default="task", description="What a task selects rows by.")
+    options: Text | Annotated[list[Text], Field(min_length=2)] | None = Field(
+        default="options", description="The answers offered; optional.", json_schema_extra=_LISTS
+    )
+    boxes: Text | FourNames | Annotated[list[FourNames], Field(min_length=1)] | None = Field(
+        default="boxes", description="Boxes of the objects asked about; optional.", json_schema_extra=_SIDES
+    )
+
+
+class Settings(settings.Settings):
+    """A table, the folder of its pictures, and how its columns are to be read."""
+
+    table: Text = Field(description="A .csv, .tsv, .json, .jsonl or .parquet file, one question a row.")
+    images: Text = Field(description="The folder that image paths are relative to and may not leave.")
+    columns: Columns = Field(default=Columns(), description="Names of columns that are not called by their field.")
+    image_name: Text | None = Field(
+        default=None,
+        description="Image path made of columns, where none holds it: {img_id}.jpg, or {img_id:012}.jpg with zeros.",
+    )
+    missing: list[str] = Field(
+        default=["", "-"], description="Cells that stand for no option and for no side of a box."
+    )
+    box_pixels: Literal["stored", "upright"] = Field(
+        default="stored",
+        description="Whether boxes count the pixels in the file or those of the picture turned upright by its camera.",
+    )
+    same_picture: Literal["file", "content"] = Field(
+        default="file", description="What makes two pictures one, which no fold splits: the same file or equal files."
+    )
+
+    @field_validator("image_name")
+    @classmethod
+    def _plain_fields(cls, value: str | None) -> str | None:
+        """Refuse what the template could not be filled with."""
+        if value is not None:
+            _fields(value)
+        return value
+
+
+def folder(settings: Settings) -> Path:
+    """The folder of images."""
+    return Path(settings.images).expanduser()
+
+
+def tables(settings: Settings) -> list[Path]:
+    """The table."""
+    return [Path(settings.table).expanduser()]
+
+
+def read(settings: Settings, *, select: str | None, count: int, seed: int) -> list[Item]:
+    """At most ``count`` items of the rows whose ``task`` column is ``select`` (all if None), drawn without replacement.
 
     Raises
     ------
     DataError
-        If the file is missing or unreadable, a column is missing, or a cell is empty where it may not be.
+        If the table is missing, unreadable or empty, a column is missing, no row is selected, or a cell does not hold
+        what its column must; the message names the line.
     """
-    frame = _read(path)
-    name = {field: columns.get(field, field) for field in (*_REQUIRED, *_OPTIONAL, "task")}
-    missing = [name[field] for field in _REQUIRED if name[field] not in frame]
-    if select is not None and name["task"] not in frame:
-        missing.append(name["task"])
-    if missing:
-        raise DataError(f"{path}: no column '{missing[0]}', found: {', '.join(map(str, frame.columns))}; set columns")
+    (path,) = tables(settings)
+    columns, rows = read_rows(path, wanted=_wanted(settings))
+    if not rows:
+        raise DataError(f"table {shown_path(path)} holds no rows")
+    _check_columns(settings, columns, select=select, path=path)
     if select is not None:
-        frame = frame[frame[name["task"]] == select]
-    found = []
-    for row, record in frame.iterrows():
-        values = {field: record[name[field]] for field in _REQUIRED}
-        for field, value in values.items():
-            if not isinstance(value, str) or not value.strip():
-                raise DataError(f"{path} row {row}: '{name[field]}' is {value!r}, expected text")
-        found.append(
-            Item(
-                item_id=str(row),
-                image_id=values["image"],
-                image_path=values["image"],
-                question=values["question"].strip(),
-                answer=values["answer"].strip(),
-                options=tuple(str(option) for option in _list(record, name["options"], path, row)),
-                boxes=tuple(_box(box, path, row) for box in _list(record, name["boxes"], path, row)),
-            )
-        )
-    return sample(found, count, seed=seed)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.is_file():
-        raise DataError(f"table {path} is missing; check datasets in the config")
-    try:
-        match path.suffix:
-            case ".csv":
-                return pd.read_csv(path, dtype=str, keep_default_na=False)
-            case ".jsonl":
-                with path.open(encoding="utf-8") as lines:
-                    return pd.DataFrame([json.loads(line) for line in lines if line.strip()])
-            case ".parquet":
-                return pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise DataError(f"table {path} cannot be read as {path.suffix}: {error}") from error
-    raise ConfigError(f"table {path}: expected a .csv, .jsonl or .parquet file, found '{path.suffix}'")
-
-
-def _list(record: pd.Series, column: str, path: Path, row) -> list:
-    value = record.get(column)
-    if value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value):
-        return []
-    if isinstance(value, str):
+        rows = _selected(rows, settings.columns.task, select, path)
+    items, places = [], {}
+    for index, row in rows if select is not None else enumerate(rows):
         try:
-            value = json.loads(value)
-        except ValueError:
-            raise DataError(f"{path} row {row}: '{column}' is {value!r}, expected a JSON list") from None
-    if not hasattr(value, "__iter__") or isinstance(value, dict):
-        raise DataError(f"{path} row {row}: '{column}' is {value!r}, expected a list")
-    return list(value)
+            item = _item(settings, row.values, index=index, has_id=settings.columns.id in columns)
+            if item.item_id in places:
+                raise DataError(
+                    f"{shown(settings.columns.id)} is {shown(item.item_id)}, as in {places[item.item_id]}; ids must be "
+                    "unique: set columns.id to another column, or to null for row numbers"
+                )
+        except DataError as err:
+            raise DataError(f"table {shown_path(path)} {row.place}: {err}") from None
+        places[item.item_id] = row.place
+        items.append(item)
+    return sample(items, count, seed=seed)
 
 
-def _box(box, path: Path, row) -> tuple[float, float, float, float]:
+def _wanted(settings: Settings) -> set[str]:
+    """Every column that is read."""
+    found: set[str] = {name for name, _ in _fields(settings.image_name or "")}
+    for value in dict(settings.columns).values():
+        found |= set(_flat(value))
+    return found
+
+
+def _flat(names: Any) -> list[str]:
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else [name for each in names for name in _flat(each)]
+
+
+def _check_columns(settings: Settings, columns: list[str], *, select: str | None, path: Path) -> None:
+    """Refuse a table without a column that is needed or that the configuration names."""
+    names = settings.columns
+    needed = [names.question, names.answer]
+    needed += [name for name, _ in _fields(settings.image_name)] if settings.image_name else [names.image]
+    if select is not None:
+        needed.append(names.task)
+    for field in names.model_fields_set - ({"image"} if settings.image_name else set()):
+        needed += _flat(getattr(names, field))
+    absent = [name for name in needed if name not in columns]
+    if absent:
+        raise DataError(
+            f"table {shown_path(path)} has no column {shown(absent[0])}, it has {_listed(columns)}; set columns in the "
+            "dataset's entry"
+        )
+
+
+def _selected(rows: list[Row], column: str, select: str, path: Path) -> list[tuple[int, Row]]:
+    found = [(index, row) for index, row in enumerate(rows) if as_text(row.values.get(column)) == select]
+    if not found:
+        there = sorted({as_text(row.values.get(column)) or "" for row in rows})
+        raise DataError(
+            f"table {shown_path(path)} has no row whose column {shown(column)} is {shown(select)}, it holds "
+            f"{_listed(there)}; correct the task's select"
+        )
+    return found
+
+
+def _listed(values: list[str]) -> str:
+    rest = f" and {len(values) - _VALUES_NAMED} more" if len(values) > _VALUES_NAMED else ""
+    return ", ".join(shown(value, length=40) for value in values[:_VALUES_NAMED]) + rest
+
+
+def _item(settings: Settings, values: dict[str, Any], *, index: int, has_id: bool) -> Item:
+    names = settings.columns
+    if settings.image_name:
+        image = "".join(
+            literal + (_filled(values, name, zeros) if name is not None else "")
+            for literal, name, zeros in _pieces(settings.image_name)
+        )
+    else:
+        image = text_of(values, names.image)
+    return Item(
+        item_id=word_of(values, names.id) if has_id else str(index),
+        image_id=image,
+        image_path=image,
+        question=text_of(values, names.question),
+        answer=text_of(values, names.answer),
+        options=options_of(values, names.options, settings.missing),
+        boxes=boxes_of(values, names.boxes, settings.missing),
+    )
+
+
+def _pieces(template: str) -> list[tuple[str, str | None, int]]:
+    """Literal text, the column after it and to how many digits that is filled with zeros."""
+    found = []
     try:
-        x, y, width, height = (float(value) for value in box)
-    except (TypeError, ValueError):
-        raise DataError(f"{path} row {row}: box {box!r}, expected [x, y, width, height]") from None
-    return (x, y, width, height)
+        for literal, name, spec, conversion in Formatter().parse(template):
+            if name is not None and (not name or conversion or (spec and not re.fullmatch(r"0\d{1,2}", spec))):
+                raise ValueError
+            found.append((literal, name, int(spec or 0)))
+    except ValueError:
+        raise ValueError(
+            f"found {shown(template)}, expected columns in braces, as in {{img_id}}.jpg, or with a number of digits, as "
+            "in {img_id:012}.jpg"
+        ) from None
+    return found
+
+
+def _fields(template: str) -> list[tuple[str, int]]:
+    """The columns of a template, and their numbers of digits."""
+    return [(name, zeros) for _, name, zeros in _pieces(template) if name is not None]
+
+
+def _filled(values: dict[str, Any], column: str, zeros: int) -> str:
+    return word_of(values, column).strip().zfill(zeros)

@@ -1,0 +1,59 @@
+"""A dataset entry of the configuration: the reader it names, what that reads, and where its pictures lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pidflow import plugins
+from pidflow.data.items import Item
+from pidflow.settings import Settings
+
+READERS = "data.readers"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset, its settings checked."""
+
+    reader: ModuleType
+    settings: Settings
+
+    def read(self, *, select: str | None, count: int, seed: int) -> list[Item]:
+        """At most ``count`` items of the rows that ``select`` chooses (all if None), drawn with ``seed``."""
+        return self.reader.read(self.settings, select=select, count=count, seed=seed)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that image paths are relative to; None where the items carry their pictures."""
+        return self.reader.folder(self.settings)
+
+    @property
+    def tables(self) -> list[Path]:
+        """The files that the questions are read from."""
+        return self.reader.tables(self.settings)
+
+    @property
+    def same_picture(self) -> str:
+        """What makes two pictures one: the same ``"file"`` or the same ``"content"``."""
+        return getattr(self.settings, "same_picture", "file")
+
+    @property
+    def box_pixels(self) -> str:
+        """Which pixels boxes count: those ``"stored"`` in the file or those of the ``"upright"`` picture."""
+        return getattr(self.settings, "box_pixels", "stored")
+
+
+def dataset_of(entry: Mapping[str, Any]) -> Dataset:
+    """The dataset that an entry of the configuration describes: ``reader`` and that reader's settings.
+
+    Raises
+    ------
+    ConfigError
+        If no such reader exists or it does not take these settings.
+    """
+    reader = plugins.load(READERS, entry["reader"])
+    given = {key: value for key, value in entry.items() if key != "reader"}
+    settings = reader.Settings.checked(given, where=f"reader '{entry['reader']}'")
+    return Dataset(reader, settings)
