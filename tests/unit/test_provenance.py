@@ -64,3 +64,11 @@ def test_the_walk_finds_every_pidflow_import(stage):
                 pytest.fail(f"{module} uses a relative import, which the walk does not follow")
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pidflow."):
                 assert node.module in found or all(f"{node.module}.{alias.name}" in found for alias in node.names)
+
+
+def test_plug_ins_that_a_job_names_are_part_of_its_digest(library):
+    package, digest = library
+    before = code_digest("one", "pidflow.other"), digest()
+    (package / "other.py").write_text("ANSWER = 43\n")
+    assert digest() == before[1]
+    assert code_digest("one", "pidflow.other") != before[0]

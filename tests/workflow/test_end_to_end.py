@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from pidflow.models.standin.architecture import PROMPT, build_model, build_processor
 
@@ -127,17 +128,24 @@ def test_a_comment_reruns_nothing(study):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_a_bad_image_fails_with_one_sentence_and_leaves_nothing_behind(study):
+def test_a_bad_image_fails_with_one_sentence_before_any_model_runs(study):
     _, work, run = study
-    picture = sorted((work / "results/images/logical-obj").glob("*.png"))[0]
-    whole = picture.read_bytes()
-    picture.write_bytes(whole[:50])
-    target = "results/activations/tiny/logical-obj/image-question-early.h5"
-    changes = {"interventions": {"image-question-early": {"layers": [0, 1]}}}
+    (work / "photos").mkdir()
+    for index in range(3):
+        Image.new("RGB", (32, 24)).save(work / f"photos/{index}.png")
+    rows = [{"image": f"{index}.png", "question": "is it red ?", "answer": "no"} for index in range(3)]
+    pd.DataFrame(rows).to_json(work / "questions.jsonl", orient="records", lines=True)
+    (work / "photos/1.png").write_bytes((work / "photos/1.png").read_bytes()[:50])
+    changes = {
+        "datasets": {"photos": {"reader": "table", "table": "questions.jsonl", "images": "photos"}},
+        "tasks": {"photos": {"dataset": "photos", "items": 3}},
+    }
+    target = "results/activations/tiny/photos/intact.h5"
     done = run(target, changes=changes, check=False)
-    picture.write_bytes(whole)
     assert done.returncode != 0
-    assert picture.name in done.stdout + done.stderr
+    assert "item '1': image" in done.stdout + done.stderr
+    assert "1.png cannot be read" in done.stdout + done.stderr
+    assert not (work / "results/items/photos.parquet").exists()
     assert not (work / target).exists()
 
 

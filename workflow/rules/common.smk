@@ -30,9 +30,14 @@ wildcard_constraints:
     layer=r"\d\d+",
 
 
+def dataset(wildcards):
+    """The dataset of a task, with its reader."""
+    return dataset_of(design.task_settings(config, wildcards.task)["dataset"])
+
+
 def image_root(wildcards):
     """The folder that the image paths of a task are relative to; None where the items table holds the pictures."""
-    folder = dataset_of(design.task_settings(config, wildcards.task)["dataset"]).folder
+    folder = dataset(wildcards).folder
     return None if folder is None else str(folder)
 
 

@@ -18,6 +18,6 @@ rule prepare_items:
         settings=lambda wildcards: design.task_settings(config, wildcards.task),
         folds=config["items"]["folds"],
         seed=config["seed"],
-        code=code_digest("prepare_items"),
+        code=lambda wildcards: code_digest("prepare_items", dataset(wildcards).reader.__name__),
     script:
         "../../scripts/prepare_items.py"

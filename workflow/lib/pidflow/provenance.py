@@ -11,9 +11,19 @@ from pidflow.errors import ConfigError
 PACKAGE = Path(__file__).resolve().parent
 
 
-def code_digest(stage: str) -> str:
+def code_digest(stage: str, *modules: str) -> str:
     """Digest of every pidflow module that ``stages/<stage>.py`` imports, directly or not, and of that module itself.
 
+    Parameters
+    ----------
+    stage
+        Name of the stage.
+    modules
+        Plug-ins that the job names, which the stage loads by name (see :func:`pidflow.plugins.module_of`); what they
+        import counts too.
+
+    Notes
+    -----
     Comments, docstrings and layout do not enter, so only a change of what the code does changes the digest. A rule
     takes it as a parameter, and Snakemake then reruns exactly the stages whose code changed.
 
@@ -27,7 +37,7 @@ def code_digest(stage: str) -> str:
         stages = sorted(path.stem for path in (PACKAGE / "stages").glob("[!_]*.py"))
         raise ConfigError(f"unknown stage '{stage}', expected one of: {', '.join(stages)}")
     digest = hashlib.sha256()
-    for module in sorted(modules_behind(start)):
+    for module in sorted(set().union(*map(modules_behind, (start, *modules)))):
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -188,8 +188,8 @@ def _pieces(template: str) -> list[tuple[str, str | None, int]]:
             found.append((literal, name, int(spec or 0)))
     except ValueError:
         raise ValueError(
-            f"found {shown(template)}, expected columns in braces, as in {{img_id}}.jpg, or with a number of digits, as "
-            "in {img_id:012}.jpg"
+            f"found {shown(template)}, expected columns in braces, as in {{img_id}}.jpg, or with a number of digits, "
+            "as in {img_id:012}.jpg"
         ) from None
     return found
 
