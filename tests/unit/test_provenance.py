@@ -23,10 +23,10 @@ def library(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(provenance, "PACKAGE", package)
 
-    def digest():
+    def digest(*plugins):
         for cached in (provenance._tree, provenance.direct_imports, provenance._module_digest):
             cached.cache_clear()
-        return code_digest("one")
+        return code_digest("one", *plugins)
 
     yield package, digest
     for cached in (provenance._tree, provenance.direct_imports, provenance._module_digest):
@@ -46,6 +46,40 @@ def test_code_behind_the_stage_matters(library):
     before = digest()
     (package / "helper.py").write_text("def double(x):\n    return 3 * x\n")
     assert digest() != before
+
+
+def test_words_about_a_setting_do_not_matter_and_its_bounds_do(library):
+    package, digest = library
+    field = "from pydantic import Field\nclass Settings:\n    size: int = Field({bounds}description={words!r})\n"
+    (package / "helper.py").write_text(field.format(bounds="le=3, ", words="How large."))
+    before = digest()
+    (package / "helper.py").write_text(field.format(bounds="le=3, ", words="How large it is."))
+    assert digest() == before
+    (package / "helper.py").write_text(field.format(bounds="le=4, ", words="How large it is."))
+    assert digest() != before
+
+
+def test_plug_ins_matter_to_the_jobs_that_name_them(library):
+    """An added file changes no digest, an edited one those of its own jobs; what it imports belongs to it."""
+    package, digest = library
+    (package / "kinds").mkdir()
+    (package / "kinds" / "cut.py").write_text("from pidflow import other\n")
+    plain, named = digest(), digest("pidflow.kinds.cut")
+    assert plain != named
+    (package / "kinds" / "keep.py").write_text("KEPT = 1\n")
+    assert (digest(), digest("pidflow.kinds.cut")) == (plain, named)
+    assert digest("pidflow.kinds.cut", "pidflow.kinds.keep") == digest("pidflow.kinds.keep", "pidflow.kinds.cut")
+    (package / "kinds" / "keep.py").write_text("KEPT = 2\n")
+    assert (digest(), digest("pidflow.kinds.cut")) == (plain, named)
+    (package / "other.py").write_text("ANSWER = 43\n")
+    assert digest() == plain
+    assert digest("pidflow.kinds.cut") != named
+
+
+def test_a_plug_in_that_is_not_there(library):
+    _, digest = library
+    with pytest.raises(ConfigError, match=r"no module 'pidflow.kinds.snip'"):
+        digest("pidflow.kinds.snip")
 
 
 def test_unknown_stage():

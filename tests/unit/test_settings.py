@@ -1,5 +1,6 @@
 """Settings refuse with one sentence that names the key, what it holds and what was expected."""
 
+import re
 from math import inf, nan
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -36,11 +37,23 @@ class Right(Settings):
     source: Span = Field(default="image", description="Positions.")
 
 
+class Pairs(Settings):
+    pairs: tuple[tuple[str, Whole], ...] | str = Field(default=(), description="Pairs.")
+
+
 class All(Settings):
     part: Part | None = Field(description="A part.")
     ids: Ids = Field(default=["a"], description="Some ids.")
     entries: dict[Id, Annotated[Left | Right, Field(discriminator="reader")]] = Field(default={}, description="Some.")
     edges: list[EdgeName] = Field(default=[], description="Edges.")
+
+
+def test_tuples_are_written_as_lists():
+    found = Pairs.checked({"pairs": [["a", 1.0], ["b", 2]]}, where="config")
+    assert found.pairs == (("a", 1), ("b", 2))
+    assert found.plain() == {"pairs": [["a", 1], ["b", 2]]}
+    with pytest.raises(ConfigError, match=r"config pairs.0.1: found 'x', expected a whole number"):
+        Pairs.checked({"pairs": [["a", "x"]]}, where="config")
 
 
 def sentence(given):
@@ -150,8 +163,6 @@ def test_every_refusal_is_one_sentence(given, message):
     if message is None:
         All.checked(given, where="config")
     else:
-        import re
-
         assert re.search(message, sentence(given))
 
 

@@ -24,8 +24,8 @@ def code_digest(stage: str, *modules: str) -> str:
 
     Notes
     -----
-    Comments, docstrings and layout do not enter, so only a change of what the code does changes the digest. A rule
-    takes it as a parameter, and Snakemake then reruns exactly the stages whose code changed.
+    Comments, docstrings, descriptions of settings and layout do not enter, so only a change of what the code does
+    changes the digest. A rule takes it as a parameter, and Snakemake then reruns exactly the stages whose code changed.
 
     Raises
     ------
@@ -109,4 +109,6 @@ def _module_digest(module: str) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):
+            node.value.keywords = [word for word in node.value.keywords if word.arg != "description"]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pidflow.errors import ConfigError
@@ -42,6 +51,15 @@ class Settings(BaseModel):
         except ValidationError as err:
             raise ConfigError(sentence(type(self), err, given, where=type(self).__name__)) from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples_from_lists(cls, given: Any) -> Any:
+        """YAML has no tuples; a field that holds some takes lists."""
+        if not isinstance(given, dict):
+            return given
+        wanted = [name for name, field in cls.model_fields.items() if "tuple[" in str(field.annotation)]
+        return given | {name: _tupled(given[name]) for name in wanted if name in given}
+
     # Settings inside settings are checked without this method, so that an error knows where it is.
     __init__.__pydantic_base_init__ = True
 
@@ -72,12 +90,16 @@ class Settings(BaseModel):
         return schema
 
     def plain(self) -> dict[str, Any]:
-        """What was given, as plain values, whole numbers as such; defaults that were not given stay out."""
-        return self.model_dump(exclude_unset=True)
+        """What was given, as values that JSON and YAML know; defaults that were not given stay out."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _unique(values: list) -> list:
@@ -267,11 +289,12 @@ def _resolved(schema: dict, definitions: dict, value: Any) -> dict:
             if not isinstance(chosen, str) or chosen not in choice["mapping"]:
                 return schema
             schema = {"$ref": choice["mapping"][chosen]}
-        elif isinstance(value, Mapping) and "anyOf" in schema:
-            objects = [each for each in schema["anyOf"] if "$ref" in each or each.get("type") == "object"]
-            if len(objects) != 1:
+        elif isinstance(value, Mapping | list) and "anyOf" in schema:
+            kinds = ("array",) if isinstance(value, list) else ("object", None)
+            fitting = [each for each in schema["anyOf"] if each.get("type") in kinds]
+            if len(fitting) != 1 or "expected" in schema:
                 return schema
-            schema = objects[0]
+            schema = fitting[0]
         else:
             return schema
 
@@ -279,7 +302,10 @@ def _resolved(schema: dict, definitions: dict, value: Any) -> dict:
 def _inside(schema: dict, step: str | int, value: Any) -> dict | None:
     """The schema one step further in; None if the step leads nowhere in what was given."""
     if isinstance(step, int):
-        return schema.get("items", {}) if isinstance(value, list) and step < len(value) else None
+        if not isinstance(value, list) or step >= len(value):
+            return None
+        first = schema.get("prefixItems", ())
+        return first[step] if step < len(first) else schema.get("items")
     if not isinstance(value, Mapping) or step not in value:
         return None
     entries = [schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()]
