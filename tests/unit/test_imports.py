@@ -4,8 +4,6 @@ import pytest
 
 from pidflow.provenance import PACKAGE, direct_imports
 
-GROUND = ("errors", "names", "arrays", "settings", "plugins", "stats", "groups", "logs", "provenance")
-GROUND += ("files", "identity", "json_text", "hdf5", "store")
 # What a folder may import beside itself and the ground floor. A module stands for itself alone.
 ALLOWED = {
     "data": (),
@@ -21,12 +19,13 @@ ALLOWED = {
     "design": ("configuration", "interventions.windows"),
     "stages": ("design", "data", "models", "interventions", "flows", "pid", "validation", "analysis", "figures"),
 }
-GROUND_MAY = {name: ("errors",) for name in ("arrays", "logs", "provenance", "plugins")}
+GROUND_MAY = {name: ("errors",) for name in ("arrays", "logs", "provenance", "plugins", "config_files")}
 GROUND_MAY |= {"names": (), "errors": (), "settings": ("errors", "names")}
 GROUND_MAY |= {"stats": ("errors", "arrays"), "groups": ("errors", "arrays")}
 GROUND_MAY |= {"files": ("errors",), "identity": ("errors",), "json_text": ("errors",)}
 GROUND_MAY |= {"hdf5": ("errors", "files", "identity", "json_text")}
 GROUND_MAY |= {"store": ("names", "hdf5", *GROUND_MAY["hdf5"])}
+GROUND = tuple(GROUND_MAY)
 
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
@@ -52,7 +51,6 @@ def forbidden(module, imported):
 
 def test_the_law_speaks_of_every_module():
     assert {module.split(".")[0] for module in MODULES} == {*GROUND, *ALLOWED}
-    assert set(GROUND) == set(GROUND_MAY)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -12,12 +12,13 @@ sys.path.insert(0, LIBRARY)
 # Jobs take this library, even where another copy of it is installed: their own search path comes after the installed.
 os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(":")
 
-from pidflow import design
+from pidflow import config_files, design
 from pidflow.names import INTACT
 from pidflow.provenance import code_digest
 from pidflow.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
 
+config_files.check(workflow.configfiles)
 config = design.check(config)
 RUN = config["run"]
 
@@ -43,7 +44,7 @@ def image_root(wildcards):
 
 def model_settings(wildcards):
     """A model's entry, a shipped model's folder made absolute."""
-    settings = dict(config["models"][wildcards.model])
+    settings = dict(design.model_entry(config, wildcards.model))
     shipped = Path(workflow.basedir) / settings["path"]
     if not Path(settings["path"]).exists() and shipped.exists():
         settings["path"] = str(shipped)

@@ -50,7 +50,12 @@ def schema() -> dict[str, Any]:
 
 def intervention(config: dict, condition: str) -> dict | None:
     """The intervention behind a condition, None for ``intact``."""
-    return None if condition == INTACT else config["interventions"][condition]
+    return None if condition == INTACT else _entry(config, "interventions", condition)
+
+
+def model_entry(config: dict, model: str) -> dict:
+    """A model's entry."""
+    return _entry(config, "models", model)
 
 
 def layer_names(config: dict, model: str) -> list[str]:
@@ -101,20 +106,27 @@ def compares_tasks(config: dict) -> bool:
 
 def training(config: dict, standin: str) -> dict:
     """How a stand-in is trained."""
-    _defined([standin], config["standins"], f"results/standins/{standin}", "standins")
-    return config["standins"][standin]
+    return _entry(config, "standins", standin)
 
 
 def task_settings(config: dict, task: str) -> dict:
     """A task with its dataset spelled out: all that ``prepare_items`` needs to know of the configuration."""
-    settings = {key: value for key, value in config["tasks"][task].items() if key != "instruction"}
-    settings["dataset"] = dict(config["datasets"][settings["dataset"]])
+    settings = {key: value for key, value in _entry(config, "tasks", task).items() if key != "instruction"}
+    settings["dataset"] = dict(_entry(config, "datasets", settings["dataset"]))
     return settings
 
 
 def instruction(config: dict, task: str) -> str | None:
     """What the prompt of a task asks for beside the question; None leaves it to the prompt."""
-    return config["tasks"][task].get("instruction")
+    return _entry(config, "tasks", task).get("instruction")
+
+
+def _entry(config: dict, section: str, name: str) -> dict:
+    """An entry that a target's path names; the target may be mistyped."""
+    if name not in config[section]:
+        known = ", ".join(config[section])
+        raise ConfigError(f"'{name}' in the path of a target is not defined under {section}, which has: {known}")
+    return config[section][name]
 
 
 def _defined(chosen, defined, where: str, section: str) -> None:
