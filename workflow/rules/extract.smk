@@ -30,7 +30,9 @@ rule extract_activations:
         target=config["extract"]["target"],
         storage=config["extract"]["storage"],
         seed=config["seed"],
-        code=code_digest("extract_activations"),
+        code=lambda wildcards: code_digest(
+            "extract_activations", *design.plug_ins(config, model=wildcards.model, conditions=[wildcards.condition])
+        ),
     script:
         "../../scripts/extract_activations.py"
 

@@ -36,7 +36,10 @@ rule sweep_knockout:
         other_windows=config["sweep"]["other_windows"],
         answer_tokens=config["sweep"]["answer_tokens"],
         seed=config["seed"],
-        code=code_digest("sweep_knockout"),
+        code=lambda wildcards: code_digest(
+            "sweep_knockout",
+            *design.plug_ins(config, model=wildcards.model, kinds=["cut", *config["sweep"]["controls"]]),
+        ),
     script:
         "../../scripts/sweep_knockout.py"
 

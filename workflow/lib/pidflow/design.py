@@ -1,7 +1,9 @@
 """The design of a run: its configuration checked, and what the chosen models, tasks and conditions expand to."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from pidflow import plugins
 from pidflow.configuration import configuration
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
@@ -102,6 +104,24 @@ def compares_tasks(config: dict) -> bool:
     """Whether the run can show what the knockout's effect depends on: enough tasks, the knockout, the blind answers."""
     measured = judged_knockout(config) is not None and config["claims"]["blind"] is not None
     return measured and len(config["run"]["tasks"]) >= MIN_TASKS
+
+
+def plug_ins(config: dict, *, model: str, conditions: Sequence[str] = (), kinds: Sequence[str] = ()) -> list[str]:
+    """Modules of the plug-ins that a job on a model names, for the digest of its code.
+
+    Parameters
+    ----------
+    model
+        Brings its family.
+    conditions
+        Bring the kinds of their interventions.
+    kinds
+        Kinds that the job takes besides.
+    """
+    entries = [intervention(config, condition) for condition in conditions]
+    named = {("models.families", model_entry(config, model)["family"])}
+    named |= {("interventions.kinds", kind) for kind in (*kinds, *(entry["kind"] for entry in entries if entry))}
+    return sorted(plugins.module_of(*each) for each in named if each[1] in plugins.available(each[0]))
 
 
 def training(config: dict, standin: str) -> dict:
