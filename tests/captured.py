@@ -1,12 +1,18 @@
-"""States captured while edges are cut."""
+"""States captured while interventions are in force, and interventions on edges in short."""
 
-from pidflow.interventions.knockout import knockout
+from pidflow import plugins
+from pidflow.interventions.intervention import FOLDER, entered
 from pidflow.models.capture import capture
 
 
-def captured_under(plan, loaded, batch):
-    """What one forward pass leaves behind under a plan, a list of plans (one a row) or none."""
-    if plan is None:
-        return capture(loaded, batch)
-    with knockout(loaded, plan, batch.spans):
+def on_edge(source, target, layers=None, kind="cut", *, seed=0, **settings):
+    """An intervention of a kind on an edge: ``on_edge("image", "last", (1,), "keep")``."""
+    return plugins.load(FOLDER, kind).Intervention(
+        source, target, layers, **({"seed": seed} if kind == "random" else {}), **settings
+    )
+
+
+def captured_under(interventions, loaded, batch, names=()):
+    """What one forward pass leaves behind under interventions."""
+    with entered(loaded, interventions, batch.spans, names):
         return capture(loaded, batch)

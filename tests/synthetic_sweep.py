@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from pidflow.interventions.edges import CUT, RANDOM, edge_of
+from pidflow.interventions.edges import edge_of
 from pidflow.interventions.sweep import Outcome, probes, summarise
 from pidflow.stages.sweep_knockout import _details
 
+CUT, RANDOM = "cut", "random"
 DEPTH = 12
 # First and last centre of the plateau, and its height: the two stages, and a direct path that does nothing.
 TWO_STAGES = {"image->question": (1, 3, -0.6), "question->last": (6, 8, -0.8), "image->last": (0, 0, 0.0)}
@@ -51,6 +52,8 @@ def sweep(
     intact_right = rng.random(n) < right
     outcome = Outcome(
         present=~lacking,
+        control=np.array([["other-sources" if p.kind == RANDOM else None] * n for p in wanted], dtype=object),
+        pairs=np.full((len(wanted), n), "{}", dtype=object),
         change_first=values,
         change_answer=np.maximum(1.2 * values, -1),
         right=intact_right & (values > -0.5),

@@ -20,7 +20,6 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from pidflow.interventions.edges import DEFAULT_EDGES
-from pidflow.interventions.knockout import knockout
 from pidflow.interventions.sweep import measure, probes
 from pidflow.models import loading
 from pidflow.models.inputs import Batch
@@ -141,7 +140,7 @@ def counted(loaded, edges):
 
 def reference_pass(loaded, batch, probe):
     """Probability of every first token, from the whole model with one window cut."""
-    with torch.inference_mode(), knockout(loaded, probe.plan(seed=0), batch.spans):
+    with torch.inference_mode(), probe.intervention(seed=0).entered(loaded, batch.spans):
         return loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[0, -1].float().softmax(-1)
 
 

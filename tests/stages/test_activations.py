@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from tests.captured import captured_under
+from tests.captured import captured_under, on_edge
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.interventions.knockout import Cut, Plan
 from pidflow.models.inputs import encode
 from pidflow.models.standin.architecture import PROMPT
 from pidflow.stages import extract_activations as stage
@@ -51,7 +50,7 @@ def test_results_hold_what_capture_gives_in_the_order_of_the_items(
 ):
     h5, parquet = extract(write_items(11), intervention=intervention)
     examples, pictures, questions = asked(11)
-    plan = Plan((Cut("image", "question", (1, 2)),)) if intervention else None
+    plan = [on_edge("image", "question", (1, 2))] if intervention else []
     captured = captured_under(plan, tiny_llava, encode(tiny_llava, examples, pictures))
     with store.reading_activations(h5) as data:
         assert data.item_id.tolist() == [f"q{index}" for index in range(11)]
@@ -74,6 +73,7 @@ def test_results_hold_what_capture_gives_in_the_order_of_the_items(
     frame = store.read_table(parquet)
     assert list(frame) == [
         *("item_id", "image_id", "answer", "predicted", "probability", "answer_probability", "correct"),
+        *("uncut", "control", "pairs"),
         *(f"lens_{layer:02d}" for layer in range(4)),
     ]
     probabilities = captured.logits.softmax(-1)
@@ -99,9 +99,9 @@ def test_a_tiled_model_is_loaded_and_read(tmp_path, tiny_llava_next, asked, writ
     for index, picture in enumerate(shaped):
         picture.save(items.parent / "images" / f"{index}.png")
     model = {"family": "llava-next", "path": str(folder), "batch_size": 4, "prompt": tiny_llava_next.prompt}
-    h5, _ = extract(items, model=model, intervention={"kind": "cut", "source": "image-tiles", "target": "question"})
+    h5, _ = extract(items, model=model, intervention=CUT | {"source": "image-tiles", "layers": "all"})
     batch = encode(tiny_llava_next, examples, shaped)
-    captured = captured_under(Plan((Cut("image-tiles", "question"),)), tiny_llava_next, batch)
+    captured = captured_under([on_edge("image-tiles", "question")], tiny_llava_next, batch)
     with store.reading_activations(h5) as data:
         assert data.attrs["family"] == "llava-next"
         for index, block in enumerate(store.BLOCKS):
@@ -151,12 +151,39 @@ def test_other_targets(write_items, extract, kind, width):
             assert json.loads(data.file["target"].attrs["candidates"]) == answers
 
 
-def test_items_without_boxes_or_options_run_and_are_counted(write_items, extract, caplog):
+@pytest.mark.parametrize("kind", ["cut", "keep", "random"])
+def test_a_condition_that_reaches_nothing_is_refused(tmp_path, write_items, extract, kind):
     items = write_items(6, boxes=[None] * 6, options=[None] * 6)
-    h5, _ = extract(items, intervention=CUT | {"source": "object", "layers": "all"})
-    assert "6 of 6 items have nothing to cut" in caplog.text
+    with pytest.raises(DataError, match=r"reaches nothing in any of 6 items, .* the spans object, question is empty"):
+        extract(items, intervention=CUT | {"kind": kind, "source": "object", "layers": "all"})
+    assert results(tmp_path) == []
+    extract(items, intervention=CUT | {"kind": kind, "source": "other", "layers": "all"})
+
+
+def test_items_that_a_condition_does_not_reach_are_counted_and_named(write_items, extract, caplog):
+    boxes = [[[4.0, 4.0, 8.0, 8.0]]] * 4 + [[]] * 2
+    h5, answers = extract(write_items(6, boxes=boxes), intervention=CUT | {"source": "object"})
+    assert "2 of 6 items have nothing to cut" in caplog.text
+    frame = store.read_table(answers)
+    assert frame["uncut"].tolist() == [False] * 4 + [True] * 2
+    assert frame["control"].isna().all()
     with store.reading_activations(h5) as data:
-        assert data.attrs["uncut_items"] == 6
+        assert data.attrs["uncut_items"] == 2
+
+
+def test_what_stands_for_a_cut_at_random_is_written_down(write_items, extract):
+    items = write_items(6)
+    _, cut = extract(items, "cut", intervention=CUT)
+    _, control = extract(items, "control", intervention=CUT | {"kind": "random"})
+    cut, control = store.read_table(cut), store.read_table(control)
+    assert set(control["control"]) == {"half"}
+    for whole, half in zip(cut["pairs"].map(json.loads), control["pairs"].map(json.loads), strict=True):
+        assert set(whole) == set(half) == {"image->question"}
+        assert whole["image->question"] == 2 * half["image->question"]
+    _, intact = extract(items)
+    assert not store.read_table(intact)["uncut"].any()
+    with pytest.raises(DataError, match="reaches nothing in any of 6 items"):
+        extract(items, "never", intervention=CUT | {"kind": "random", "match": "other-targets"})
 
 
 def test_words_and_answers_the_model_cannot_tell_are_counted(write_items, extract, caplog):
@@ -293,11 +320,12 @@ def test_a_checkpoint_without_all_its_weights_is_refused(write_items, extract, s
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"intervention": {"kind": "noise"}}, "unknown intervention kind 'noise', expected 'cut'"),
-        ({"intervention": {"kind": "cut", "source": "image"}}, "has source, target and layers, found kind, source"),
+        ({"intervention": {"kind": "noise"}}, "unknown kind of intervention 'noise', expected one of: cut, keep"),
+        ({"intervention": {"source": "image"}}, "unknown kind of intervention 'None'"),
+        ({"intervention": {"kind": "cut", "source": "image"}}, "intervention of kind 'cut': 'target' is missing"),
         ({"intervention": CUT | {"layers": [0, 3]}}, "layers must be 'all' or \\[first, last\\] within 0 and 2"),
-        ({"intervention": CUT | {"layers": "some"}}, "layers must be 'all'"),
-        ({"intervention": CUT | {"source": "question", "target": "image"}}, "cannot cut question -> image"),
+        ({"intervention": CUT | {"layers": "some"}}, "kind 'cut'.layers: found 'some', expected all, or the first"),
+        ({"intervention": CUT | {"source": "question", "target": "image"}}, "'question->image' runs against causality"),
         ({"intervention": CUT | {"source": "picture"}}, "unknown span 'picture'"),
         ({"target_kind": "answer"}, "unknown target 'answer', expected one of: state"),
         ({"storage": "float8"}, "unknown storage 'float8', expected one of: float16, float32"),

@@ -1,15 +1,17 @@
 """Stage ``sweep_knockout`` from items on disk to the tidy table, its controls as conditions, and bad requests."""
 
+import json
 import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.captured import on_edge
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError
-from pidflow.interventions.knockout import Cut, Plan, knockout, seeded
+from pidflow.interventions.intervention import entered
 from pidflow.models.inputs import encode
 from pidflow.models.readout import answer_tokens
 from pidflow.models.standin.architecture import PROMPT
@@ -55,18 +57,18 @@ def test_the_table_holds_what_whole_passes_say(tiny_llava, asked, write_items, s
     tokens = answer_tokens(tiny_llava, [question.answer for question in questions])
     batch = encode(tiny_llava, examples, pictures)
 
-    def probabilities(plan):
-        plans = [seeded(plan, f"q{row}") for row in range(N)]
-        with torch.inference_mode(), knockout(tiny_llava, plans, batch.spans):
+    def probabilities(*interventions):
+        names = [f"q{row}" for row in range(N)]
+        with torch.inference_mode(), entered(tiny_llava, interventions, batch.spans, names):
             return tiny_llava.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1].softmax(-1).numpy()
 
-    intact = probabilities(Plan())
+    intact = probabilities()
     own = intact.argmax(1)
     assert store.read_table(tmp_path / "details.parquet")["intact_first"].iloc[0] == pytest.approx(
         intact[0].max(), rel=1e-5
     )
     for kind, source, layers in (("cut", "image", (1,)), ("random", "object", (2,)), ("cut", "object", None)):
-        found = probabilities(Plan((Cut(source, "question", layers, kind, seed=3),)))
+        found = probabilities(on_edge(source, "question", layers, kind, seed=3))
         here = batch.spans[source].any(1).numpy()
         change = found[range(N), own] / intact[range(N), own] - 1
         right = np.array([found[row].argmax() in tokens[questions[row].answer].ids for row in range(N)])
@@ -199,10 +201,31 @@ def test_controls_are_conditions_too(write_items, model, tmp_path, intervention)
     assert (results["changed"]["probability"] - results["intact"]["probability"]).abs().max() > 1e-6
 
 
+def test_controls_say_how_they_match_and_where_their_pairs_lie(write_items, sweep, tmp_path):
+    details = str(tmp_path / "details.parquet")
+    edges = ["image->question", "image->last", "question->last"]
+    table = sweep(write_items(N), edges=edges, controls=["random"], window="all", details=details)
+    each = store.read_table(details)
+    expected = {"image->question": "half", "image->last": "other-targets", "question->last": "other-sources"}
+    for edge, control in expected.items():
+        random = row_of(table, edge=edge, kind="random", subset="all")
+        assert random["control"] == control
+        of_edge = each[(each["edge"] == edge) & (each["kind"] == "random")]
+        assert set(of_edge["control"]) == {control}
+        assert sum(json.loads(random["pairs"]).values()) == sum(
+            sum(json.loads(pairs).values()) for pairs in of_edge["pairs"]
+        )
+        assert row_of(table, edge=edge, kind="cut", subset="all").isna()["control"]
+    assert set(json.loads(row_of(table, edge="image->last", kind="random", subset="all")["pairs"])) <= {
+        "image->question",
+        "image->other-text",
+    }
+
+
 def test_bad_continuous_attention_is_refused(write_items, model, tmp_path):
-    entry = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.7}
+    entry = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.7, "layers": "all"}
     with pytest.raises(
-        ConfigError, match=r"tiny, mixed, pde: 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
+        ConfigError, match=r"tiny, mixed, pde: .* 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
     ):
         extract_activations.run(
             items=str(write_items(2)),

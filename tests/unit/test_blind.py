@@ -7,7 +7,7 @@ import torch
 import yaml
 from tests.captured import captured_under
 
-from pidflow.interventions.settings import plan_of
+from pidflow.interventions.intervention import intervention_of
 from pidflow.models.inputs import encode
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "config" / "config.yaml").read_text())
@@ -18,8 +18,8 @@ def said(model, asked, condition):
     """What the model is about to say to the same questions about two sets of pictures."""
     examples, pictures, _ = asked(6)
     _, others, _ = asked(6, first=2 * 10**9)
-    plan = plan_of(INTERVENTIONS[condition] | {"layers": "all"}, depth=model.depth)
-    return [captured_under(plan, model, encode(model, examples, shown)).logits for shown in (pictures, others)]
+    chosen = [intervention_of(INTERVENTIONS[condition] | {"layers": "all"}, depth=model.depth)]
+    return [captured_under(chosen, model, encode(model, examples, shown)).logits for shown in (pictures, others)]
 
 
 @pytest.mark.parametrize("family", ["tiny_llava", "tiny_llava_next"])

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from tests.captured import captured_under
+from tests.captured import captured_under, on_edge
 
-from pidflow.interventions.knockout import Cut, Plan
 from pidflow.models.capture import BLOCKS, capture
 from pidflow.models.inputs import Example, encode
 
@@ -44,7 +43,7 @@ def test_a_lone_prompt_is_fed_as_the_library_would_feed_it(loaded, asked):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("plan", [None, Plan((Cut("image", "question", (0, 1)),))], ids=["intact", "cut"])
+@pytest.mark.parametrize("plan", [[], [on_edge("image", "question", (0, 1))]], ids=["intact", "cut"])
 def test_left_padding_changes_nothing(loaded, asked, plan):
     examples, pictures, _ = asked(6)
     longest = Example(" ".join(["what do the ring and the cross share , color or size ?"] * 3))

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from tests.captured import on_edge
 
 from pidflow.errors import ConfigError
-from pidflow.interventions.edges import Edge, blocked_pairs, edge_of, row_seed
-from pidflow.interventions.knockout import Cut, Plan, knockout, seeded
+from pidflow.interventions.draws import CONTROLS, draw, weakest
+from pidflow.interventions.edges import Edge, edge_of
+from pidflow.interventions.intervention import entered, reach_of
 from pidflow.interventions.windows import windows
 from pidflow.models.inputs import encode
+from pidflow.models.spans import Spans
 
 T = 20
 
@@ -33,45 +36,132 @@ def test_other_spellings_are_refused(wanted):
         edge_of(wanted)
 
 
+def blocked(kind, source, target, valid=ALL, *, names=("",), first=0, spoken=None, **settings):
+    """The pairs that an intervention blocks between two spans given as masks."""
+    masks = {"source": source, "target": target} | ({} if spoken is None else {"answer": spoken})
+    return on_edge("source", "target", kind=kind, **settings).blocked(Spans(masks, valid), names, first=first)
+
+
 def test_cut_blocks_the_causal_pairs_between_the_spans():
-    found = blocked_pairs("cut", mask(5, 12), mask(3, 12, 15), ALL)
+    found = blocked("cut", mask(5, 12), mask(3, 12, 15))
     assert torch.nonzero(found[0]).tolist() == [[12, 5], [12, 12], [15, 5], [15, 12]]
 
 
 def test_keep_blocks_everything_else_but_itself():
-    found = blocked_pairs("keep", mask(1), mask(3), ALL)
+    found = blocked("keep", mask(1), mask(3))
     assert torch.nonzero(found[0]).tolist() == [[3, 0], [3, 2]]
-    assert not blocked_pairs("keep", mask(), mask(3), ALL).any()  # nothing to keep: nothing is cut
+    assert not blocked("keep", mask(), mask(3)).any()  # nothing to keep: nothing is cut
+
+
+MANY, FEW = mask(*range(1, 12)), mask(*range(12, 15))  # too many sources to find others for
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_matches_the_cut_target_by_target(seed):
-    cut = blocked_pairs("cut", SOURCE, TARGET, ALL)
-    found = blocked_pairs("random", SOURCE, TARGET, ALL, seeds=[seed])
+def test_other_sources_match_the_cut_target_by_target(seed):
+    cut = blocked("cut", SOURCE, TARGET)
+    found = blocked("random", SOURCE, TARGET, seed=seed)
     assert torch.equal(found.sum(2), cut.sum(2))
     assert not (found & SOURCE[:, None]).any()
     assert not found[0].triu().any()  # earlier positions only, so none loses itself
 
 
-def test_random_falls_back_to_any_pair_where_sources_are_too_many():
-    source, target = mask(*range(1, 12)), mask(*range(12, 16))
-    cut = blocked_pairs("cut", source, target, ALL)
-    found = blocked_pairs("random", source, target, ALL, seeds=[0])
-    assert found.sum() == cut.sum() == 44
-    assert not (found & cut).any()
-    assert not found[0].triu().any()
-    assert found[0, :12].any()
+@pytest.mark.parametrize("seed", range(20))
+def test_other_targets_lose_the_same_sources_at_later_positions(seed):
+    found = blocked("random", MANY, FEW, seed=seed)[0]
+    rows = torch.nonzero(found.any(1))[:, 0]
+    assert len(rows) == 3
+    assert not FEW[0, rows].any()
+    assert rows.min() > 11
+    assert (found[rows] == MANY[0]).all()
+    assert torch.equal(blocked("random", MANY, FEW, seed=seed, match="other-targets")[0], found)
 
 
-def test_random_gives_up_where_nothing_is_left():
-    with pytest.raises(ConfigError, match="cannot draw 8 random edges for position 12: only 6 others come before it"):
-        blocked_pairs("random", mask(*range(8)), mask(*range(8, 16)), mask(*range(16)), seeds=[0])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_half_is_part_of_the_edge_target_by_target(seed):
+    target = mask(*range(12, 18))
+    cut = blocked("cut", MANY, target)
+    found = blocked("random", MANY, target, seed=seed)
+    assert not (found & ~cut).any()
+    assert found.sum(2)[target].tolist() == [5] * 6
+    itself = blocked("random", mask(3, 4, 5, 6), mask(5, 6), match="half", seed=seed)
+    assert itself.sum(2)[0, 5:7].tolist() == [1, 2]
+    assert not itself[0].diagonal().any()
+
+
+def control_of(source, target, match="auto", n=T, spoken=()):
+    masks = [
+        torch.zeros(n, dtype=torch.bool).index_fill(0, torch.tensor(list(p), dtype=torch.long), True).numpy()
+        for p in (source, target, spoken)
+    ]
+    return draw(*masks, seed=1, match=match)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        (range(4, 8), range(9, 15), "other-sources"),
+        ([19], [19], "other-sources"),  # the last position and itself
+        (range(1, 12), range(12, 15), "other-targets"),
+        (range(2, 18), [19], "other-targets"),
+        (range(1, 12), range(12, 18), "half"),
+        ([0], range(1, 20), "half"),  # where every target has one source, which has no other
+        ([], range(5), "unmatched"),
+        (range(5), [], "unmatched"),
+    ],
+)
+def test_the_closest_possible_match_is_taken(source, target, expected):
+    if expected == "half" and len(list(source)) == 1:
+        expected = "unmatched"
+    found = control_of(source, target)
+    assert found.control == expected
+    assert (len(found.queries) > 0) == (expected != "unmatched")
+
+
+@pytest.mark.parametrize(
+    ("match", "source", "target"),
+    [
+        ("other-sources", range(1, 12), range(12, 15)),
+        ("other-targets", range(1, 12), range(12, 18)),
+        ("half", [3], [9]),
+    ],
+)
+def test_a_match_that_is_not_possible_takes_nothing_and_is_named_so(match, source, target):
+    found = control_of(source, target, match)
+    assert found.control == "unmatched"
+    assert not len(found.queries)
+    masks = [mask(*places) for places in (source, target)]
+    spans = Spans(
+        {"source": masks[0], "target": masks[1], "image": mask(), "question": mask(), "text": mask(), "last": mask()},
+        ALL,
+    )
+    (reach,) = reach_of([on_edge("source", "target", kind="random", match=match)], spans)
+    assert (reach.changed, reach.control) == (False, "unmatched")
+
+
+def test_of_several_controls_the_weakest_counts():
+    assert weakest(["other-sources", "half", "other-targets"]) == "half"
+    assert weakest(list(CONTROLS)) == "unmatched"
+    assert weakest([]) is None
+
+
+def test_random_at_the_size_of_llava_ends_where_the_edge_ends():
+    """35 + 576 + 30 tokens: a control of image->question among image tokens would say nothing about the question."""
+    image, question = range(35, 611), range(612, 636)
+    found = control_of(image, question, n=641)
+    assert found.control == "half"
+    assert len(found.queries) == 24 * 288
+    assert set(found.queries) == set(question)
+    into_last = control_of(image, [640], n=641)
+    assert into_last.control == "other-targets"
+    assert len(into_last.queries) == 576
+    assert into_last.queries.min() > 610
+    assert control_of(question, [640], n=641).control == "other-sources"
 
 
 def test_draws_are_uniform_over_the_other_sources():
-    seeds = [row_seed(7, f"item {index}") for index in range(1500)]
-    rows = [each.expand(len(seeds), -1) for each in (SOURCE, TARGET, ALL)]
-    counts = blocked_pairs("random", *rows, seeds=seeds).sum(0)
+    names = [f"item {index}" for index in range(1500)]
+    rows = [each.expand(len(names), -1) for each in (SOURCE, TARGET, ALL)]
+    counts = blocked("random", *rows, names=names, seed=7).sum(0)
     for target, pool in ((9, 5), (14, 10)):  # earlier positions outside the source
         outside = [k for k in range(target) if not SOURCE[0, k]]
         assert len(outside) == pool
@@ -80,35 +170,66 @@ def test_draws_are_uniform_over_the_other_sources():
         assert 0.1 < chi2 < 30  # about pool - 1
 
 
-@pytest.mark.parametrize(("source", "target"), [(SOURCE, TARGET), (mask(*range(1, 12)), mask(*range(12, 16)))])
-def test_draws_depend_on_the_seed_alone(source, target):
-    def draw(seed, shift=0):
+@pytest.mark.parametrize(
+    ("source", "target", "spoken_pairs"),
+    [
+        (SOURCE, TARGET, [4, 4, 4]),
+        (MANY, FEW, [0, 0, 0]),  # nothing in the prompt can change any more while the answer is spoken
+        (MANY, mask(*range(12, 18)), [5, 5, 5]),
+    ],
+    ids=["other-sources", "other-targets", "half"],
+)
+def test_draws_depend_on_the_seed_alone(source, target, spoken_pairs):
+    def of(seed, shift=0):
         padded = [torch.nn.functional.pad(each, (shift, 0)) for each in (source, target, ALL)]
-        return blocked_pairs("random", *padded, seeds=[seed])[:, shift:, shift:]
+        return blocked("random", *padded, seed=seed)[:, shift:, shift:]
 
-    assert torch.equal(draw(1), draw(1))
-    assert not torch.equal(draw(1), draw(2))
-    assert torch.equal(draw(1), draw(1, shift=5))
-    source, target, valid, spoken = (
+    assert torch.equal(of(1), of(1))
+    assert not torch.equal(of(1), of(2))
+    assert torch.equal(of(1), of(1, shift=5))
+    assert not torch.equal(
+        blocked("random", source, target, names=["a"]), blocked("random", source, target, names=["b"])
+    )
+    longer = [
         torch.nn.functional.pad(each, (0, 3), value=value)
         for each, value in ((source, 0), (target, 1), (ALL, 1), (torch.zeros_like(ALL), 1))
-    )
-    longer = blocked_pairs("random", source, target, valid, seeds=[1], spoken=spoken)
-    assert torch.equal(longer[:, :T, :T], draw(1))
-    assert longer[0, T:].sum(1).tolist() == ([4, 4, 4] if source.sum() == 4 else [0, 0, 11])  # own rows only
+    ]
+    found = blocked("random", *longer[:3], seed=1, spoken=longer[3])
+    assert torch.equal(found[:, :T, :T], of(1))
+    assert found[0, T:].sum(1).tolist() == spoken_pairs
     rows = [torch.cat([each, torch.roll(each, 1, 1)]) for each in (source, target)]
-    both = blocked_pairs("random", *rows, ALL.expand(2, -1), seeds=[1, 9])
-    assert torch.equal(both[:1], draw(1))
+    both = blocked("random", *rows, ALL.expand(2, -1), names=["", "b"], seed=1)
+    assert torch.equal(both[:1], of(1))
 
 
 def test_rows_of_the_result_can_start_late():
     for kind in ("cut", "keep", "random"):
-        whole = blocked_pairs(kind, SOURCE, TARGET, ALL, seeds=[4])
-        assert torch.equal(blocked_pairs(kind, SOURCE, TARGET, ALL, seeds=[4], first=9), whole[:, 9:])
+        whole = blocked(kind, SOURCE, TARGET)
+        assert torch.equal(blocked(kind, SOURCE, TARGET, first=9), whole[:, 9:])
 
 
-def logits(loaded, batch, plan):
-    with torch.inference_mode(), knockout(loaded, plan, batch.spans):
+def test_pairs_are_counted_by_where_they_lie(tiny_llava, asked):
+    examples, pictures, _ = asked(6)
+    spans = encode(tiny_llava, examples, pictures).spans
+    for row, reach in enumerate(reach_of([on_edge("image", "text")], spans)):
+        words, rest = (int(spans[name][row].sum()) for name in ("question", "text"))
+        assert reach.pairs == {
+            "image->question": 36 * words,
+            "image->other-text": 36 * (rest - words - 1),
+            "image->last": 36,
+        }
+    for kind in ("keep", "random"):
+        intervention = on_edge("image", "question", kind=kind)
+        for row, reach in enumerate(reach_of([intervention], spans, list("abcdef"))):
+            assert sum(reach.pairs.values()) == int(intervention.blocked(spans, list("abcdef"))[row].sum())
+            assert reach.control == ("half" if kind == "random" else None)
+    assert [each.changed for each in reach_of([], spans)] == [False] * 6
+    both = reach_of([on_edge("image", "question"), on_edge("image", "last", kind="random")], spans)
+    assert {each.control for each in both} == {"other-targets"}
+
+
+def logits(loaded, batch, *interventions, names=()):
+    with torch.inference_mode(), entered(loaded, interventions, batch.spans, names):
         return loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
 
 
@@ -121,7 +242,7 @@ def test_what_is_not_kept_cannot_be_read(loaded, asked):
     """With only the image's paths into the last position left in all blocks, the words of the question say nothing."""
     examples, pictures, _ = asked(3)
     batch = encode(loaded, examples, pictures)
-    plan = Plan((Cut("image", "last", kind="keep"),))
+    plan = on_edge("image", "last", kind="keep")
     kept = logits(loaded, batch, plan)
     batch.inputs["input_ids"][batch.spans["question"]] = 20
     torch.testing.assert_close(logits(loaded, batch, plan), kept, rtol=0, atol=1e-6)
@@ -134,17 +255,17 @@ def test_keeping_several_sources_is_cutting_the_rest(loaded, asked):
     batch = encode(loaded, examples, pictures)
     rest = batch.spans.valid & ~batch.spans["image+question+last"]
     batch.spans.masks["rest"] = rest
-    keep = logits(loaded, batch, Plan((Cut("image+question", "last", (1, 2), "keep"),)))
-    torch.testing.assert_close(keep, logits(loaded, batch, Plan((Cut("rest", "last", (1, 2)),))), rtol=0, atol=1e-6)
+    keep = logits(loaded, batch, on_edge("image+question", "last", (1, 2), "keep"))
+    torch.testing.assert_close(keep, logits(loaded, batch, on_edge("rest", "last", (1, 2))), rtol=0, atol=1e-6)
 
 
 def test_random_edges_differ_between_items_and_do_not_depend_on_the_batch(loaded, asked):
     examples, pictures, _ = asked(3)
-    plan = Plan((Cut("object", "question", kind="random", seed=1),))
+    plan = on_edge("object", "question", kind="random", seed=1)
     together = encode(loaded, [*examples, examples[0]], [*pictures, pictures[0]])
-    found = logits(loaded, together, [seeded(plan, name) for name in "abcd"])
+    found = logits(loaded, together, plan, names=list("abcd"))
     alone = encode(loaded, examples[:1], pictures[:1])
-    torch.testing.assert_close(logits(loaded, alone, seeded(plan, "a")), found[:1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits(loaded, alone, plan, names=["a"]), found[:1], rtol=0, atol=1e-5)
     assert (found[0] - found[3]).abs().max() > 1e-5
 
 

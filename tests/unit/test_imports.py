@@ -14,8 +14,7 @@ ALLOWED = {
     "validation": ("pid", "flows"),
     "analysis": ("pid.results", "interventions.windows"),
     "figures": ("analysis",),
-    "_interim": ("models.dynamics",),
-    "configuration": ("_interim", "models.answers", "models.dynamics", "models.prompts", "flows.settings"),
+    "configuration": ("models.answers", "models.dynamics", "models.prompts", "flows.settings"),
     "design": ("configuration", "interventions.windows"),
     "stages": ("design", "data", "models", "interventions", "flows", "pid", "validation", "analysis", "figures"),
 }

@@ -4,13 +4,14 @@ import threading
 
 import pytest
 import torch
-from tests.captured import captured_under
+from tests.captured import captured_under, on_edge
 from torch import nn
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, repeat_kv
 
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions import knockout as module
-from pidflow.interventions.knockout import Cut, Plan, cut_rows, knockout
+from pidflow.interventions.intervention import entered, reach_of
+from pidflow.interventions.knockout import CutPairs, pairs_cut
 from pidflow.interventions.self_check import self_check
 from pidflow.models import attention
 from pidflow.models.capture import capture
@@ -47,8 +48,8 @@ def logits(loaded, batch):
         return loaded.model(**batch.inputs, use_cache=False).logits
 
 
-def last(loaded, batch, plan=None):
-    return captured_under(plan, loaded, batch).logits
+def last(loaded, batch, *interventions):
+    return captured_under(interventions, loaded, batch).logits
 
 
 def recomputed_states(loaded, batch, cuts):
@@ -98,7 +99,7 @@ def test_a_cut_equals_the_decoder_written_out_with_an_explicit_mask(tiny_llava, 
     examples, pictures, _ = asked(2)
     batch = encode(tiny_llava, examples, pictures)
     states = recomputed_states(tiny_llava, batch, [(*pair, (0, 2))])
-    found = captured_under(Plan((Cut(*pair, layers=(0, 2)),)), tiny_llava, batch)
+    found = captured_under([on_edge(*pair, (0, 2))], tiny_llava, batch)
     for index, span in enumerate(("image", "question", "text", "last")):
         torch.testing.assert_close(found.states[:, index], pooled(states, batch.spans[span]), atol=1e-5, rtol=1e-5)
     intact = capture(tiny_llava, batch)
@@ -110,54 +111,53 @@ def test_two_cuts_and_grouped_heads_equal_the_written_out_decoder(tiny_llava_nex
     batch = encode(tiny_llava_next, examples, pictures)
     cuts = [("image-tiles", "question", (1,)), ("question", "last", (1, 2)), ("image-newline", "text", (0,))]
     states = recomputed_states(tiny_llava_next, batch, cuts)
-    found = captured_under(Plan(tuple(Cut(*cut) for cut in cuts)), tiny_llava_next, batch)
+    found = captured_under([on_edge(*cut) for cut in cuts], tiny_llava_next, batch)
     torch.testing.assert_close(found.last, states[:, :, -1], atol=1e-5, rtol=1e-5)
 
 
 def test_an_empty_plan_and_untouched_blocks_are_bit_equal(loaded, batch):
     intact = logits(loaded, batch)
-    with knockout(loaded, Plan(), batch.spans):
+    with pairs_cut(loaded, [], batch.spans.valid):
         assert torch.equal(logits(loaded, batch), intact)
-    late = captured_under(Plan((Cut("image", "question", (2,)),)), loaded, batch)
+    late = captured_under([on_edge("image", "question", (2,))], loaded, batch)
     whole = capture(loaded, batch)
     assert torch.equal(late.states[:3], whole.states[:3])
     assert not torch.equal(late.states[3], whole.states[3])
 
 
 def test_states_before_the_target_never_move(loaded, batch):
-    whole, cut = capture(loaded, batch), captured_under(Plan((Cut("image", "question"),)), loaded, batch)
+    whole, cut = capture(loaded, batch), captured_under([on_edge("image", "question")], loaded, batch)
     assert torch.equal(whole.states[:, 0], cut.states[:, 0])
     assert not torch.equal(whole.states[1:, 1], cut.states[1:, 1])
 
 
-def test_rows_may_have_plans_of_their_own(loaded, batch):
-    plans = [
-        Plan(),
-        Plan((Cut("image", "question", (0,)),)),
-        Plan((Cut("image", "question", (1, 2)),)),
-        Plan((Cut("question", "last"),)),
-        Plan((Cut("image", "question", (1,)), Cut("image", "last", (2,)))),
-        Plan((Cut("last", "last", (2,)),)),
-    ]
-    together = last(loaded, batch, plans)
-    for row, plan in enumerate(plans):
-        torch.testing.assert_close(together[row], last(loaded, batch, plan)[row], atol=2e-6, rtol=1e-5)
-        alone = last(loaded, batch.take(slice(row, row + 1)), plan)
-        torch.testing.assert_close(together[row], alone[0], atol=2e-6, rtol=1e-5)
+def test_interventions_entered_together_are_those_entered_one_inside_the_other(loaded, batch):
+    first, second = on_edge("image", "question", (0, 1)), on_edge("question", "last", (1,))
+    together = last(loaded, batch, first, second)
+    with second.entered(loaded, batch.spans), first.entered(loaded, batch.spans):
+        assert torch.equal(last(loaded, batch), together)
+    for alone in (first, second):
+        assert (last(loaded, batch, alone) - together).abs().max() > 1e-6
+    pairs = [each.blocked(batch.spans) for each in (first, second)]
+    by_hand = [CutPairs(pairs[0], (0,)), CutPairs(pairs[0] | pairs[1], (1,))]
+    with pairs_cut(loaded, by_hand, batch.spans.valid):
+        assert torch.equal(last(loaded, batch), together)
 
 
-def test_only_the_suffix_may_be_fed_against_cached_keys(tiny_llava, asked):
+@pytest.mark.parametrize("early", [0, 1, 5])
+def test_only_the_suffix_may_be_fed_against_cached_keys(tiny_llava, asked, early):
     examples, pictures, _ = asked(1)
     batch = encode(tiny_llava, examples, pictures)
-    plan = Plan((Cut("image", "question", (1,)), Cut("question", "last")))
-    expected = last(tiny_llava, batch, plan)
+    chosen = [on_edge("image", "question", (1,)), on_edge("question", "last")]
+    expected = last(tiny_llava, batch, *chosen)
     split = int(batch.spans["question"][0].int().argmax())
+    first = max(0, split - early) if early else 0  # pairs may be made for the last positions alone
     inputs, ids = dict(batch.inputs), batch.inputs["input_ids"]
     with torch.inference_mode():
         prefix = {**inputs, "input_ids": ids[:, :split], "position_ids": inputs["position_ids"][:, :split]}
         prefix["attention_mask"] = inputs["attention_mask"][:, :split]
         cache = tiny_llava.model(**prefix, use_cache=True).past_key_values
-        with knockout(tiny_llava, plan, batch.spans):
+        with entered(tiny_llava, chosen, batch.spans, first=first):
             found = tiny_llava.model(
                 input_ids=ids[:, split:],
                 attention_mask=inputs["attention_mask"],
@@ -171,14 +171,14 @@ def test_only_the_suffix_may_be_fed_against_cached_keys(tiny_llava, asked):
 def test_the_vision_tower_keeps_its_attention(loaded, batch):
     tower = loaded.model.model.vision_tower
     before = tower.config._attn_implementation
-    with knockout(loaded, Plan((Cut("image", "question"),)), batch.spans):
+    with on_edge("image", "question").entered(loaded, batch.spans):
         assert tower.config._attn_implementation == before
         assert loaded.text_model.config._attn_implementation == attention.ATTENTION
 
 
 def test_the_plan_ends_with_its_block_even_after_an_exception(loaded, batch):
     intact = logits(loaded, batch)
-    with pytest.raises(ZeroDivisionError), knockout(loaded, Plan((Cut("image", "question"),)), batch.spans):
+    with pytest.raises(ZeroDivisionError), on_edge("image", "question").entered(loaded, batch.spans):
         raise ZeroDivisionError
     assert torch.equal(logits(loaded, batch), intact)
 
@@ -188,7 +188,7 @@ def test_other_threads_and_other_models_never_see_the_plan(tiny_llava, tiny_llav
     batch, other = encode(tiny_llava, examples, pictures), encode(tiny_llava_next, examples, pictures)
     intact, intact_other = logits(tiny_llava, batch), logits(tiny_llava_next, other)
     seen = []
-    with knockout(tiny_llava, Plan((Cut("image", "question"),)), batch.spans):
+    with on_edge("image", "question").entered(tiny_llava, batch.spans):
         thread = threading.Thread(target=lambda: seen.append(logits(tiny_llava, batch)))
         thread.start()
         thread.join()
@@ -198,19 +198,20 @@ def test_other_threads_and_other_models_never_see_the_plan(tiny_llava, tiny_llav
 
 
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("chosen", "message"),
     [
-        (Plan((Cut("question", "image"),)), "cannot cut question -> image: 'image' ends before 'question' begins"),
-        (Plan((Cut("picture", "question"),)), "unknown span 'picture', expected one of"),
-        (Plan((Cut("image", "question", (3,)),)), "the model has the blocks 0 to 2"),
-        (Plan((Cut("image", "question", (-1,)),)), "the model has the blocks 0 to 2"),
-        ([Plan()], "expected one plan, or one for each of the 6 rows, found 1"),
+        (on_edge("question", "image"), "cannot cut question -> image: 'image' ends before 'question' begins"),
+        (on_edge("question", "image", kind="random"), "cannot cut question -> image"),
+        (on_edge("picture", "question"), "unknown span 'picture', expected one of"),
+        (on_edge("image", "question", (3,)), "the model has the blocks 0 to 2"),
+        (on_edge("image", "question", (-1,)), "the model has the blocks 0 to 2"),
+        (on_edge("image", "question", ()), "the model has the blocks 0 to 2"),
     ],
 )
-def test_impossible_plans_are_refused(tiny_llava, asked, plan, message):
+def test_impossible_cuts_are_refused(tiny_llava, asked, chosen, message):
     examples, pictures, _ = asked(6)
     batch = encode(tiny_llava, examples, pictures)
-    with pytest.raises(ConfigError, match=message), knockout(tiny_llava, plan, batch.spans):
+    with pytest.raises(ConfigError, match=message), chosen.entered(tiny_llava, batch.spans):
         pass
 
 
@@ -218,34 +219,35 @@ def test_a_position_with_nothing_left_to_attend_to_is_refused(tiny_llava, asked)
     examples, pictures, _ = asked(6)
     spans = encode(tiny_llava, examples, pictures).spans
     everything = Spans({**spans.masks, "all": spans.valid}, spans.valid)
-    with pytest.raises(ConfigError, match="nothing to attend to"), knockout(tiny_llava, cut_all(), everything):
+    with (
+        pytest.raises(ConfigError, match="nothing to attend to"),
+        on_edge("all", "last").entered(tiny_llava, everything),
+    ):
         pass
     before = spans.valid & ~spans["image"] & ~spans["text"]
     pieces = Spans({**spans.masks, "before": before}, spans.valid)
-    parts = tuple(Cut(source, "last", (1,)) for source in ("before", "image", "text"))
-    with pytest.raises(ConfigError, match="nothing to attend to"), knockout(tiny_llava, Plan(parts), pieces):
+    parts = [on_edge(source, "last", (1,)) for source in ("before", "image", "text")]
+    with pytest.raises(ConfigError, match="nothing to attend to"), entered(tiny_llava, parts, pieces):
         pass
-    with knockout(tiny_llava, Plan(parts[1:]), pieces):  # the text before the image remains
+    with entered(tiny_llava, parts[1:], pieces):  # the text before the image remains
         pass
-
-
-def cut_all():
-    return Plan((Cut("all", "last"),))
 
 
 def test_a_batch_of_another_size_is_refused(tiny_llava, asked):
     examples, pictures, _ = asked(4)
     batch = encode(tiny_llava, examples, pictures)
-    plan = Plan((Cut("image", "question"),))
-    with pytest.raises(ConfigError, match="fed a batch of 2 rows"), knockout(tiny_llava, plan, batch.spans):
+    with (
+        pytest.raises(ConfigError, match="fed a batch of 2 rows"),
+        on_edge("image", "question").entered(tiny_llava, batch.spans),
+    ):
         logits(tiny_llava, batch.take(slice(0, 2)))
 
 
 def test_rows_without_options_have_nothing_to_cut(tiny_llava, asked):
     examples, pictures, _ = asked(12)
     batch = encode(tiny_llava, examples, pictures)
-    plan = Plan((Cut("image", "options"),))
-    some = cut_rows(plan, batch.spans)
+    plan = on_edge("image", "options")
+    some = torch.tensor([each.changed for each in reach_of([plan], batch.spans)])
     assert some.tolist() == batch.spans["options"].any(1).tolist()
     assert 0 < int(some.sum()) < 12
     moved = (last(tiny_llava, batch) - last(tiny_llava, batch, plan)).abs().amax(1)
@@ -286,7 +288,7 @@ def last_block_only(state, layer, queries, keys, base):
         (soft, "a cut edge kept weight"),
         (ignored, "a cut edge kept weight"),
         (last_block_only, "a cut edge kept weight"),
-        (off_by_one, "an empty plan moved the logits"),
+        (off_by_one, "a cut of nothing moved the logits"),
     ],
 )
 def test_the_self_check_notices_broken_masks(tiny_llava, asked, monkeypatch, fault, message):

@@ -6,10 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from tests.captured import on_edge
 
 from pidflow.errors import ConfigError
-from pidflow.interventions.knockout import Cut, Plan, knockout
-from pidflow.interventions.prefix_cache import full_pass, read_prefix, recompute
+from pidflow.interventions.intervention import entered, intervention_of
+from pidflow.interventions.prefix import read_prefix
+from pidflow.interventions.recompute import full_pass, recompute
 from pidflow.interventions.self_check import self_check
 from pidflow.models.continuous_time import (
     attention_weights,
@@ -184,7 +186,7 @@ def test_padding_and_cuts_keep_their_meaning(loaded, batch, asked):
         together = logits_of(loaded, batch)
         alone = logits_of(loaded, encode(loaded, examples[:1], pictures[:1]))
         check = self_check(loaded, batch)  # blocked weights exactly 0, rows sum to 1
-        with knockout(loaded, Plan((Cut("image", "question", (1,)),)), batch.spans):
+        with on_edge("image", "question", (1,)).entered(loaded, batch.spans):
             cut = logits_of(loaded, batch)
     torch.testing.assert_close(together[:1], alone, rtol=0, atol=1e-5)
     assert check.row_error < 1e-5
@@ -193,13 +195,39 @@ def test_padding_and_cuts_keep_their_meaning(loaded, batch, asked):
 
 def test_sweeps_see_the_evolved_weights(loaded, batch):
     plans = [
-        Plan((Cut(*edge, layers),)) for edge in (("image", "question"), ("image", "last")) for layers in ((0,), (2,))
+        (on_edge(*edge, layers),) for edge in (("image", "question"), ("image", "last")) for layers in ((0,), (2,))
     ]
     with continuous_attention(loaded.text_model, Dynamics("wave", 3, 0.5, layers=(0, 2))):
         prefix = read_prefix(loaded, batch, plans, answer_tokens=2)
-        for which, logits in recompute(loaded, prefix, plans):
-            for index, found in zip(which, logits, strict=True):
-                torch.testing.assert_close(found, full_pass(loaded, prefix, plans[index]), rtol=0, atol=2e-6)
+        for found in recompute(loaded, prefix, plans):
+            for index, logits in zip(found.which, found.logits, strict=True):
+                torch.testing.assert_close(logits, full_pass(loaded, prefix, plans[index]), rtol=0, atol=2e-6)
+
+
+def test_it_is_an_intervention_that_others_join(loaded, batch):
+    """A cut inside continuous time is the same in either order, and neither of the two alone."""
+    wave = intervention_of({"kind": "pde", "equation": "wave", "steps": 3, "size": 0.5, "layers": [0, 1]}, depth=3)
+    cut = on_edge("image", "question", (1, 2))
+    found = []
+    for together in ([wave, cut], [cut, wave], [wave], [cut], []):
+        with entered(loaded, together, batch.spans):
+            found.append(logits_of(loaded, batch))
+    assert torch.equal(found[0], found[1])
+    assert all((found[0] - other).abs().max() > 1e-6 for other in found[2:])
+    with continuous_attention(loaded.text_model, Dynamics("wave", 3, 0.5, layers=(0, 1))):
+        assert torch.equal(logits_of(loaded, batch), found[2])
+
+
+def test_inside_a_model_that_attends_so_another_equation_rules_its_own_blocks_alone(loaded, batch):
+    own = Dynamics("diffusion", 2, 0.25)
+    with continuous_attention(loaded.text_model, own):
+        trained = logits_of(loaded, batch)
+        with continuous_attention(loaded.text_model, Dynamics("diffusion", 2, 0.25, layers=(1,))):
+            assert torch.equal(logits_of(loaded, batch), trained)
+        with continuous_attention(loaded.text_model, Dynamics("diffusion", 0, 0.25, layers=(1,))):
+            inside = logits_of(loaded, batch)
+    with continuous_attention(loaded.text_model, Dynamics("diffusion", 2, 0.25, layers=(0, 2))):
+        torch.testing.assert_close(logits_of(loaded, batch), inside, rtol=0, atol=1e-6)
 
 
 def test_a_model_can_be_trained_through_it():

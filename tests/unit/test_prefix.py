@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.captured import on_edge
 
 from pidflow.errors import ConfigError
 from pidflow.interventions.edges import DEFAULT_EDGES, Edge
-from pidflow.interventions.knockout import Cut, Plan
-from pidflow.interventions.prefix_cache import full_pass, read_prefix, recompute
+from pidflow.interventions.prefix import read_prefix
+from pidflow.interventions.recompute import full_pass, recompute
 from pidflow.models.inputs import encode
 
 EDGES = (*DEFAULT_EDGES, Edge("image", "options"), Edge("options", "last"), Edge("image+options", "text"))
@@ -35,9 +36,9 @@ def batch(loaded, asked):
 
 def recomputed(loaded, prefix, plans, **settings):
     logits = torch.full((len(plans), *prefix.logits.shape), torch.nan)
-    for which, found in recompute(loaded, prefix, plans, **settings):
-        assert logits[which].isnan().all()  # every plan once
-        logits[which] = found
+    for found in recompute(loaded, prefix, plans, **settings):
+        assert logits[found.which].isnan().all()  # every plan once
+        logits[found.which] = found.logits
     return logits
 
 
@@ -48,7 +49,7 @@ def assert_equal(found, expected, mask):
 
 @pytest.mark.parametrize("answer_tokens", [1, 3])
 def test_equals_full_passes(loaded, batch, answer_tokens):
-    plans = [Plan((Cut(edge.source, edge.target, layers),)) for edge in EDGES for layers in LAYERS]
+    plans = [(on_edge(edge.source, edge.target, layers),) for edge in EDGES for layers in LAYERS]
     prefix = read_prefix(loaded, batch, plans, answer_tokens=answer_tokens)
     found = recomputed(loaded, prefix, plans)
     for plan, logits in zip(plans, found, strict=True):
@@ -58,9 +59,9 @@ def test_equals_full_passes(loaded, batch, answer_tokens):
 @pytest.mark.parametrize("kind", ["keep", "random"])
 def test_controls_equal_full_passes(loaded, batch, kind):
     edges = [("image", "question"), ("question", "last"), ("object", "question"), ("image+question", "last")]
-    plans = [Plan((Cut(*edge, layers, kind=kind, seed=5),)) for edge in edges for layers in (None, (1,))]
+    plans = [(on_edge(*edge, layers, kind, seed=5),) for edge in edges for layers in (None, (1,))]
     names = [f"q{row}" for row in range(len(batch))]
-    prefix = read_prefix(loaded, batch, plans, answer_tokens=3)
+    prefix = read_prefix(loaded, batch, plans, names=names, answer_tokens=3)
     found = recomputed(loaded, prefix, plans, names=names)
     for plan, logits in zip(plans, found, strict=True):
         assert_equal(logits, full_pass(loaded, prefix, plan, names=names), prefix.answer_mask)
@@ -69,9 +70,11 @@ def test_controls_equal_full_passes(loaded, batch, kind):
 
 def test_plans_of_several_cuts_equal_full_passes(loaded, batch):
     plans = [
-        Plan((Cut("image", "question", (0,)), Cut("image", "last", (2,)))),
-        Plan(
-            (Cut("image", "last", (1, 2)), Cut("question", "last", (2,)), Cut("image+question", "text", (0,), "keep"))
+        (on_edge("image", "question", (0,)), on_edge("image", "last", (2,))),
+        (
+            on_edge("image", "last", (1, 2)),
+            on_edge("question", "last", (2,)),
+            on_edge("image+question", "text", (0,), "keep"),
         ),
     ]
     prefix = read_prefix(loaded, batch, plans)
@@ -80,7 +83,7 @@ def test_plans_of_several_cuts_equal_full_passes(loaded, batch):
 
 
 def test_answers_that_end_at_different_lengths(loaded, batch):
-    plans = [Plan((Cut(*edge, None),)) for edge in (("image", "question"), ("question", "last"), ("last", "last"))]
+    plans = [(on_edge(*edge),) for edge in (("image", "question"), ("question", "last"), ("last", "last"))]
     loaded = replace(loaded, model=copy.deepcopy(loaded.model))
     for weight in loaded.layers.parameters():  # small random weights say one word to everything
         weight.mul_(10 if weight.ndim == 2 else 1)
@@ -113,7 +116,7 @@ def test_the_answer_is_what_the_model_generates(loaded, batch):
 def test_chunks_do_not_matter(tiny_llava, asked, tokens_at_once):
     examples, pictures, _ = asked(4)
     batch = encode(tiny_llava, examples, pictures)
-    plans = [Plan((Cut("image", "question", layers),)) for layers in LAYERS]
+    plans = [(on_edge("image", "question", layers),) for layers in LAYERS]
     prefix = read_prefix(tiny_llava, batch, plans)
     found = recomputed(tiny_llava, prefix, plans, tokens_at_once=tokens_at_once)
     assert_equal(found, recomputed(tiny_llava, prefix, plans), torch.ones(found.shape[:3], dtype=torch.bool))
@@ -130,7 +133,7 @@ def test_only_what_can_change_is_computed(tiny_llava, asked):
     ]
     try:
         for edge, longest in ((("image", "last"), 1), (("image", "question"), int(batch.spans["text"].sum(1).max()))):
-            plans = [Plan((Cut(*edge, layers),)) for layers in ((0,), (1, 2), (2,))]
+            plans = [(on_edge(*edge, layers),) for layers in ((0,), (1, 2), (2,))]
             prefix = read_prefix(tiny_llava, batch, plans)
             work.clear()
             recomputed(tiny_llava, prefix, plans)
@@ -148,19 +151,21 @@ def asked_for(loaded, batch, plans):
     ("cuts", "message"),
     [
         ([], "a plan without cuts has nothing to recompute"),
-        ([Cut("image", "question", (3,))], "the model has the blocks 0 to 2"),
-        ([Cut("question", "image")], "cannot cut question -> image: 'image' ends before 'question' begins"),
-        ([Cut("picture", "last")], "unknown span 'picture', expected one of"),
-        ([Cut("image", "picture")], "unknown span 'picture', expected one of"),
-        ([Cut("image", "last", None, "shuffle")], "unknown kind of intervention 'shuffle'"),
-        ([Cut("image", "last", None, "keep"), Cut("image+last", "last")], "nothing to attend to, not even itself"),
+        ([on_edge("image", "question", (3,))], "the model has the blocks 0 to 2"),
+        ([on_edge("question", "image")], "cannot cut question -> image: 'image' ends before 'question' begins"),
+        ([on_edge("picture", "last")], "unknown span 'picture', expected one of"),
+        ([on_edge("image", "picture")], "unknown span 'picture', expected one of"),
+        (
+            [on_edge("image", "last", None, "keep"), on_edge("image+last", "last")],
+            "nothing to attend to, not even itself",
+        ),
     ],
 )
 def test_impossible_plans_are_refused(tiny_llava, asked, cuts, message):
     examples, pictures, _ = asked(2)
     batch = encode(tiny_llava, examples, pictures)
     with pytest.raises(ConfigError, match=message):
-        asked_for(tiny_llava, batch, [Plan(tuple(cuts))])
+        asked_for(tiny_llava, batch, [tuple(cuts)])
 
 
 def test_a_sliding_window_is_refused(tiny_llava_next, asked, monkeypatch):

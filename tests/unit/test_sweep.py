@@ -6,7 +6,8 @@ import torch
 
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.edges import DEFAULT_EDGES, Edge
-from pidflow.interventions.prefix_cache import full_pass, read_prefix
+from pidflow.interventions.prefix import read_prefix
+from pidflow.interventions.recompute import full_pass
 from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
 from pidflow.interventions.windows import Window
 from pidflow.models.inputs import encode
@@ -55,7 +56,7 @@ def test_numbers_are_those_of_full_passes(loaded, asked, answer_tokens):
     np.testing.assert_allclose(found.intact_first, intact[:, 0].max(-1), rtol=1e-5)
     for place, probe in enumerate(wanted[::7]):
         place = wanted.index(probe)
-        cut = full_pass(loaded, prefix, probe.plan(seed=4), names=names).double().softmax(-1).numpy()
+        cut = full_pass(loaded, prefix, [probe.intervention(seed=4)], names=names).double().softmax(-1).numpy()
         for row in range(6):
             real = int(prefix.answer_mask[row].sum())
             ratio = [
@@ -99,6 +100,8 @@ def planted(n=400, seed=0):
     right = random.random(n) < 0.7
     outcome = Outcome(
         present=np.stack([np.ones(n, bool), np.arange(n) % 2 == 0]),
+        control=np.array([[None] * n, ["other-sources"] * (n - 1) + ["half"]], dtype=object),
+        pairs=np.full((2, n), '{"image->last": 3}', dtype=object),
         change_first=change,
         change_answer=2 * change,
         right=np.stack([right & (np.arange(n) % 10 > 0), right]),

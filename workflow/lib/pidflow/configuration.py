@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, create_model
 
 from pidflow import plugins
-from pidflow._interim import SETTINGS
 from pidflow.errors import ConfigError
 from pidflow.flows.settings import FlowConfig
 from pidflow.models.dynamics import AttentionSettings
@@ -197,15 +196,13 @@ def _bases(*classes: type[Settings]) -> tuple[type[Settings], ...]:
     return tuple(each for each in classes if not any(each in other.__mro__[1:] for other in classes)) or classes[:1]
 
 
-def names_of(folder: str) -> list[str]:
+def names_of(folder: str) -> tuple[str, ...]:
     """Ids of the plug-ins in a folder that the configuration can name."""
-    landed = [name for name in plugins.available(folder) if hasattr(plugins.load(folder, name), "Settings")]
-    return sorted({*landed, *SETTINGS.get(folder, ())})
+    return plugins.available(folder)
 
 
 def _settings_of(folder: str, name: str) -> type[Settings]:
-    landed = plugins.load(folder, name) if name in plugins.available(folder) else None
-    return getattr(landed, "Settings", None) or SETTINGS[folder][name]
+    return plugins.load(folder, name).Settings
 
 
 @cache

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from pidflow.errors import NumericsError
-from pidflow.interventions.knockout import Cut, Plan, State, in_force, knockout
+from pidflow.interventions.knockout import CutPairs, State, pairs_cut
+from pidflow.interventions.pairs import causal_pairs
 from pidflow.models.attention import Kernel
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
@@ -61,7 +62,7 @@ class SelfCheck:
 def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
     """Prove on a small batch that knockout does to this model what it says.
 
-    An empty plan leaves the logits bit-equal; with image -> question cut in all blocks every cut edge has weight
+    A cut of nothing leaves the logits bit-equal; with image -> question cut in all blocks every cut edge has weight
     exactly 0 in every block and head, rows sum to 1, and the logits of every row move (so the spans hold what the model
     uses).
 
@@ -74,17 +75,18 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
     def logits() -> torch.Tensor:
         return loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
 
-    probe = _Probe()
+    probe, spans = _Probe(), batch.spans
+    edge = causal_pairs(spans) & spans["question"][:, :, None] & spans["image"][:, None, :]
     with torch.inference_mode():
         intact = logits()
-        with knockout(loaded, Plan(), batch.spans):
+        with pairs_cut(loaded, [], spans.valid):
             empty = logits()
-        with in_force(loaded, Plan((Cut("image", "question"),)), batch.spans, probe=probe):
+        with pairs_cut(loaded, [CutPairs(edge)], spans.valid, probe=probe):
             cut = logits()
     if not torch.equal(intact, empty):
         worst = float((intact - empty).abs().max())
         raise NumericsError(
-            f"knockout self-check: an empty plan moved the logits by {worst:.3g}, expected bit equality"
+            f"knockout self-check: a cut of nothing moved the logits by {worst:.3g}, expected bit equality"
         )
     if len(probe.layers) != loaded.depth:
         raise NumericsError(

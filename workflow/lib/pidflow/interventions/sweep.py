@@ -4,41 +4,48 @@ For each probe (an edge, an intervention, a window) and each question: how the p
 changes, whether it is still right, and how far the distribution of its first token moves.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from pidflow import plugins
 from pidflow.errors import ConfigError, NumericsError
-from pidflow.interventions.edges import CUT, KINDS, RANDOM, Edge
-from pidflow.interventions.knockout import Cut, Plan, cut_rows
-from pidflow.interventions.prefix_cache import TOKENS_AT_ONCE, Prefix, read_prefix, recompute
+from pidflow.interventions.draws import weakest
+from pidflow.interventions.edges import Edge
+from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of
+from pidflow.interventions.prefix import Prefix, read_prefix, recomputable
+from pidflow.interventions.recompute import TOKENS_AT_ONCE, full_pass, recompute
 from pidflow.interventions.windows import Window, windows
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 from pidflow.stats import clustered_mean
 
 SUBSETS = ("right", "wrong", "all")
+EFFECT = "cut"  # the kind of intervention that a sweep is about; any other kind on an edge can be a control beside it
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One intervention in one window of blocks; ``kind`` is ``"cut"``, ``"keep"`` or ``"random"``."""
+    """One intervention on an edge in one window of blocks; ``kind`` names a file of ``interventions/kinds``."""
 
     edge: Edge
     kind: str
     window: Window
 
-    def plan(self, *, seed: int) -> Plan:
-        """The plan that carries it out; ``seed`` is that of random edges."""
-        return Plan(
-            (Cut(self.edge.source, self.edge.target, self.window.blocks, kind=self.kind, seed=self._seed(seed)),)
-        )
+    def intervention(self, *, seed: int) -> Intervention:
+        """The intervention itself; ``seed`` is that of its random parts."""
+        kind = plugins.load(FOLDER, self.kind)
+        return kind.Intervention.on(self.edge.source, self.edge.target, self.window.blocks, seed=seed)
 
-    def _seed(self, seed: int) -> int:
-        return seed if self.kind == RANDOM else 0
+
+def kinds_on_edges() -> tuple[str, ...]:
+    """The kinds of intervention that act on an edge."""
+    return tuple(name for name in plugins.available(FOLDER) if hasattr(plugins.load(FOLDER, name).Intervention, "on"))
 
 
 def probes(
@@ -60,20 +67,24 @@ def probes(
     window
         The windows the sweep is about (see :func:`pidflow.interventions.windows.windows`).
     controls
-        ``"random"``, ``"keep"`` or both: run beside every cut of ``window``.
+        Kinds of intervention on edges, such as ``"random"`` and ``"keep"``: run beside every cut of ``window``.
     other_windows
         Further windows in which edges are cut, without controls, to see how much the window's size matters.
     """
     edges, controls = list(dict.fromkeys(edges)), list(dict.fromkeys(controls))
     if not edges:
         raise ConfigError("a sweep needs at least one edge")
-    if unknown := set(controls) - (set(KINDS) - {CUT}):
-        raise ConfigError(f"unknown control '{min(unknown)}', expected {', '.join(k for k in KINDS if k != CUT)}")
+    known = [kind for kind in kinds_on_edges() if kind != EFFECT]
+    if unknown := set(controls) - set(known):
+        raise ConfigError(f"unknown control '{min(unknown)}', expected {', '.join(known)}")
     found = [
-        Probe(edge, kind, each) for edge in edges for kind in (CUT, *controls) for each in windows(window, depth=depth)
+        Probe(edge, kind, each)
+        for edge in edges
+        for kind in (EFFECT, *controls)
+        for each in windows(window, depth=depth)
     ]
     for wanted in other_windows:
-        found += [Probe(edge, CUT, each) for edge in edges for each in windows(wanted, depth=depth)]
+        found += [Probe(edge, EFFECT, each) for edge in edges for each in windows(wanted, depth=depth)]
     return list(dict.fromkeys(found))
 
 
@@ -84,7 +95,14 @@ class Outcome:
     Attributes
     ----------
     present
-        Boolean ``(P, n)``: the question has both spans, so there was something to cut. Other entries mean nothing.
+        Boolean ``(P, n)``: there was something to cut; a question may lack a span, or leave no room for a control.
+        Other entries mean nothing.
+    control
+        ``(P, n)``: how a random control matches the edge, one of :data:`pidflow.interventions.draws.CONTROLS`; None of
+        other kinds.
+    pairs
+        ``(P, n)``: JSON of the pairs of positions that lose each other in a block, by ``source->target`` among the
+        regions of :func:`pidflow.interventions.pairs.regions`.
     change_first, change_answer
         ``(P, n)``: relative change ``p_cut / p - 1`` of the probability of the model's own first answer token, and of
         its whole own answer (the product over its tokens, the ending token included).
@@ -97,6 +115,8 @@ class Outcome:
     """
 
     present: np.ndarray
+    control: np.ndarray
+    pairs: np.ndarray
     change_first: np.ndarray
     change_answer: np.ndarray
     right: np.ndarray
@@ -152,19 +172,20 @@ def measure(
     NumericsError
         If logits are not finite.
     """
-    plans = [probe.plan(seed=seed) for probe in wanted]
-    prefix = read_prefix(loaded, batch, plans, answer_tokens=answer_tokens)
+    plans = [(probe.intervention(seed=seed),) for probe in wanted]
+    cached = [plan for plan in plans if recomputable(plan)]
+    prefix = read_prefix(loaded, batch, cached, names=names, answer_tokens=answer_tokens)
     gold = torch.zeros(len(batch), prefix.logits.shape[-1], dtype=torch.bool, device=prefix.logits.device)
     for row, ids in enumerate(begins):
         gold[row, list(ids)] = True
     reader = _Reader(prefix, gold)
     intact = reader.read(prefix.logits[None])
     found = {name: np.empty((len(plans), len(batch)), dtype=values.dtype) for name, values in intact.items()}
-    for which, logits in recompute(loaded, prefix, plans, names=names, tokens_at_once=tokens_at_once):
+    for which, logits in _logits(loaded, prefix, plans, names, tokens_at_once):
         for name, values in reader.read(logits).items():
             found[name][which] = values
     return Outcome(
-        present=_present(plans, batch),
+        **_reached(wanted, plans, batch, names),
         change_first=np.expm1(found["first"] - intact["first"]),
         change_answer=np.expm1(found["answer"] - intact["answer"]),
         right=found["right"],
@@ -201,14 +222,43 @@ class _Reader:
         }
 
 
-def _present(plans: Sequence[Plan], batch: Batch) -> np.ndarray:
-    """Which questions have something to cut, per plan."""
-    known: dict[tuple[str, str], np.ndarray] = {}
-    for plan in plans:
-        (cut,) = plan.cuts
-        if (cut.source, cut.target) not in known:
-            known[cut.source, cut.target] = cut_rows(plan, batch.spans).cpu().numpy()
-    return np.stack([known[plan.cuts[0].source, plan.cuts[0].target] for plan in plans])
+def _logits(
+    loaded: LoadedModel,
+    prefix: Prefix,
+    plans: Sequence[tuple[Intervention, ...]],
+    names: Sequence[str],
+    tokens_at_once: int,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Places of plans and their logits ``(k, B, m, V)``: from the prefix where that is exact, else by full passes."""
+    cached = [place for place, plan in enumerate(plans) if recomputable(plan)]
+    chosen = [plans[place] for place in cached]
+    for found in recompute(loaded, prefix, chosen, names=names, tokens_at_once=tokens_at_once):
+        yield [cached[place] for place in found.which], found.logits
+    for place in sorted(set(range(len(plans))) - set(cached)):
+        yield [place], full_pass(loaded, prefix, plans[place], names=names)[None]
+
+
+def _reached(
+    wanted: Sequence[Probe], plans: Sequence[tuple[Intervention, ...]], batch: Batch, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """What each probe reaches in each question; the window makes no difference.
+
+    A question counts for an edge where every kind of intervention on it has something to take, so that kinds compare.
+    """
+    known: dict[tuple[Edge, str], list[Reach]] = {}
+    for probe, plan in zip(wanted, plans, strict=True):
+        if (probe.edge, probe.kind) not in known:
+            known[probe.edge, probe.kind] = reach_of(plan, batch.spans, names)
+    present = {edge: np.ones(len(batch), dtype=bool) for edge, _ in known}
+    for (edge, _), reach in known.items():
+        present[edge] &= [each.changed for each in reach]
+    found = [known[probe.edge, probe.kind] for probe in wanted]
+    shape = (len(wanted), len(batch))
+    return {
+        "present": np.stack([present[probe.edge] for probe in wanted]),
+        "control": np.array([[each.control for each in row] for row in found], dtype=object).reshape(shape),
+        "pairs": np.array([[json.dumps(each.pairs) for each in row] for row in found], dtype=object).reshape(shape),
+    }
 
 
 def summarise(
@@ -227,8 +277,9 @@ def summarise(
 
     Returns
     -------
-    Rows with ``edge, source, target, kind, window, centre, first, last, subset, n, images`` and, each with its
-    ``…_se``: ``change_first, change_answer, accuracy, accuracy_change, kl_bits``; NaN where the subset is empty.
+    Rows with ``edge, source, target, kind, control, window, centre, first, last, subset, n, images, pairs`` and, each
+    with its ``…_se``: ``change_first, change_answer, accuracy, accuracy_change, kl_bits``; NaN where the subset is
+    empty. ``control`` is the least matched of the questions, ``pairs`` (JSON) is summed over them.
     """
     right = outcome.intact_right if right is None else np.asarray(right, dtype=bool)
     clusters = np.unique(np.asarray(images), return_inverse=True)[1]
@@ -250,6 +301,7 @@ def summarise(
                 "source": probe.edge.source,
                 "target": probe.edge.target,
                 "kind": probe.kind,
+                "control": weakest([each for each in outcome.control[place, chosen] if each is not None]),
                 "window": window.size,
                 "centre": window.centre,
                 "first": window.first,
@@ -257,6 +309,7 @@ def summarise(
                 "subset": subset,
                 "n": int(chosen.sum()),
                 "images": len(np.unique(clusters[chosen])),
+                "pairs": _summed(outcome.pairs[place, chosen]),
             }
             for name, values in metrics.items():
                 found = clustered_mean(values[place, chosen], clusters[chosen]) if chosen.any() else None
@@ -264,3 +317,11 @@ def summarise(
                 row[f"{name}_se"] = found.se if found else np.nan
             rows.append(row)
     return rows
+
+
+def _summed(pairs: Iterable[str]) -> str:
+    """Pairs of positions over all questions, as JSON."""
+    total: Counter[str] = Counter()
+    for text, times in Counter(pairs).items():
+        total.update({way: times * count for way, count in json.loads(text).items()})
+    return json.dumps(dict(sorted(total.items())))

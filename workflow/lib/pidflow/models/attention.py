@@ -41,24 +41,29 @@ class Edges(Protocol):
 
 
 _ACTIVE: ContextVar[Edges | None] = ContextVar(ATTENTION, default=None)
-_KERNEL: ContextVar[tuple[Any, Kernel, tuple[int, ...] | None] | None] = ContextVar("kernel", default=None)
+_KERNELS: ContextVar[tuple[tuple[Any, Kernel, tuple[int, ...] | None], ...]] = ContextVar("kernels", default=())
 
 
 def kernel_of(module: nn.Module) -> Kernel | None:
     """What the block of this attention module attends with instead of SDPA, if anything."""
-    config, kernel, layers = _KERNEL.get() or (None, None, None)
-    return kernel if config is module.config and (layers is None or module.layer_idx in layers) else None
+    for config, kernel, layers in reversed(_KERNELS.get()):
+        if config is module.config and (layers is None or module.layer_idx in layers):
+            return kernel
+    return None
 
 
 @contextmanager
 def attending_with(text_model: nn.Module, kernel: Kernel, *, layers: tuple[int, ...] | None) -> Iterator[None]:
-    """Run some blocks of a language model (None: all) with another kernel than SDPA, of the same signature."""
+    """Run some blocks of a language model (None: all) with another kernel than SDPA, of the same signature.
+
+    One entered inside another goes before it in its own blocks.
+    """
     use_registered(text_model)
-    token = _KERNEL.set((text_model.config, kernel, layers))
+    token = _KERNELS.set((*_KERNELS.get(), (text_model.config, kernel, layers)))
     try:
         yield
     finally:
-        _KERNEL.reset(token)
+        _KERNELS.reset(token)
 
 
 @contextmanager
@@ -70,6 +75,12 @@ def edges_in_force(text_model: nn.Module, edges: Edges) -> Iterator[None]:
         yield
     finally:
         _ACTIVE.reset(token)
+
+
+def edges_now(text_model: nn.Module) -> Edges | None:
+    """The edges that are cut in a language model at the moment, in this thread."""
+    edges = _ACTIVE.get()
+    return edges if edges is not None and edges.config is text_model.config else None
 
 
 def use_registered(text_model: nn.Module) -> None:
@@ -104,7 +115,7 @@ def _attention(
         return kernel(module, query, key, value, attention_mask, **kwargs)
     if query.shape[0] != state.valid.shape[0] or key.shape[2] > state.valid.shape[1]:
         raise ConfigError(
-            f"the plan was made for spans of shape {tuple(state.valid.shape)}, but the model was fed a batch of "
+            f"the cut was made for spans of shape {tuple(state.valid.shape)}, but the model was fed a batch of "
             f"{query.shape[0]} rows and {key.shape[2]} positions"
         )
     mask = state.allowed(module.layer_idx, query.shape[2], key.shape[2], attention_mask)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 from pidflow import store
 from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError
+from pidflow.models.continuous_time import continuous_attention
+from pidflow.models.dynamics import dynamics_of
 from pidflow.models.inputs import Batch, Example
 from pidflow.models.loading import LoadedModel, load
 
@@ -31,7 +34,7 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
     batch_size = settings.pop("batch_size", BATCH_SIZE)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
-    settings.pop("attention", None)  # see attending
+    settings.pop("attention", None)  # see own_attention
     depth = settings.pop("layers", None)
     loaded = load(settings.pop("family"), settings.pop("path"), **settings, instruction=instruction)
     if depth is not None and depth != loaded.depth:
@@ -40,6 +43,14 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
             f"set its layers to {loaded.depth}"
         )
     return loaded, batch_size
+
+
+def own_attention(loaded: LoadedModel, model: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """How the model of a configuration entry attends in every condition: in continuous time if it was trained so."""
+    settings = model.get("attention")
+    if settings is None:
+        return nullcontext()
+    return continuous_attention(loaded.text_model, dynamics_of(settings, depth=loaded.depth))
 
 
 def read_items(path: Path) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Stage ``extract_activations``: one forward pass per question, every layer's pooled states and the model's answers."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,15 @@ from tqdm import tqdm
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError, PidflowError
-from pidflow.interventions.knockout import Plan, cut_rows, knockout, seeded
+from pidflow.interventions.intervention import Intervention, entered, intervention_of, reach_of
 from pidflow.interventions.self_check import self_check
-from pidflow.interventions.settings import attending, plan_of
 from pidflow.models.capture import BLOCKS, Captured, capture
 from pidflow.models.images import image_size, read_image
 from pidflow.models.inputs import Batch, encode
 from pidflow.models.loading import LoadedModel
 from pidflow.models.readout import TARGETS, AnswerTokens, Readout, answer_tokens, read_out, target
 from pidflow.names import layer_name
-from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, read_items
+from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, own_attention, read_items
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,9 @@ def run(
             loaded=loaded,
             table=table,
             files=files,
-            plan=plan_of(intervention, depth=loaded.depth, seed=seed),
+            interventions=[]
+            if intervention is None
+            else [intervention_of(intervention, depth=loaded.depth, seed=seed)],
             target_kind=_one_of("target", target_kind, TARGETS),
             storage=_one_of("storage", storage, ("float16", "float32")),
             batch_size=batch_size,
@@ -136,7 +138,7 @@ def run(
             "seed": seed,
         }
         with (
-            attending(loaded, model, intervention),
+            own_attention(loaded, model),
             store.replacing(answers) as unfinished,
             store.writing_h5(activations, kind="activations", identity=identity, attrs=attrs) as h5,
         ):
@@ -162,22 +164,21 @@ class _Extraction:
         loaded: LoadedModel,
         table: pd.DataFrame,
         files: list[Path],
-        plan: Plan | None,
+        interventions: list[Intervention],
         target_kind: str,
         storage: str,
         batch_size: int,
     ) -> None:
-        self.loaded, self.table, self.files, self.plan = loaded, table, files, plan
+        self.loaded, self.table, self.files, self.interventions = loaded, table, files, interventions
         self.target_kind, self.storage, self.batch_size = target_kind, storage, batch_size
         self.gold = list(table["answer"])
         self.examples = examples_of(table)
         self.tokens = answer_tokens(loaded, [*self.gold, *(o for each in self.examples for o in each.options)])
         self.candidates = self._candidates() if target_kind == "logits" else []
         self.checked = False
-        self.unknown = self.uncut = 0
-        self.columns: dict[str, list[Any]] = {
-            name: [None] * len(table) for name in ("predicted", "probability", "answer_probability", "correct", "lens")
-        }
+        self.unknown = 0
+        names = ("predicted", "probability", "answer_probability", "correct", "lens", "uncut", "control", "pairs")
+        self.columns: dict[str, list[Any]] = {name: [None] * len(table) for name in names}
 
     def _candidates(self) -> list[AnswerTokens]:
         """The distinct answers of the task, one of each first token, in alphabetical order."""
@@ -214,7 +215,8 @@ class _Extraction:
                     for index, dataset in enumerate(blocks):
                         dataset[start : start + len(rows)] = states[layer, index]
                 targets[start : start + len(rows)] = goals
-        h5.attrs["uncut_items"] = self.uncut
+        self._refuse_what_reaches_nothing()
+        h5.attrs["uncut_items"] = sum(self.columns["uncut"])
         self._warn()
         return self._frame()
 
@@ -231,8 +233,7 @@ class _Extraction:
         """Row numbers, stored states and stored targets of one batch after the other."""
         for chunk, batch in one_ahead(self._batches(rows)):
             self.unknown += int(batch.unknown.sum())
-            if self.plan is not None:
-                self.uncut += int((~cut_rows(self.plan, batch.spans)).sum())
+            self._note_reach(chunk, batch)
             if not self.checked:
                 self._self_check(batch)
             done = 0
@@ -270,10 +271,10 @@ class _Extraction:
 
     def _forward(self, batch: Batch, rows: np.ndarray) -> tuple[Captured, torch.Tensor] | None:
         """One pass, or None if a GPU has no room for the batch."""
-        plans = self.plan and [seeded(self.plan, item) for item in self.table["item_id"].iloc[rows]]
+        names = [self.table["item_id"].iloc[row] for row in rows]
         try:
             batch = batch.to(self.loaded)
-            with nullcontext() if plans is None else knockout(self.loaded, plans, batch.spans):
+            with entered(self.loaded, self.interventions, batch.spans, names):
                 captured = capture(self.loaded, batch)
             return captured, target(self.loaded, captured, kind=self.target_kind, candidates=self.candidates)
         except torch.OutOfMemoryError as err:
@@ -302,6 +303,16 @@ class _Extraction:
         self._note(rows, read_out(self.loaded, captured, answers=[self.gold[r] for r in rows], tokens=self.tokens))
         return states, goals
 
+    def _note_reach(self, rows: np.ndarray, batch: Batch) -> None:
+        names = [self.table["item_id"].iloc[row] for row in rows]
+        reach = reach_of(self.interventions, batch.spans, names)
+        columns = {
+            "uncut": [bool(self.interventions) and not each.changed for each in reach],
+            "control": [each.control for each in reach],
+            "pairs": [json.dumps(each.pairs) for each in reach],
+        }
+        self._fill(rows, columns)
+
     def _note(self, rows: np.ndarray, readout: Readout) -> None:
         columns = {
             "predicted": readout.predicted,
@@ -310,6 +321,9 @@ class _Extraction:
             "correct": readout.correct.tolist(),
             "lens": readout.lens.tolist(),
         }
+        self._fill(rows, columns)
+
+    def _fill(self, rows: np.ndarray, columns: Mapping[str, Sequence[Any]]) -> None:
         for name, values in columns.items():
             for row, value in zip(rows, values, strict=True):
                 self.columns[name][row] = value
@@ -317,9 +331,19 @@ class _Extraction:
     def _frame(self) -> pd.DataFrame:
         lens = np.array(self.columns.pop("lens"))
         frame = self.table[["item_id", "image_id", "answer"]].assign(**self.columns)
+        frame["control"] = frame["control"].astype("string")  # a column of nothing but None has no type of its own
         for layer in range(self.loaded.depth + 1):
             frame[f"lens_{layer:02d}"] = lens[:, layer]
         return frame
+
+    def _refuse_what_reaches_nothing(self) -> None:
+        if all(self.columns["uncut"]):
+            spans = ", ".join(name for each in self.interventions for name in each.spans_used())
+            raise DataError(
+                f"the intervention reaches nothing in any of {len(self.table)} items, so it would be the intact model "
+                f"under another name: one of the spans {spans} is empty in every item (options come from the items' "
+                "'options', objects from their 'boxes'); leave the condition out of this task"
+            )
 
     def _warn(self) -> None:
         """Say once what makes some rows worth less than others."""
@@ -331,7 +355,10 @@ class _Extraction:
             shared += len(set(starts)) < len(set(example.options))
         for count, what in (
             (self.unknown, "ask with words that the tokenizer does not know"),
-            (self.uncut, "have nothing to cut (an empty source or target span) and ran intact"),
+            (
+                sum(self.columns["uncut"]),
+                "have nothing to cut and ran intact (an empty source or target span, or no room for a control)",
+            ),
             (mute, "have an answer without a first token of its own; 'correct' says little about them"),
             (shared, "offer options that begin with the same token; 'correct' cannot tell these apart"),
         ):

@@ -14,13 +14,12 @@ from pidflow import store
 from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
 from pidflow.interventions.self_check import self_check
-from pidflow.interventions.settings import attending
 from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
 from pidflow.models.images import image_size, read_image
 from pidflow.models.inputs import Batch, encode
 from pidflow.models.loading import LoadedModel
 from pidflow.models.readout import answer_tokens
-from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, read_items
+from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, own_attention, read_items
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ def run(
         if answer_tokens_at_most < 1:
             raise ConfigError(f"an answer has at least 1 token, found {answer_tokens_at_most}")
         sweep = _Sweep(loaded, table, files, wanted, batch_size, answer_tokens_at_most, seed)
-        with attending(loaded, model):
+        with own_attention(loaded, model):
             outcome = sweep.run(progress=progress)
         _report_absent(wanted, outcome)
         rows = summarise(wanted, outcome, images=list(table["image_id"]), right=right)
@@ -246,7 +245,8 @@ def _details(wanted: Sequence[Probe], outcome: Outcome, table: pd.DataFrame, *, 
         probed = {"edge": str(probe.edge), "kind": probe.kind, "window": probe.window.size}
         probed |= {name: getattr(probe.window, name) for name in ("centre", "first", "last")}
         values = {
-            name: getattr(outcome, name)[place, rows] for name in ("change_first", "change_answer", "right", "kl_bits")
+            name: getattr(outcome, name)[place, rows]
+            for name in ("control", "pairs", "change_first", "change_answer", "right", "kl_bits")
         }
         frames.append(pd.DataFrame({name: each[rows] for name, each in questions.items()} | probed | values))
     return pd.concat(frames, ignore_index=True)

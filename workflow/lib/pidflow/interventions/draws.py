@@ -1,0 +1,141 @@
+"""Random controls of an edge: other pairs of positions, matched to those that a cut of the edge blocks.
+
+A draw depends on the item's seed and on positions counted from its first real token up to the query: not on padding,
+other rows or what follows.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+OTHER_SOURCES, OTHER_TARGETS, HALF = MATCHES = ("other-sources", "other-targets", "half")  # the closest match first
+UNMATCHED = "unmatched"
+CONTROLS = (*MATCHES, UNMATCHED)
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One item's control.
+
+    Attributes
+    ----------
+    queries, keys
+        ``(m,)`` positions of the pairs that lose each other; none where no control is possible.
+    control
+        How they match the edge, one of :data:`CONTROLS`.
+    """
+
+    queries: np.ndarray
+    keys: np.ndarray
+    control: str
+
+
+def row_seed(seed: int, name: str) -> int:
+    """The seed of one item's random edges: the same in every batch, different between items."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
+
+
+def weakest(controls: "list[str]") -> str | None:
+    """The least matched of several controls, which is what can be said of all of them; None of none."""
+    return max(controls, key=CONTROLS.index, default=None)
+
+
+def draw(source: np.ndarray, target: np.ndarray, spoken: np.ndarray, *, seed: int, match: str = AUTO) -> Drawn:
+    """One item's control of the edge from ``source`` to ``target``.
+
+    Parameters
+    ----------
+    source, target, spoken
+        Boolean ``(n,)`` over the item's real positions: the two spans, and the answer spoken after the prompt. Which
+        match is possible is decided by the prompt alone, so that what is spoken does not change the draw.
+    seed
+        From :func:`row_seed`.
+    match
+        ``"other-sources"``: each target position loses as many earlier positions outside the source as the edge has
+        sources for it. ``"other-targets"``: as many other positions after these sources lose all of them.
+        ``"half"``: each target position loses a random half of its sources. ``"auto"``: the first of these that is
+        possible. No position loses itself, no pair is drawn twice.
+    """
+    edge = _Edge(source, target, spoken, seed)
+    if not edge.needed[edge.asked].any():
+        return Drawn(*edge.none, UNMATCHED)
+    for wanted in MATCHES if match == AUTO else (match,):
+        found = _DRAWS[wanted](edge)
+        if found is not None:
+            return Drawn(*found, wanted)
+    return Drawn(*edge.none, UNMATCHED)
+
+
+class _Edge:
+    """The pairs that a cut blocks: ``named`` ``(q, n)`` for each target position in ``queries``."""
+
+    def __init__(self, source: np.ndarray, target: np.ndarray, spoken: np.ndarray, seed: int) -> None:
+        self.source, self.target, self.spoken, self.seed = source, target, spoken, seed
+        self.places = np.arange(len(source))
+        self.queries = np.flatnonzero(target)
+        self.earlier = self.places[None, :] < self.queries[:, None]
+        itself = self.places[None, :] == self.queries[:, None]
+        self.named = (self.earlier | itself) & source[None, :]
+        self.needed = self.named.sum(1)
+        self.asked = ~spoken[self.queries]
+
+    @property
+    def none(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.empty(0, dtype=int), np.empty(0, dtype=int)
+
+    def chosen(self, pool: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each query's pool ``(q, n)`` so many keys at random."""
+        hashed = np.where(pool, _hashed(self.seed, self.queries, self.places), np.uint64(2**64 - 1))
+        rows, order = np.nonzero(np.arange(pool.shape[1]) < counts[:, None])
+        return self.queries[rows], hashed.argsort(axis=1, kind="stable")[rows, order]
+
+
+def _other_sources(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
+    pool = edge.earlier & ~edge.source[None, :]
+    enough = pool.sum(1) >= edge.needed
+    if not enough[edge.asked].all():
+        return None
+    return edge.chosen(pool, np.where(enough, edge.needed, 0))
+
+
+def _other_targets(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
+    """Nothing in the prompt can change any more while the answer is spoken, so spoken positions get no pairs."""
+    asked = np.flatnonzero(edge.asked & (edge.needed > 0))
+    latest = edge.named.shape[1] - 1 - edge.named[asked, ::-1].argmax(1)
+    hashed = _hashed(edge.seed, edge.queries, edge.places)
+    free = ~edge.target & ~edge.spoken
+    queries, keys = [], []
+    for row, last in sorted(zip(asked, latest, strict=True), key=lambda each: (-each[1], each[0])):
+        candidates = np.flatnonzero(free & (edge.places > last))
+        if not len(candidates):  # those with the latest sources have chosen first, so no other choice would do
+            return None
+        place = candidates[hashed[row, candidates].argmin()]
+        free[place] = False
+        keys.append(np.flatnonzero(edge.named[row]))
+        queries.append(np.full(len(keys[-1]), place))
+    return np.concatenate(queries), np.concatenate(keys)
+
+
+def _half(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
+    counts = edge.needed // 2
+    return edge.chosen(edge.named & edge.earlier, counts) if counts[edge.asked].any() else None
+
+
+_DRAWS = {OTHER_SOURCES: _other_sources, OTHER_TARGETS: _other_targets, HALF: _half}
+
+
+def _hashed(seed: int, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Uniform 64-bit numbers ``(q, k)``, a function of seed, query and key alone (the splitmix64 generator)."""
+    step = np.uint64(0x9E3779B97F4A7C15)
+    state = _mixed(np.array([seed], dtype=np.uint64))
+    for index in (queries[:, None], keys[None, :]):
+        state = _mixed(state + (index.astype(np.uint64) + np.uint64(1)) * step)
+    return state
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

@@ -1,0 +1,176 @@
+"""What every kind of intervention is: something entered around a forward, and what sweeps and caches may ask of it.
+
+A kind is a file in ``interventions/kinds``: it holds ``Settings``, what the configuration may say, and a class
+``Intervention`` with the method ``of(settings, depth=, seed=)`` and those below; if it acts on an edge of attention,
+also ``on(source, target, layers, seed=)``, and sweeps can run it beside their cuts. Nothing else knows it by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pidflow import plugins
+from pidflow.errors import ConfigError
+from pidflow.interventions.draws import weakest
+
+if TYPE_CHECKING:
+    import torch
+
+    from pidflow.models.loading import LoadedModel
+    from pidflow.models.spans import Spans
+
+FOLDER = "interventions.kinds"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What an intervention reaches in one question.
+
+    Attributes
+    ----------
+    changed
+        It takes or changes anything at all; a question without options has no edges into them.
+    pairs
+        Pairs of positions that lose each other in one block, by ``source->target`` among the regions of
+        :func:`pidflow.interventions.pairs.regions`.
+    control
+        Of a random control: how its pairs match those of the edge, one of
+        :data:`pidflow.interventions.draws.CONTROLS`; None of anything else.
+    """
+
+    changed: bool = True
+    pairs: Mapping[str, int] = field(default_factory=dict)
+    control: str | None = None
+
+
+class Intervention(ABC):
+    """Changes something inside a model while it runs.
+
+    Attributes
+    ----------
+    layers
+        Blocks 0 … L-1 that it acts in (block ``i`` maps state ``i`` to state ``i + 1``); None means all.
+    takes_edges_only
+        All it does is to take the edges in :meth:`blocked` away in each of its blocks. So states before the first
+        query that loses a key are the intact ones, and can be taken from a cache. Such a class is a frozen dataclass
+        with the field ``layers``.
+    """
+
+    layers: tuple[int, ...] | None
+    takes_edges_only: ClassVar[bool] = False
+
+    @abstractmethod
+    def entered(
+        self, loaded: LoadedModel, spans: Spans, names: Sequence[str] = (), *, first: int = 0
+    ) -> AbstractContextManager[None]:
+        """In force while the block lasts: ``with intervention.entered(loaded, batch.spans): loaded.model(…)``.
+
+        Parameters
+        ----------
+        loaded
+            The model.
+        spans
+            Of the batch that is fed, in padded coordinates.
+        names
+            Ids of the batch's items, which random parts depend on.
+        first
+            The first position that will be fed; those before it are cached.
+        """
+
+    def blocked(self, spans: Spans, names: Sequence[str] = (), *, first: int = 0) -> torch.Tensor:
+        """Boolean ``(B, T - first, T)``: queries, from position `first` on, and keys that lose each other.
+
+        Only where ``takes_edges_only`` is true.
+        """
+        raise NotImplementedError
+
+    def reach(self, spans: Spans, names: Sequence[str] = ()) -> list[Reach]:
+        """What it reaches in each row."""
+        return [Reach()] * len(spans.valid)
+
+    def spans_used(self) -> tuple[str, ...]:
+        """Names of the spans that it needs; a question that lacks one of them stays as it is."""
+        return ()
+
+    def first_block(self) -> int:
+        """The first block that it acts in."""
+        return 0 if self.layers is None else min(self.layers)
+
+    def acts_in(self, block: int) -> bool:
+        """Whether it acts in this block."""
+        return self.layers is None or block in self.layers
+
+    def check_blocks(self, depth: int) -> None:
+        """Refuse blocks that a model of this depth does not have."""
+        if self.layers is not None and not (self.layers and all(0 <= layer < depth for layer in self.layers)):
+            raise ConfigError(f"{self}: the model has the blocks 0 to {depth - 1}")
+
+
+def intervention_of(entry: Mapping[str, Any], *, depth: int, seed: int = 0) -> Intervention:
+    """The intervention that a configuration entry describes.
+
+    Parameters
+    ----------
+    entry
+        ``kind`` and that kind's settings.
+    depth
+        Blocks of the model.
+    seed
+        Of random parts.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown kind or key, or blocks that the model does not have.
+    """
+    settings = dict(entry)
+    kind = plugins.load(FOLDER, str(settings.pop("kind", None)))
+    checked = kind.Settings.checked(settings, where=f"intervention of kind '{entry['kind']}'")
+    return kind.Intervention.of(checked, depth=depth, seed=seed)
+
+
+def blocks_of(layers: str | Sequence[int], *, depth: int) -> tuple[int, ...] | None:
+    """The blocks that a setting names, ``"all"`` or ``[first, last]``; None means all."""
+    if isinstance(layers, str) and layers == "all":
+        return None
+    if not isinstance(layers, str) and len(layers) == 2 and 0 <= layers[0] <= layers[1] < depth:
+        return tuple(range(layers[0], layers[1] + 1))
+    raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {layers!r}")
+
+
+@contextmanager
+def entered(
+    loaded: LoadedModel,
+    interventions: Sequence[Intervention],
+    spans: Spans,
+    names: Sequence[str] = (),
+    *,
+    first: int = 0,
+) -> Iterator[None]:
+    """Several interventions at once; none leaves the model as it is. Parameters as of :meth:`Intervention.entered`."""
+    with ExitStack() as stack:
+        for intervention in interventions:
+            stack.enter_context(intervention.entered(loaded, spans, names, first=first))
+        yield
+
+
+def reach_of(interventions: Sequence[Intervention], spans: Spans, names: Sequence[str] = ()) -> list[Reach]:
+    """What several interventions reach together in each row; nothing where there are none."""
+    found = [intervention.reach(spans, names) for intervention in interventions]
+    return [_together(list(row)) for row in zip(*found, strict=True)] or [Reach(changed=False)] * len(spans.valid)
+
+
+def _together(parts: list[Reach]) -> Reach:
+    pairs: Counter[str] = Counter()
+    for part in parts:
+        pairs.update(part.pairs)
+    return Reach(
+        changed=any(part.changed for part in parts),
+        pairs=dict(pairs),
+        control=weakest([part.control for part in parts if part.control is not None]),
+    )

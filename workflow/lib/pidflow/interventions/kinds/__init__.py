@@ -1,0 +1,1 @@
+"""Kinds of intervention: one file each, named in the configuration by ``kind``."""

@@ -1,0 +1,240 @@
+"""One intact pass, kept: keys and values of every block, and the states of the positions that interventions can change.
+
+Taking edges away changes no state before the first query that loses a key. So one intact pass per batch
+(:func:`read_prefix`) serves any number of them: :mod:`pidflow.interventions.recompute` runs only the later positions
+again, from the first block that is changed.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from pidflow.errors import ConfigError
+from pidflow.interventions.intervention import Intervention, entered
+from pidflow.models.inputs import Batch
+from pidflow.models.loading import LoadedModel
+from pidflow.models.spans import Spans
+
+_GROWING = ("text", "last", "answer")  # spans that the answer's own tokens join while the model says them
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """One intact pass over B questions and the model's own answers to them.
+
+    Attributes
+    ----------
+    batch
+        The questions, followed by the answer tokens that were fed back: ``(B, T)`` with T = prompt + m - 1. Those
+        tokens are the span ``answer`` and belong to ``last`` and ``text``, as each in its turn is what speaks.
+    answer_ids, answer_mask
+        ``(B, m)``: the greedy answer, and which of its tokens are real (the token that ends it is; what pads a short
+        answer is not).
+    logits
+        ``(B, m, V)`` float32: what the answer's tokens were chosen from.
+    keys, values
+        Per block ``(B, key heads, T, head width)``, positions rotated in.
+    states
+        Per layer 0 … L its state ``(B, T - start, width)`` from position ``start`` on.
+    start
+        The first position whose states were kept.
+    """
+
+    batch: Batch
+    answer_ids: torch.Tensor
+    answer_mask: torch.Tensor
+    logits: torch.Tensor
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    states: tuple[torch.Tensor, ...]
+    start: int
+
+
+def recomputable(interventions: Sequence[Intervention]) -> bool:
+    """Whether these do nothing but take edges away, so that what they change can be computed from an intact prefix."""
+    return bool(interventions) and all(each.takes_edges_only for each in interventions)
+
+
+def first_changed(interventions: Sequence[Intervention], spans: Spans, names: Sequence[str] = ()) -> int:
+    """The first position whose state the interventions can change, in any row; the last one if they change none."""
+    start = spans.valid.shape[1] - 1
+    for each in interventions:
+        queries = torch.nonzero(each.blocked(spans, names).any(2).any(0))
+        if len(queries):
+            start = min(start, int(queries[0]))
+    return start
+
+
+def read_prefix(
+    loaded: LoadedModel,
+    batch: Batch,
+    plans: Sequence[Sequence[Intervention]],
+    *,
+    names: Sequence[str] = (),
+    answer_tokens: int = 1,
+) -> Prefix:
+    """The intact pass that all plans share.
+
+    Parameters
+    ----------
+    batch
+        On the model's device.
+    plans
+        What :func:`pidflow.interventions.recompute.recompute` will be asked for, each one or several interventions
+        that are recomputable; they decide which states are kept.
+    names
+        One per question, which random parts of interventions depend on.
+    answer_tokens
+        Largest length m of the greedy answer; 1 looks at its first token alone.
+
+    Raises
+    ------
+    ConfigError
+        If the model attends through a sliding window shorter than the prompt, or a plan names an unknown span.
+    """
+    length = batch.spans.valid.shape[1]
+    check_attends_to_all(loaded, length + answer_tokens)
+    distinct = {replace(each, layers=None) for plan in plans for each in plan}
+    start = first_changed(list(distinct), batch.spans, names)
+    cache = DynamicCache()
+    with torch.inference_mode(), _states_kept(loaded, length, start) as kept:
+        logits = loaded.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        said = say(loaded, batch, cache, logits, answer_tokens=answer_tokens)
+    return Prefix(
+        batch=said.batch,
+        answer_ids=said.ids,
+        answer_mask=said.real,
+        logits=said.logits,
+        keys=tuple(layer.keys for layer in cache.layers),
+        values=tuple(layer.values for layer in cache.layers),
+        states=tuple(torch.cat(states, 1) if len(states) > 1 else states[0] for states in kept),
+        start=start,
+    )
+
+
+def check_attends_to_all(loaded: LoadedModel, length: int) -> None:
+    """Refuse a model whose blocks look back fewer than so many positions: its prefix is not kept whole."""
+    window = getattr(loaded.text_model.config, "sliding_window", None)
+    if window is not None and window < length:
+        raise ConfigError(
+            f"the model attends {window} positions back, the prompt has {length}; the prefix cache needs full attention"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """A greedy answer: ``ids``, ``real`` ``(B, m)``, ``logits`` ``(B, m, V)``, ``batch`` with its tokens fed back."""
+
+    ids: torch.Tensor
+    real: torch.Tensor
+    logits: torch.Tensor
+    batch: Batch
+
+
+def say(
+    loaded: LoadedModel,
+    batch: Batch,
+    cache: DynamicCache,
+    logits: torch.Tensor,
+    interventions: Sequence[Intervention] = (),
+    *,
+    names: Sequence[str] = (),
+    answer_tokens: int,
+) -> Said:
+    """The greedy answer that follows a prompt, its interventions in force while it is spoken.
+
+    Parameters
+    ----------
+    batch
+        The questions.
+    cache
+        Keys and values of the prompt; those of the answer's tokens are added to it.
+    logits
+        ``(B, V)``: what the first token is chosen from.
+    answer_tokens
+        Largest length m.
+    """
+    ends = torch.tensor(sorted(_end_tokens(loaded)), device=loaded.device)
+    going = torch.ones(len(batch), dtype=torch.bool, device=loaded.device)
+    found = _Answer()
+    with torch.inference_mode():
+        while True:
+            found.add(logits, going)
+            going = going & ~torch.isin(found.ids[-1], ends)
+            if len(found.ids) == answer_tokens or not going.any():
+                return found.said(batch)
+            batch = _with_spoken(batch, found.ids[-1], going)
+            fed = {name: batch.inputs[name][:, -1:] for name in ("input_ids", "position_ids")}
+            fed |= {"attention_mask": batch.inputs["attention_mask"], "past_key_values": cache}
+            spans = batch.spans
+            with entered(loaded, interventions, spans, names, first=spans.valid.shape[1] - 1):
+                logits = loaded.model(**fed, use_cache=True, logits_to_keep=1).logits[:, -1]
+
+
+class _Answer:
+    """An answer while it is spoken."""
+
+    def __init__(self) -> None:
+        self.ids: list[torch.Tensor] = []
+        self.real: list[torch.Tensor] = []
+        self.logits: list[torch.Tensor] = []
+
+    def add(self, logits: torch.Tensor, going: torch.Tensor) -> None:
+        self.logits.append(logits.float())
+        self.ids.append(logits.argmax(-1))
+        self.real.append(going)
+
+    def said(self, batch: Batch) -> Said:
+        return Said(torch.stack(self.ids, 1), torch.stack(self.real, 1), torch.stack(self.logits, 1), batch)
+
+
+@contextmanager
+def _states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[list[list[torch.Tensor]]]:
+    """Per layer 0 … L the states from position ``start`` on, of a prompt of this length and of what is fed after it."""
+    kept: list[list[torch.Tensor]] = [[] for _ in range(loaded.depth + 1)]
+
+    def keep(layer: int, states: torch.Tensor) -> None:
+        kept[layer].append(states[:, start:].clone() if states.shape[1] == length else states)
+
+    def enters(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        keep(block.self_attn.layer_idx, args[0] if args else kwargs["hidden_states"])
+
+    def leaves(_: nn.Module, __: tuple[Any, ...], result: Any) -> None:
+        keep(loaded.depth, result[0] if isinstance(result, tuple) else result)
+
+    hooks = [layer.register_forward_pre_hook(enters, with_kwargs=True) for layer in loaded.layers]
+    hooks.append(loaded.layers[-1].register_forward_hook(leaves))
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _end_tokens(loaded: LoadedModel) -> set[int]:
+    """Ids that end an answer."""
+    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ends = configured if isinstance(configured, list) else [configured]
+    return {end for end in (*ends, loaded.tokenizer.eos_token_id) if end is not None}
+
+
+def _with_spoken(batch: Batch, ids: torch.Tensor, real: torch.Tensor) -> Batch:
+    """The batch with one more token per row; a row whose answer has ended gets padding."""
+    old = batch.inputs
+    inputs = {
+        **old,
+        "input_ids": torch.cat([old["input_ids"], ids[:, None]], 1),
+        "attention_mask": torch.cat([old["attention_mask"], real[:, None].to(old["attention_mask"].dtype)], 1),
+        "position_ids": torch.cat([old["position_ids"], old["position_ids"][:, -1:] + 1], 1),
+    }
+    masks = {
+        name: torch.cat([mask, (real if name in _GROWING else torch.zeros_like(real))[:, None]], 1)
+        for name, mask in (batch.spans.masks | {"answer": batch.spans.spoken}).items()
+    }
+    spans = Spans(masks, torch.cat([batch.spans.valid, real[:, None]], 1))
+    return replace(batch, inputs=inputs, spans=spans)
