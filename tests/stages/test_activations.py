@@ -307,13 +307,13 @@ def test_a_checkpoint_without_all_its_weights_is_refused(write_items, extract, s
     weights.pop(next(name for name in weights if "layers.1.mlp.up_proj" in name))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     model = MODEL | {"path": str(folder)}
-    with pytest.raises(DataError, match="1 weights are missing or of another shape"):
+    with pytest.raises(DataError, match="1 weights are missing"):
         extract(write_items(3), model=model)
     (folder / "model.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    with pytest.raises(DataError, match="its weights cannot be loaded"):
         extract(tmp_path / "dataset" / "items.parquet", model=model)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    with pytest.raises(DataError, match=r"holds no weights; expected model\.safetensors"):
         extract(tmp_path / "dataset" / "items.parquet", model=model)
 
 

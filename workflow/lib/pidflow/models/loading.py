@@ -1,30 +1,27 @@
 """Loading a model of a family (a file of :mod:`pidflow.models.families`): weights, processor, prompt."""
 
-import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from pidflow import plugins
-from pidflow.errors import ConfigError, DataError
+from pidflow.errors import ConfigError, DataError, PidflowError, shown
+from pidflow.models import weights
 from pidflow.models.families._family import Family
 from pidflow.models.layout import Layout
 from pidflow.models.prompts import Prompt, prompt_of
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HASHED_BYTES = 1 << 30
+# Buffers that older versions of the library saved and that newer ones compute: in a checkpoint they do no harm.
+_COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +37,7 @@ class LoadedModel:
     prompting
         The prompt in use.
     revision
-        Commit hash of a hub model; ``sha256:…`` of the weights of a local folder (``files:…``, of names and sizes
-        only, beyond a gibibyte).
+        Commit hash of a hub model; ``sha256:…`` of the content of all that is loaded from a local folder.
     """
 
     family: Family
@@ -139,40 +135,97 @@ def load(
     ConfigError
         If the family, revision, dtype, device or prompt make no sense, or the checkpoint is of another family.
     DataError
-        If the checkpoint is incomplete.
+        If the checkpoint is incomplete, damaged, holds more than its configuration says, or cannot be fetched.
     """
     entry = family_named(family)
     place = _resolve_device(device)
-    local = Path(path).is_dir()
-    source: dict[str, Any] = {"local_files_only": True} if local else {"revision": _pinned(path, revision)}
-    if local and revision is not None:
-        raise ConfigError(f"model '{path}' is a local folder, which has no revision; remove 'revision: {revision}'")
-    source["trust_remote_code"] = False
-    try:
-        config = AutoConfig.from_pretrained(path, **source)
-        if config.model_type != entry.model_type:
-            raise ConfigError(
-                f"model '{path}' is of type '{config.model_type}', but family '{family}' means '{entry.model_type}'; "
-                "correct 'family' or 'path'"
-            )
-        kind = _resolve_dtype(dtype, place, config)
-        with _no_progress_bars():
-            # The PIL backend is asked for so that installing torchvision later cannot move the pixels.
-            processor = AutoProcessor.from_pretrained(path, backend="pil", **source)
-            prompting = prompt_of(prompt, family=family, processor=processor, config=config, instruction=instruction)
-            model, info = AutoModelForImageTextToText.from_pretrained(
-                path, dtype=kind, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **source
-            )
-    except (OSError, ValueError, SafetensorError) as err:
-        raise ConfigError(f"model '{path}' cannot be loaded: {err}") from err
-    broken = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
-    if broken:
-        raise DataError(
-            f"model '{path}': {len(broken)} weights are missing or of another shape ({', '.join(broken[:3])}, …); "
-            "the checkpoint is incomplete or of another family"
+    folder = weights.local_folder(path, revision)
+    weights.model_files(folder)  # all there, and all inside
+    source = {"local_files_only": True, "trust_remote_code": False}
+    with _loading(path, "configuration (config.json)"):
+        config = AutoConfig.from_pretrained(folder, **source)
+    if config.model_type != entry.model_type:
+        raise ConfigError(
+            f"model '{path}' is of type '{config.model_type}', but family '{family}' means '{entry.model_type}'; "
+            "correct 'family' or 'path'"
         )
-    name = _fingerprint(Path(path)) if local else str(revision)
+    kind = _resolve_dtype(dtype, place, config)
+    with _loading(path, "processor or tokenizer"):
+        # The PIL backend is asked for so that installing torchvision later cannot move the pixels.
+        processor = AutoProcessor.from_pretrained(folder, backend="pil", **source)
+    _check_processor(path, processor, config)
+    prompting = prompt_of(prompt, family=family, processor=processor, config=config, instruction=instruction)
+    with _loading(path, "weights"):
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=kind,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused here, by name
+            **source,
+        )
+    _check_weights(path, model, info)
+    name = revision or weights.content_digest(folder)
     return wrap(family, model.to(place), processor, prompt=prompting, revision=name)
+
+
+@contextmanager
+def _loading(path: str, what: str) -> Iterator[None]:
+    """One sentence for whatever a library raises when a part of a checkpoint is damaged."""
+    try:
+        with _no_progress_bars():
+            yield
+    except (PidflowError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as err:
+        reason = " ".join(str(err).split())[:300]
+        raise DataError(
+            f"model '{path}': its {what} cannot be loaded ({type(err).__name__}: {reason}); fetch the model again, or "
+            "correct 'family' or 'path'"
+        ) from err
+
+
+def _check_processor(path: str, processor: Any, config: Any) -> None:
+    """The processor makes the pictures and tokens that the model was built for."""
+    vision, images = getattr(config, "vision_config", None), getattr(processor, "image_processor", None)
+    crop = getattr(images, "crop_size", None) if getattr(images, "do_center_crop", False) else None
+    pairs = [
+        ("pictures of {} pixels", (crop or {}).get("height"), getattr(vision, "image_size", None)),
+        ("patches of {} pixels", getattr(processor, "patch_size", None), getattr(vision, "patch_size", None)),
+        (
+            "the image token {}",
+            getattr(processor, "image_token_id", None),
+            getattr(config, "image_token_id", None),
+        ),
+    ]
+    for what, found, expected in pairs:
+        if isinstance(found, int) and isinstance(expected, int) and found != expected:
+            raise DataError(
+                f"model '{path}': its processor makes {what.format(found)}, its configuration expects "
+                f"{what.format(expected)}; the two come from different models, fetch the model again"
+            )
+
+
+def _check_weights(path: str, model: nn.Module, info: Mapping[str, Any]) -> None:
+    """Every weight of the checkpoint has its place, every place its weight, and all are numbers."""
+    unexpected = [name for name in sorted(info["unexpected_keys"]) if not _COMPUTED.search(name)]
+    for names, what in (
+        (sorted(info["missing_keys"]), "missing"),
+        (sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]), "of another shape"),
+        (unexpected, "without a place in the model, which its config.json makes smaller than the checkpoint"),
+    ):
+        if names:
+            raise DataError(
+                f"model '{path}': {len(names)} weights are {what} ({', '.join(names[:3])}{', …' * (len(names) > 3)}); "
+                "the checkpoint is incomplete, changed or of another family, fetch it again"
+            )
+    for name, values in model.named_parameters():
+        if not torch.isfinite(values).all():
+            raise DataError(
+                f"model '{path}': weight {name} holds NaN or infinity in {values.dtype}; fetch the model again, or set "
+                "dtype to what it was saved in"
+            )
 
 
 def wrap(
@@ -191,7 +244,7 @@ def wrap(
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     if not isinstance(prompt, Prompt):
         prompt = prompt_of(prompt, family=family, processor=processor, config=model.config)
-    weights = next(model.parameters())
+    first = next(model.parameters())
     text = model.get_submodule(entry.text_model).config
     return LoadedModel(
         family=entry,
@@ -199,22 +252,11 @@ def wrap(
         processor=processor,
         prompting=prompt,
         revision=revision,
-        device=weights.device,
-        dtype=weights.dtype,
+        device=first.device,
+        dtype=first.dtype,
         depth=text.num_hidden_layers,
         width=text.hidden_size,
     )
-
-
-def _pinned(path: str, revision: str | None) -> str:
-    if not _HUB_ID.fullmatch(path):
-        raise ConfigError(f"model path '{path}' is neither an existing folder nor a hub id 'owner/name'")
-    if revision is None or not _COMMIT.fullmatch(revision):
-        raise ConfigError(
-            f"model '{path}' is not an existing folder, so it names a hub model, whose 'revision' must be a full "
-            f"commit hash (40 hexadecimal digits), found {revision!r}; branches and tags move, results must not"
-        )
-    return revision
 
 
 def _resolve_device(device: str) -> torch.device:
@@ -224,10 +266,18 @@ def _resolve_device(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         place = torch.device(device)
-    except RuntimeError as err:
-        raise ConfigError(f"unknown device '{device}', expected auto, cpu, cuda, cuda:1, mps, …") from err
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"unknown device {shown(device)}, expected auto, cpu, mps, cuda or cuda:<number>")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}' was asked for, but torch sees no CUDA device; set device: auto or cpu")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device '{device}' was asked for, but torch sees {torch.cuda.device_count()} CUDA devices, numbered from 0"
+        )
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' was asked for, but this machine has none; set device: auto or cpu")
     return place
 
 
@@ -239,19 +289,6 @@ def _resolve_dtype(dtype: str, device: torch.device, config: Any) -> torch.dtype
     if dtype not in DTYPES:
         raise ConfigError(f"unknown dtype '{dtype}', expected auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
-
-
-def _fingerprint(folder: Path) -> str:
-    """A name for the weights in a folder that changes when they do."""
-    files = sorted(folder.glob("*.safetensors"))
-    sizes = [file.stat().st_size for file in files]
-    if sum(sizes) > _HASHED_BYTES:
-        listing = "\n".join(f"{file.name} {size}" for file, size in zip(files, sizes, strict=True))
-        return f"files:{hashlib.sha256(listing.encode()).hexdigest()[:40]}"
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return f"sha256:{digest.hexdigest()[:40]}"
 
 
 @contextmanager
