@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pidflow.errors import DataError
+from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.pid import batch_estimator
 from pidflow.pid.batch_estimator import batch_pid, confident_or_uniform
 from pidflow.pid.discrete import discrete_pid
@@ -192,6 +192,29 @@ def test_the_weights_that_were_best_on_held_out_rows_are_kept(monkeypatch):
 def test_the_seed_decides():
     one, again, other = (batch_pid(*coins("or", 100), max_steps=20, seed=seed) for seed in (0, 0, 1))
     assert float(one.atoms.union) == float(again.atoms.union) != float(other.atoms.union)
+
+
+def test_labels_that_nobody_predicts_change_nothing():
+    """As constants far from zero they saturated the networks: half of the seeds lost half of the redundancy."""
+    x1, x2, *said = coins("and", 120)
+    padded = [np.pad(p, ((0, 0), (0, 2))) for p in said]
+    for seed in range(8):
+        found = batch_pid(x1, x2, *padded, seed=seed, max_steps=150)
+        np.testing.assert_allclose(atoms_of(found), TRUTH["and"], atol=0.04)
+
+
+def test_couplings_beyond_memory_are_refused(monkeypatch):
+    monkeypatch.setattr("pidflow.arrays.memory", lambda: 1000)
+    with pytest.raises(NumericsError, match="couplings of 100 rows for 2 labels would take"):
+        batch_pid(*coins("and", 100))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("max_steps", 0), ("hidden", 2.5), ("learning_rate", np.nan), ("patience", True)]
+)
+def test_settings_out_of_range_are_refused(setting, value):
+    with pytest.raises(ConfigError, match=f"{setting} must be a"):
+        batch_pid(*coins("and", 100), **{setting: value})
 
 
 def test_unsure_predictions_become_uniform():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pidflow.errors import ConfigError
+from pidflow.errors import ConfigError, DataError
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.estimate import estimate_pid
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS, gaussian_pid
@@ -128,8 +128,12 @@ def test_a_flag_is_right_where_information_is_missing():
 
 @pytest.mark.parametrize(
     ("dims", "names", "message"),
-    [((10, 10), CASES, "three positive integers"), ((1, 0, 1), CASES, "positive"), ((1, 1, 1), ["moon"], "'moon'")],
+    [
+        ((10, 10), CASES, "must be 3 whole numbers of at least 1"),
+        ((1, 0, 1), CASES, "at least 1"),
+        ((1, 1, 1), ["moon"], "'moon'"),
+    ],
 )
 def test_impossible_requests(dims, names, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, DataError), match=message):
         list(planted_cases(100, dims, names=names))

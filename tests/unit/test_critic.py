@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pidflow.errors import DataError
+from pidflow.errors import ConfigError, DataError
 from pidflow.validation.critic import CriticConfig, critic_information, critic_information_of_layers
 from pidflow.validation.critic import _gaussian_scores as gaussian_scores
 from pidflow.validation.critic import _row_bounds as row_bounds
@@ -164,10 +164,10 @@ def test_a_bound_of_other_rows_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x1": np.ones((5, 2))}, r"x1 has shape \(5, 2\), expected \(20, columns\)"),
-        ({"x2": np.full((20, 2), np.inf)}, "x2 has NaN or infinite"),
+        ({"x1": np.ones((5, 2))}, "same rows, found x1 5, x2 20"),
+        ({"x2": np.full((20, 2), np.inf)}, "x2 is not finite at row 0"),
         ({"folds": np.zeros(20)}, "two folds"),
-        ({"folds": np.zeros(4)}, r"x1 has shape \(20, 2\), expected \(4, columns\)"),
+        ({"folds": np.zeros(4)}, r"folds has shape \(4,\), expected \(20,\)"),
     ],
 )
 def test_refuses_with_a_reason(change, message):
@@ -176,3 +176,30 @@ def test_refuses_with_a_reason(change, message):
     folds = arguments.pop("folds")
     with pytest.raises(DataError, match=message):
         critic_information(tuple(arguments.values()), folds=folds)
+
+
+def test_what_is_constant_is_bounded_by_nothing():
+    x1, x2, y = independent(200, (2, 2, 2))
+    y = y + x1
+    folds = np.arange(200) % 2
+    beside = critic_information((x1, np.ones((200, 1)), y), folds=folds)
+    empty = critic_information((x1, np.zeros((200, 0)), y), folds=folds)
+    assert beside.bits == pytest.approx(empty.bits, abs=1e-3)
+    assert beside.bits > 0.3
+    nothing = critic_information((x1, x2, np.zeros((200, 0))), folds=folds)
+    assert nothing.bits == pytest.approx(0, abs=1e-6)
+    missed = missed_information(x1, x2, np.ones((200, 1)), bound=nothing.rows)
+    assert (missed.bits, missed.flag, missed.gaussian_bits) == (0, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"products": 3}, "critic products must be even"),
+        ({"max_steps": 0}, "critic max_steps must be a whole number from 1"),
+        ({"held_out_fraction": 1.0}, "critic held_out_fraction must be above 0 and below 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        critic_information(independent(20, (2, 2, 2)), folds=np.arange(20) % 2, config=CriticConfig(**change))

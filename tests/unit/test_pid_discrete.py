@@ -1,13 +1,15 @@
 """Discrete PID: textbook answers, laws of the decomposition, an independent exponential-cone solver, bad input."""
 
+import tracemalloc
 from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from tests.references import union_by_cone
 
-from pidflow.errors import DataError
-from pidflow.pid.discrete import discrete_pid
+from pidflow.errors import DataError, NumericsError
+from pidflow.pid.discrete import _bytes_a_table, discrete_pid
 from pidflow.pid.gaussian import ATOMS
 
 
@@ -189,6 +191,50 @@ def test_agrees_with_an_exponential_cone_solver_up_to_8_by_8_by_4(shape, concent
 def test_bad_tables_are_refused(pmf, message):
     with pytest.raises(DataError, match=message):
         discrete_pid(pmf)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
+def test_tables_normalised_in_their_own_precision_are_scaled_and_say_so(kind):
+    exact = dirichlet((3, 4, 5), count=1, seed=3, concentration=1.0)[0]
+    low = torch.from_numpy(exact).to(getattr(torch, kind))
+    atoms = discrete_pid(low)
+    assert any("were scaled to one" in note for note in atoms.info.notes)
+    assert float(atoms.union) == pytest.approx(float(discrete_pid(exact).union), abs=2e-3)
+    if kind == "float32":
+        assert float(discrete_pid(low.double().numpy()).union) == float(atoms.union)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_what_is_off_by_more_than_its_precision_is_refused(kind):
+    exact = dirichlet((3, 4, 5), count=1, seed=3, concentration=1.0)[0]
+    with pytest.raises(DataError, match="must sum to one"):
+        discrete_pid((exact * (1 + 1e-5)).astype(kind))
+
+
+def test_a_table_beyond_memory_is_refused_before_it_dies(monkeypatch):
+    with pytest.raises(NumericsError, match=r"a table of 300 x 300 x 120 would take about \d+ GB of memory, found"):
+        discrete_pid(np.full((300, 300, 120), 1 / (300 * 300 * 120)))
+    monkeypatch.setattr("pidflow.arrays.memory", lambda: 1000)
+    with pytest.raises(NumericsError, match="merge symbols"):
+        discrete_pid(CANONICAL["and"][0])
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 4), (20, 3, 6)])
+def test_memory_is_estimated_from_above_and_not_by_far(shape):
+    table = dirichlet(shape, count=1, seed=5)[0]
+    tracemalloc.start()
+    discrete_pid(table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < _bytes_a_table(*shape) < 5 * peak
+
+
+def test_how_many_tables_go_together_changes_no_bit(monkeypatch):
+    tables = dirichlet((3, 2, 4), count=20, seed=6)
+    together = discrete_pid(tables).union
+    monkeypatch.setattr("pidflow.pid.discrete.CHUNK", 7)
+    assert discrete_pid(tables).union.tobytes() == together.tobytes()
+    assert discrete_pid(tables[:0]).union.shape == (0,)
 
 
 def test_the_result_is_that_of_the_gaussian_decomposition():

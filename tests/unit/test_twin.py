@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pidflow.flows.gaussianize import FlowConfig, apply, gaussianize
+from pidflow.pid.gaussian import gaussian_pid
 from pidflow.pid.gaussian_system import gaussian_mi
 from pidflow.validation.planted_twin import planted_twin
 
@@ -47,3 +48,20 @@ def test_a_flow_trained_on_it_finds_its_truth(real):
     linear = gaussian_mi(np.cov(np.hstack([twin.x1, twin.x2, twin.y]).T), (5, 2))
     assert abs(gaussian_mi(np.cov(np.hstack([found.z1, found.z2, found.y]).T), (5, 2)) - truth) < 0.12
     assert linear < truth - 0.3
+
+
+def test_copied_sources_have_a_twin_of_copies():
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((300, 2))
+    x = y + rng.standard_normal((300, 2))
+    twin = planted_twin(gaussianize(x, x, y, folds=np.arange(300) % 2, config=CONFIG))
+    assert all(np.isfinite(block).all() for block in (twin.x1, twin.x2, twin.y))
+    assert gaussian_pid(twin.covariance, (2, 2, 2)).synergy == pytest.approx(0, abs=0.05)
+
+
+def test_a_constant_source_stays_without_columns():
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((300, 2))
+    twin = planted_twin(gaussianize(y + rng.standard_normal((300, 2)), y[:, :0], y, folds=np.arange(300) % 2))
+    assert twin.x2.shape == (300, 0)
+    assert gaussian_pid(twin.covariance, (2, 0, 2)).mi_2 == 0

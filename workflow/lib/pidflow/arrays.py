@@ -7,15 +7,19 @@ parts, text, dates, missing values, integers beyond 2^53. Counts may be written 
 may be labelled by text. A sentence names the argument, what was expected and what was found.
 """
 
+import os
+import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.errors import ConfigError, DataError, NumericsError, PidflowError
 
 # Larger values overflow when they are squared.
 LARGEST = 1e150
@@ -274,6 +278,36 @@ def precision(values: Any) -> float:
     plain = numbers(values, "values")
     with np.errstate(over="ignore", under="ignore"):
         return known["float32"] if (plain.astype(np.float32) == plain).all() else 2.0**-53
+
+
+def refuse_beyond_memory(needed: int, what: str) -> None:
+    """Refuse before starting what would die of memory on the way.
+
+    Raises
+    ------
+    NumericsError
+        When `needed` bytes are more than there are.
+    """
+    available = memory()
+    if needed > available:
+        raise NumericsError(
+            f"{what} would take about {needed / 1e9:.3g} GB of memory, found {available / 1e9:.3g} GB free; "
+            "merge symbols, the labels of y above all, or use fewer rows"
+        )
+
+
+def memory() -> int:
+    """Bytes of memory that can be had: those free on the machine, within the limit of its control group."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path, pattern in (
+        ("/proc/meminfo", r"MemAvailable:\s+(\d+) kB"),
+        ("/sys/fs/cgroup/memory.max", r"(\d+)"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", r"(\d+)"),
+    ):
+        with suppress(OSError):
+            found = re.search(pattern, Path(path).read_text())
+            free = min(free, int(found[1]) * (1024 if "kB" in pattern else 1)) if found else free
+    return free
 
 
 def shown(value: Any) -> str:

@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pidflow.errors import DataError
+from pidflow import arrays
+from pidflow.errors import DataError, NumericsError
 from pidflow.groups import grouped_folds
 from pidflow.pid.gaussian import PIDAtoms, PIDInfo
 from pidflow.pid.gaussian_system import LN2
@@ -38,6 +39,8 @@ from pidflow.pid.sinkhorn import feasible, information, lower_bound, scaled, slo
 
 # Rows coupled at once when the result is computed; a coupling has this number squared entries per label.
 BLOCK = 2048
+# Arrays of the size of a coupling that exist at a time.
+COUPLINGS = 10
 # Largest log-weight of a coupling before scaling. e^6 against e^-6 is as good as never; more only slows scaling down.
 SHARPEST = 6.0
 # Scaling stops at this error of a marginal entry, in units of a row's mass, or after so many iterations; what is left
@@ -154,21 +157,35 @@ def batch_pid(
 
     Raises
     ------
+    ConfigError
+        When a setting is out of range.
     DataError
-        When shapes disagree, values are not finite, or predictions are no probabilities.
+        When shapes disagree, values are no finite numbers, a group label is missing, or predictions are no
+        probabilities.
+    NumericsError
+        When the couplings need more memory than the machine has, or training does not reach a finite loss.
     """
-    x1, x2 = (_rows(x, name) for x, name in ((x1, "x1"), (x2, "x2")))
+    seed = arrays.seed_of(seed)
+    sizes = {"hidden": hidden, "rank": rank, "batch_size": batch_size, "max_steps": max_steps}
+    sizes |= {"evaluate_every": evaluate_every, "patience": patience}
+    sizes = {name: arrays.count(value, name, least=1, most=1_000_000) for name, value in sizes.items()}
+    learning_rate = arrays.number(learning_rate, "learning_rate", above=0.0, at_most=1.0)
+    min_gain_bits = arrays.number(min_gain_bits, "min_gain_bits", least=0.0)
+    x1, x2 = arrays.same_rows(x1=x1, x2=x2)
     given = [_probabilities(p, name) for p, name in ((p_y_x1, "p_y_x1"), (p_y_x2, "p_y_x2"), (p_y_x12, "p_y_x12"))]
     n = len(x1)
-    shapes = {len(x2), *(len(p) for p in given)}, {p.shape[1] for p in given}
-    if shapes[0] != {n} or len(shapes[1]) != 1:
+    if {len(p) for p in given} != {n} or len({p.shape[1] for p in given}) != 1:
         found = ", ".join(str(np.shape(v)) for v in (x1, x2, *given))
         raise DataError(
             f"x1, x2 and the three predictions must have the same rows, and one set of labels; found {found}"
         )
     if n < 20:
         raise DataError(f"a coupling needs at least 20 rows, found {n}")
-    networks = _Networks(x1, x2, given, hidden=hidden, rank=rank, seed=seed)
+    coupled = min(n, max(BLOCK, 4 * sizes["batch_size"]))
+    arrays.refuse_beyond_memory(
+        8 * COUPLINGS * given[0].shape[1] * coupled**2, f"couplings of {coupled} rows for {given[0].shape[1]} labels"
+    )
+    networks = _Networks(x1, x2, given, hidden=sizes["hidden"], rank=sizes["rank"], seed=seed)
     held_out = grouped_folds(n, folds=5, groups=groups, seed=seed) == 0
     curve, steps, stopped = _train(
         networks,
@@ -176,13 +193,15 @@ def batch_pid(
         np.flatnonzero(~held_out),
         np.flatnonzero(held_out),
         rng=np.random.default_rng(seed),
-        batch_size=batch_size,
+        batch_size=sizes["batch_size"],
         learning_rate=learning_rate,
-        max_steps=max_steps,
-        evaluate_every=evaluate_every,
-        patience=patience,
+        max_steps=sizes["max_steps"],
+        evaluate_every=sizes["evaluate_every"],
+        patience=sizes["patience"],
         min_gain=min_gain_bits * LN2,
     )
+    if not np.isfinite(curve).any():
+        raise NumericsError("the loss of the coupling was never finite; lower learning_rate")
     return _result(networks, given, curve=curve, steps=steps, stopped=stopped, rng=np.random.default_rng(seed))
 
 
@@ -192,21 +211,14 @@ def confident_or_uniform(predictions: np.ndarray, *, threshold: float = 0.3) -> 
     A language model's answer probabilities, read over the options, are noise where no option stands out.
     """
     predictions = _probabilities(predictions, "predictions")
+    threshold = arrays.number(threshold, "threshold", least=0.0, at_most=1.0)
     unsure = predictions.max(axis=1, keepdims=True) < threshold
     return np.where(unsure, 1.0 / predictions.shape[1], predictions)
 
 
-def _rows(x: np.ndarray, name: str) -> np.ndarray:
-    x = np.asarray(x, dtype=np.float64)
-    x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or not np.isfinite(x).all():
-        raise DataError(f"{name} must be finite numbers of shape (n, columns), found shape {x.shape}")
-    return x
-
-
 def _probabilities(p: np.ndarray, name: str) -> np.ndarray:
-    p = np.asarray(p, dtype=np.float64)
-    if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any():
+    p = arrays.numbers(p, name)
+    if p.ndim != 2 or not p.size or (p < 0).any():
         raise DataError(
             f"{name} must be probabilities of shape (n, labels), found shape {p.shape}; apply softmax first"
         )
@@ -243,10 +255,15 @@ class _Networks(nn.Module):
 
 
 def _features(x: np.ndarray, p: np.ndarray) -> Tensor:
-    """Standardised rows beside what they say about the label."""
-    spread = x.std(axis=0)
-    rows = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    return torch.from_numpy(np.concatenate([rows, np.log(np.maximum(p, 1e-6))], axis=1))
+    """Rows beside what they say about the label, each column standardised.
+
+    Also the log-probabilities: a label that nobody predicts would be a constant far from zero, which saturates the
+    hidden units before training begins.
+    """
+    columns = np.concatenate([x, np.log(np.maximum(p, 1e-6))], axis=1)
+    varies = ~arrays.constant_columns(columns)
+    centred = np.where(varies, columns - columns.mean(axis=0), 0.0)
+    return torch.from_numpy(centred / np.where(varies, centred.std(axis=0), 1.0))
 
 
 def _marginals(given: list[np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,23 +22,27 @@ coupling, the starting point: with equal weights, pairs of tiny probability push
 iteration factors one matrix of size ``ky (k1 + k2)`` per table; tables run as a batch and leave it when certified.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
 
+from pidflow import arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.pid.gaussian import MAX_GAP_BITS, PIDAtoms, PIDInfo
 from pidflow.pid.gaussian_system import LN2
 
-# Sums of a table may be off by this much; it is then scaled to one.
-SUM_TOLERANCE = 1e-9
+# Sums of a table may be off by this much, or by so many roundings of the type it came in; it is then scaled to one.
+SUM_TOLERANCE, SUM_ROUNDINGS = 1e-9, 8
 # Smaller entries count as zero. They are beyond what a table of this precision can state, and 256 of them are worth
 # less than 2e-9 bit, but their logarithms would dominate the arithmetic.
 SMALLEST_ENTRY = 1e-13
 MAX_ITERATIONS = 80
-# Tables solved side by side; more only costs memory.
-CHUNK = 256
+# Tables solved side by side, as many as these bytes hold: each table has the result it has alone.
+CHUNK, CHUNK_BYTES = 256, 2**28
+# Arrays of each size that one table needs at a time: Newton matrices, blocks over pairs of labels, whole tables.
+_MATRICES, _PAIR_BLOCKS, _TABLES = 4, 4, 40
 
 # How far the barrier shrinks after a step of that length: boldly after a full step, hardly after a failed one.
 _SHRINK_FULL, _SHRINK_HALF, _SHRINK_SHORT, _SHRINK_FAILED = 0.02, 0.1, 0.3, 0.9
@@ -57,7 +61,8 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
     ----------
     pmf : array_like, shape (..., k1, k2, ky)
         Joint probabilities of X1, X2 and Y. Zeros are welcome, entries below 1e-13 count as zeros; each table must sum
-        to one within 1e-9.
+        to one within 1e-9, or within eight roundings of its type (5e-7 in float32), and is scaled to one. A note in
+        ``info.notes`` says when that moved it by more than 1e-9.
     tol_bits : float
         Certificate at which a table is done.
 
@@ -71,9 +76,10 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
     Raises
     ------
     DataError
-        When `pmf` has fewer than three axes, or holds values that are negative, not finite, or do not sum to one.
+        When `pmf` has fewer than three axes, or holds values that are negative, no finite numbers, or do not sum to
+        one.
     NumericsError
-        When a certificate is looser than 1e-3 bit.
+        When a certificate is looser than 1e-3 bit, or a table needs more memory than the machine has.
 
     References
     ----------
@@ -90,10 +96,14 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
     >>> [round(float(v), 4) + 0.0 for v in (atoms.redundancy, atoms.unique_1, atoms.unique_2, atoms.synergy)]
     [0.3113, 0.0, 0.0, 0.5]
     """
-    tables, lead = _checked(pmf)
+    tol_bits = arrays.number(tol_bits, "tol_bits", above=0.0)
+    tables, lead, notes = _checked(pmf)
+    each = _bytes_a_table(*tables.shape[1:])
+    arrays.refuse_beyond_memory(each, f"a table of {' x '.join(map(str, tables.shape[1:]))}")
     union, gap = np.empty(len(tables)), np.empty(len(tables))
-    for first in range(0, len(tables), CHUNK):
-        some = slice(first, first + CHUNK)
+    at_once = int(np.clip(CHUNK_BYTES // each, 1, CHUNK))
+    for first in range(0, len(tables), at_once):
+        some = slice(first, first + at_once)
         union[some], gap[some] = _union_information(tables[some], tol=tol_bits * LN2)
     union, gap = union / LN2, gap / LN2
     worst = float(gap.max(initial=0.0))
@@ -121,33 +131,41 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
             converged=gap <= tol_bits,
             condition=np.ones(lead),
             method="interior point on the dual geometric program",
-            notes=(),
+            notes=notes,
         ),
     )
 
 
-def _checked(pmf: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Tables as one flat batch, and the leading shape they came in."""
-    pmf = np.asarray(pmf, dtype=np.float64)
+def _checked(pmf: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], tuple[str, ...]]:
+    """Tables as one flat batch, the leading shape they came in, and a note when they were scaled."""
+    given, pmf = pmf, arrays.numbers(pmf, "pmf")
     if pmf.ndim < 3 or 0 in pmf.shape[-3:]:
         raise DataError(
             f"pmf must have shape (..., k1, k2, ky) with no empty axis among the last three; found {pmf.shape}"
         )
-    if not np.isfinite(pmf).all():
-        raise DataError("pmf holds values that are not finite; probabilities are expected")
     if (pmf < 0).any():
         raise DataError(
             f"pmf holds negative values (least {pmf.min():.3g}); pass probabilities, not logarithms or scores"
         )
-    total = pmf.sum(axis=(-3, -2, -1))
-    if (np.abs(total - 1.0) > SUM_TOLERANCE).any():
-        worst = float(total.flat[np.abs(total - 1.0).argmax()])
-        raise DataError(
-            f"every table must sum to one within {SUM_TOLERANCE:g}, found {worst:.12g}; divide counts by their sum"
-        )
-    tables = pmf.reshape(-1, *pmf.shape[-3:])
+    off = np.abs(pmf.sum(axis=(-3, -2, -1)) - 1.0)
+    worst, notes = float(off.max(initial=0.0)), ()
+    if worst > SUM_TOLERANCE:
+        allowed = max(SUM_TOLERANCE, SUM_ROUNDINGS * arrays.precision(given))
+        if worst > allowed:
+            total = float(pmf.sum(axis=(-3, -2, -1)).flat[off.argmax()])
+            raise DataError(
+                f"every table must sum to one within {allowed:.2g}, found {total:.12g}; divide counts by their sum"
+            )
+        notes = (f"tables summed to one within {worst:.1g}, which their type explains, and were scaled to one",)
+    lead = pmf.shape[:-3]
+    tables = pmf.reshape(math.prod(lead), *pmf.shape[-3:])
     tables = np.where(tables < SMALLEST_ENTRY, 0.0, tables)
-    return tables / tables.sum(axis=(1, 2, 3), keepdims=True), pmf.shape[:-3]
+    return tables / tables.sum(axis=(1, 2, 3), keepdims=True), lead, notes
+
+
+def _bytes_a_table(k1: int, k2: int, ky: int) -> int:
+    """Memory that solving one table takes, in bytes, from above."""
+    return 8 * (_MATRICES * (ky * (k1 + k2)) ** 2 + _PAIR_BLOCKS * k1 * k2 * ky**2 + _TABLES * k1 * k2 * ky)
 
 
 def _mutual_information(pmf: np.ndarray) -> np.ndarray:
@@ -158,7 +176,7 @@ def _mutual_information(pmf: np.ndarray) -> np.ndarray:
 
 def _entropy(pmf: np.ndarray) -> np.ndarray:
     """Entropy in nats over all axes but the first."""
-    return -(pmf * _log(pmf)).reshape(len(pmf), -1).sum(axis=-1)
+    return -(pmf * _log(pmf)).reshape(len(pmf), math.prod(pmf.shape[1:])).sum(axis=-1)
 
 
 def _log(values: np.ndarray) -> np.ndarray:

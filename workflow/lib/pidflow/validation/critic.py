@@ -31,8 +31,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow.errors import DataError
-from pidflow.flows.training import adam_step
+from pidflow import arrays
+from pidflow.errors import ConfigError, DataError
+from pidflow.flows.checked import fold_labels
+from pidflow.flows.training import adam_step, usable_device
 from pidflow.groups import held_out_split
 from pidflow.pid.gaussian_system import LN2
 
@@ -138,8 +140,10 @@ def critic_information(
 
     Raises
     ------
+    ConfigError
+        When a setting is out of range, or the device cannot be used.
     DataError
-        When shapes disagree, values are not finite or there are fewer than two folds.
+        When shapes disagree, values are no finite numbers, a label is missing or there are fewer than two folds.
     """
     same = {"folds": folds, "groups": groups, "seed": seed, "device": device, "config": config}
     return critic_information_of_layers([representations], **same)[0]
@@ -154,7 +158,9 @@ def critic_information_of_layers(
     device: str = "cpu",
     config: CriticConfig | None = None,
 ) -> list[CriticBound]:
-    """`critic_information` of many layers of the same rows, trained as one stack; the bounds do not depend on that.
+    """`critic_information` of many layers of the same rows, trained as one stack.
+
+    Up to rounding each layer has the bound it has alone.
 
     Parameters
     ----------
@@ -163,10 +169,15 @@ def critic_information_of_layers(
 
     The other parameters and errors are those of `critic_information`.
     """
-    config = CriticConfig() if config is None else config
-    for representations in layers:
-        _check(representations, folds)
-    labels, fold_of_row = np.unique(folds, return_inverse=True)
+    config = checked_config(CriticConfig() if config is None else config)
+    seed, device = arrays.seed_of(seed), usable_device(device)
+    layers = [_checked(representations) for representations in layers]
+    lengths = {len(x1) for representations in layers for x1, _, _ in representations}
+    if len(lengths) != 1:
+        raise DataError(f"every representation must have the same rows, found {sorted(lengths) or 'no layer'}")
+    labels, fold_of_row = fold_labels(folds, lengths.pop())
+    if groups is not None:
+        groups = arrays.group_index(groups, len(fold_of_row))
     splits = [
         held_out_split(fold_of_row != k, groups, fraction=config.held_out_fraction, seed=seed)
         for k in range(len(labels))
@@ -243,18 +254,40 @@ def _taken(rows: Tensor, where: Tensor) -> Tensor:
     return rows[:, where].flatten(0, 1)
 
 
-def _check(representations: Sequence[Representation], folds: np.ndarray) -> None:
-    n = len(folds)
-    for x1, x2, y in representations:
-        for name, block in (("x1", x1), ("x2", x2), ("y", y)):
-            if np.ndim(block) != 2 or len(block) != n:
-                raise DataError(
-                    f"{name} has shape {np.shape(block)}, expected ({n}, columns): a row for each fold label"
-                )
-            if not np.isfinite(block).all():
-                raise DataError(f"{name} has NaN or infinite values; drop those rows first")
-    if len(np.unique(folds)) < 2:
-        raise DataError("a held-out bound needs at least two folds, found one label")
+def _checked(representations: Sequence[Representation]) -> list[list[np.ndarray]]:
+    """The blocks of each representation, ``(n, d)`` float64; one without columns becomes one of zeros."""
+    out = []
+    for representation in representations:
+        blocks = tuple(representation)
+        if len(blocks) != 3:
+            raise DataError(f"a representation is three blocks (x1, x2, y), found {len(blocks)}")
+        blocks = arrays.same_rows(**dict(zip(("x1", "x2", "y"), blocks, strict=True)))
+        out.append([block if block.shape[1] else np.zeros((len(block), 1)) for block in blocks])
+    if not out:
+        raise DataError("expected at least one representation (x1, x2, y), found none")
+    return out
+
+
+def checked_config(config: CriticConfig) -> CriticConfig:
+    """The settings as plain numbers.
+
+    Raises
+    ------
+    ConfigError
+        When one is out of range.
+    """
+    if not isinstance(config, CriticConfig):
+        raise ConfigError(f"config must be a CriticConfig, found {arrays.shown(config)}")
+    counts = {"products": (2, 1000), "max_steps": (1, 10**6), "batch_size": (2, 10**6), "evaluate_every": (1, 10**6)}
+    counts |= {"patience": (1, 10**6), "rows_compared": (2, 10**6)}
+    plain = {
+        name: arrays.count(getattr(config, name), f"critic {name}", least=least, most=most)
+        for name, (least, most) in counts.items()
+    }
+    if plain["products"] % 2:
+        raise ConfigError(f"critic products must be even, found {plain['products']}")
+    fraction = arrays.number(config.held_out_fraction, "critic held_out_fraction", above=0.0, below=1.0)
+    return CriticConfig(**plain, held_out_fraction=fraction)
 
 
 def _parts(rows: np.ndarray, most: int, generator: torch.Generator) -> list[np.ndarray]:

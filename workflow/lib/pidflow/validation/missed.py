@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from pidflow import arrays
 from pidflow.errors import DataError
 from pidflow.pid.bias import mi_bias
+from pidflow.pid.covariances import standardised, varying
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
 
 LEVEL = 0.01
@@ -56,14 +58,18 @@ def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: 
     Raises
     ------
     DataError
-        When there is not one contribution for each row.
+        When there is not one contribution for each row, or values are no finite numbers.
     NumericsError
         When a block is singular or rows are too few for a covariance.
     """
-    if np.shape(bound) != (len(y),):
-        raise DataError(f"the bound has shape {np.shape(bound)}, expected ({len(y)},): a contribution for each row")
-    both = np.concatenate([z1, z2, y], axis=1, dtype=float)
+    z1, z2, y = (standardised(block) for block in varying(z1=z1, z2=z2, y=y)[0])
+    bound = arrays.numbers(bound, "bound")
+    if bound.shape != (len(y),):
+        raise DataError(f"the bound has shape {bound.shape}, expected ({len(y)},): a contribution for each row")
+    both = np.concatenate([z1, z2, y], axis=1)
     p, q = both.shape[1] - y.shape[1], y.shape[1]
+    if not p or not q:
+        return MissedInformation(0.0, 0.0, False, 1.0, 0.0, float(np.mean(bound)))
     covariance = np.cov(both.T, ddof=0)
     gaussian = max(0.0, float(gaussian_mi(covariance, (p, q))) - mi_bias(len(y), p, q))
     difference = float(np.mean(bound)) - gaussian

@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pidflow.errors import ConfigError
+from pidflow import arrays
+from pidflow.groups import MOST_ROWS
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
 from pidflow.stats import TOLERANCE, within
@@ -127,13 +128,14 @@ def planted_cases(n: int, dims: Sequence[int], *, seed: int = 0, names: Sequence
     Raises
     ------
     ConfigError
-        For an unknown case or dimensions that are not three positive integers.
+        For an unknown case, or a number out of range.
+    DataError
+        For dimensions that are not three whole numbers of at least 1.
     """
-    unknown = [name for name in names if name not in CASES]
-    if unknown:
-        raise ConfigError(f"calibration case {unknown[0]!r} is unknown, expected some of {', '.join(CASES)}")
-    if len(dims) != 3 or any(int(d) != d or d < 1 for d in dims):
-        raise ConfigError(f"dims must be three positive integers (d1, d2, m), found {tuple(dims)}")
+    names = arrays.choices(names, "names", CASES)
+    n = arrays.count(n, "n", least=2, most=MOST_ROWS)
+    seed = arrays.seed_of(seed)
+    dims = arrays.sizes(dims, ("d1", "d2", "m"), least=1)
     makers = {
         "gaussian": _gaussian,
         "warped": _warped,
@@ -143,7 +145,7 @@ def planted_cases(n: int, dims: Sequence[int], *, seed: int = 0, names: Sequence
         "independent": _independent,
     }
     for name in names:
-        yield makers[name](n, tuple(int(d) for d in dims), seed)
+        yield makers[name](n, dims, seed)
 
 
 def parallel_channels(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pidflow import arrays
 from pidflow.flows.gaussianize import Gaussianized, invert
 from pidflow.pid.covariances import covariance
 
@@ -45,9 +46,18 @@ def planted_twin(real: Gaussianized, *, seed: int = 0) -> Twin:
     """
     latents = np.concatenate([real.z1, real.z2, real.y], axis=1)
     truth = covariance(latents)
-    rng = np.random.default_rng([seed, len(latents)])
-    drawn = rng.standard_normal(latents.shape) @ np.linalg.cholesky(truth).T + latents.mean(axis=0)
+    rng = np.random.default_rng([arrays.seed_of(seed), len(latents)])
+    drawn = rng.standard_normal(latents.shape) @ _root(truth).T + latents.mean(axis=0)
     widths = np.cumsum([real.z1.shape[1], real.z2.shape[1]])
     one_fold = np.full(len(drawn), real.info.fold_labels[0])
     rows = invert(real.weights, *np.split(drawn, widths, axis=1), folds=one_fold)
     return Twin(rows.x1, rows.x2, rows.y, truth)
+
+
+def _root(cov: np.ndarray) -> np.ndarray:
+    """``F`` with ``F F^T = cov``, also where the sources are copies of each other in some directions."""
+    try:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(cov)
+        return vectors * np.sqrt(np.maximum(values, 0.0))
