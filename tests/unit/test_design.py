@@ -75,7 +75,11 @@ def edited(config, path, value):
         (["run", "tasks"], ["chess"], "config run.tasks: 'chess' is not defined"),
         (["run", "conditions"], ["intact", "cut"], "config run.conditions: 'cut' is not defined under interventions"),
         (["run", "conditions"], ["image-question"], "config run.conditions: 'intact' must be among them"),
-        (["run", "tasks"], ["Bad_Id"], "config run.tasks.0: found 'Bad_Id', expected an id: lower-case letters"),
+        (
+            ["run", "tasks"],
+            ["Bad_Id"],
+            "config run.tasks.0: found 'Bad_Id', expected an id: at most 100 lower-case",
+        ),
         (["tasks", "choose-attr", "dataset"], "gqa", "tasks.choose-attr.dataset: 'gqa' is not defined under datasets"),
         (
             ["datasets", "scenes", "reader"],

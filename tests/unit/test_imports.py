@@ -19,7 +19,7 @@ ALLOWED = {
     "stages": ("design", "data", "models", "interventions", "flows", "pid", "validation", "analysis", "figures"),
 }
 GROUND_MAY = {name: ("errors",) for name in ("arrays", "logs", "provenance", "plugins", "config_files")}
-GROUND_MAY |= {"names": (), "errors": (), "settings": ("errors", "names")}
+GROUND_MAY |= {"names": (), "errors": (), "refusals": ("errors",), "settings": ("errors", "names", "refusals")}
 GROUND_MAY |= {"stats": ("errors", "arrays"), "groups": ("errors", "arrays")}
 GROUND_MAY |= {"files": ("errors",), "identity": ("errors",), "json_text": ("errors",)}
 GROUND_MAY |= {"hdf5": ("errors", "files", "identity", "json_text")}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from pidflow.errors import ConfigError
+from pidflow.errors import ConfigError, shown
 
 IMAGE, QUESTION, INSTRUCTION = "<image>", "{question}", "{instruction}"
 SINGLE_WORD = "Answer the question using a single word or phrase."
@@ -132,11 +132,11 @@ def named_or_template(wanted: str) -> str:
         return wanted
     if IMAGE not in wanted and QUESTION not in wanted:
         raise ConfigError(
-            f"unknown prompt '{wanted}', expected one of: {', '.join(NAMES)}; or a template with '{IMAGE}' and, after "
-            f"it, '{QUESTION}'"
+            f"unknown prompt {shown(wanted)}, expected one of: {', '.join(NAMES)}; or a template with '{IMAGE}' and, "
+            f"after it, '{QUESTION}'"
         )
     if wanted.count(INSTRUCTION) > 1:
-        raise ConfigError(f"a prompt may hold '{INSTRUCTION}' once, found {wanted!r}")
+        raise ConfigError(f"a prompt may hold '{INSTRUCTION}' once, found {shown(wanted)}")
     return checked_template(wanted)
 
 
@@ -145,7 +145,7 @@ def checked_template(template: str) -> str:
     counts = template.count(IMAGE), template.count(QUESTION)
     if counts != (1, 1) or template.index(IMAGE) > template.index(QUESTION):
         raise ConfigError(
-            f"a prompt must hold '{IMAGE}' once and, after it, '{QUESTION}' once; found {template!r} "
+            f"a prompt must hold '{IMAGE}' once and, after it, '{QUESTION}' once; found {shown(template)} "
             f"with {counts[0]} and {counts[1]} of them"
         )
     return template
