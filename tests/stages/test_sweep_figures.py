@@ -9,9 +9,9 @@ from matplotlib.colors import to_hex
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
 from pidflow.errors import DataError
-from pidflow.figures import sweeps as figures
+from pidflow.figures import _sweeps, sweep_edges, sweep_subsets, sweep_windows
 from pidflow.stages import collect_sweeps
-from pidflow.stages import plot_sweeps as stage
+from pidflow.stages import plot as stage
 from pidflow.stats import interval
 from pidflow.store import read_table, write_table
 
@@ -59,7 +59,7 @@ def two(tables):
     return read_table(stored["sweeps"]), read_table(stored["transfer_windows"])
 
 
-FIGURES = {"edges": figures.edges, "windows": figures.window_sizes, "subsets": figures.subsets}
+FIGURES = {"edges": sweep_edges.draw, "windows": sweep_windows.draw, "subsets": sweep_subsets.draw}
 SIZES = {
     "one task": {"tasks": ("choose-attr",)},
     "two tasks": {"tasks": ("choose-attr", "easy-shape")},
@@ -94,10 +94,11 @@ def labels(figure):
 
 def test_every_edge_has_its_color_its_interval_and_its_control(two):
     sweeps, _ = two
-    figure = figures.edges(*two, model="standin")
-    assert labels(figure)[: len(ALL_EDGES)] == list(figures.edge_looks(list(ALL_EDGES)))
+    figure = sweep_edges.draw(*two, model="standin")
+    words = [edge.replace("->", " → ") for edge in _sweeps.edge_looks(list(ALL_EDGES))]
+    assert labels(figure)[: len(ALL_EDGES)] == words
     assert {"95 % interval", "random edges", "transfer window"} <= set(labels(figure))
-    for edge, (color, _) in figures.edge_looks(list(ALL_EDGES)).items():
+    for edge, (color, _) in _sweeps.edge_looks(list(ALL_EDGES)).items():
         rows = sweeps[(sweeps["edge"] == edge) & (sweeps["task"] == "choose-attr") & (sweeps["window"] == 3)]
         rows = rows[rows["subset"] == "all"].sort_values("centre")
         axes = figure.axes[0]
@@ -117,10 +118,10 @@ def test_every_edge_has_its_color_its_interval_and_its_control(two):
 def test_what_an_edge_alone_suffices_for_is_drawn_where_it_was_asked(tables, two):
     stored = tables(("a",), controls=("random", "keep"), random_level=-0.1)
     sweeps = read_table(stored["sweeps"])
-    figure = figures.edges(sweeps, read_table(stored["transfer_windows"]), model="standin")
+    figure = sweep_edges.draw(sweeps, read_table(stored["transfer_windows"]), model="standin")
     assert "all but the edge" in labels(figure)
-    assert "all but the edge" not in labels(figures.edges(*two, model="standin"))
-    color, _ = figures.edge_looks(["question->last"])["question->last"]
+    assert "all but the edge" not in labels(sweep_edges.draw(*two, model="standin"))
+    color, _ = _sweeps.edge_looks(["question->last"])["question->last"]
     kept = sweeps[(sweeps["kind"] == "keep") & (sweeps["edge"] == "question->last") & (sweeps["subset"] == "all")]
     kept = kept.sort_values("centre")["change_first"]
     beside = [line for line in lines(figure.axes[0], color) if line.get_linestyle() == "--"]
@@ -132,8 +133,8 @@ def test_transfer_windows_are_marked_with_their_intervals(two):
     transfer = transfer.copy()
     place = (transfer["edge"] == "question->last") & (transfer["task"] == "choose-attr")
     transfer.loc[place, ["onset_low", "onset_high", "end_low", "end_high"]] = [5, 7, 8, 8]
-    figure = figures.edges(sweeps, transfer, model="standin")
-    color = figures.edge_looks(["question->last"])["question->last"][0]
+    figure = sweep_edges.draw(sweeps, transfer, model="standin")
+    color = _sweeps.edge_looks(["question->last"])["question->last"][0]
     (bar,) = (line for line in lines(figure.axes[0], color) if line.get_linewidth() == 3)
     assert list(bar.get_xdata()) == [5.7, 8.3]
     whiskers = [line for line in figure.axes[0].lines if line.get_marker() == "|"]
@@ -148,26 +149,26 @@ def test_transfer_windows_are_marked_with_their_intervals(two):
 
 def test_without_a_transfer_window_none_is_announced(tables):
     stored = tables(("a",), plateaus={"image->last": (0, 0, 0.0)})
-    figure = figures.edges(read_table(stored["sweeps"]), read_table(stored["transfer_windows"]), model="standin")
+    figure = sweep_edges.draw(read_table(stored["sweeps"]), read_table(stored["transfer_windows"]), model="standin")
     assert "transfer window" not in labels(figure)
     assert not [line for line in figure.axes[0].lines if line.get_linewidth() == 3]
 
 
 def test_an_edge_that_a_task_lacks_has_no_line_there(two):
     sweeps, transfer = (frame[(frame["edge"] != "options->last") | (frame["task"] == "choose-attr")] for frame in two)
-    figure = figures.edges(sweeps, transfer, model="standin")
-    color = figures.edge_looks(["options->last"])["options->last"][0]
+    figure = sweep_edges.draw(sweeps, transfer, model="standin")
+    color = _sweeps.edge_looks(["options->last"])["options->last"][0]
     assert lines(figure.axes[0], color)
     assert not lines(figure.axes[1], color)
 
 
 def test_every_size_of_window_is_drawn(two):
     sweeps, _ = two
-    figure = figures.window_sizes(*two, model="standin")
+    figure = sweep_windows.draw(*two, model="standin")
     assert labels(figure) == ["3 blocks", "1 block", "one window of 12 blocks", "95 % interval"]
     assert len(figure.axes) == 2 * 3
     rows = sweeps[(sweeps["edge"] == "image->last") & (sweeps["task"] == "easy-shape") & (sweeps["subset"] == "all")]
-    axes, color = figure.axes[4], figures.edge_looks(["image->last"])["image->last"][0]
+    axes, color = figure.axes[4], _sweeps.edge_looks(["image->last"])["image->last"][0]
     assert len(bands(axes, color)) == 3
     (level,) = (line for line in lines(axes, color) if list(line.get_xdata()) == [0, 11])
     assert set(level.get_ydata()) == set(rows.loc[rows["window"] == 12, "change_first"])
@@ -175,13 +176,13 @@ def test_every_size_of_window_is_drawn(two):
 
 def test_right_and_wrong_answers_are_told_apart(two):
     sweeps, _ = two
-    figure = figures.subsets(*two, model="standin")
-    assert labels(figure) == ["answered rightly", "answered wrongly", "95 % interval"]
-    axes, color = figure.axes[0], figures.edge_looks(["image->question"])["image->question"][0]
-    hollow = [line for line in lines(axes, color) if line.get_markerfacecolor() == "white"]
+    figure = sweep_subsets.draw(*two, model="standin")
+    assert labels(figure) == ["answered correctly", "answered wrongly", "95 % interval"]
+    axes, color = figure.axes[0], _sweeps.edge_looks(["image->question"])["image->question"][0]
+    broken = [line for line in lines(axes, color) if line.is_dashed()]
     rows = sweeps[(sweeps["edge"] == "image->question") & (sweeps["task"] == "choose-attr") & (sweeps["window"] == 3)]
     wrong = rows[rows["subset"] == "wrong"].sort_values("centre")
-    assert [np.array_equal(line.get_ydata(), wrong["change_first"]) for line in hollow] == [True]
+    assert [np.array_equal(line.get_ydata(), wrong["change_first"]) for line in broken] == [True]
     assert len(bands(axes, color)) == 2
     counts = rows.groupby("subset")["n"].max()
     assert [text.get_text() for text in axes.texts] == [f"{counts['right']} right, {counts['wrong']} wrong"]
@@ -193,18 +194,18 @@ def test_missing_and_small_subsets_are_said(two):
     lacking = sweeps[(sweeps["subset"] != "wrong") | (sweeps["task"] == "easy-shape")]
     few = (lacking["subset"] == "wrong") & (lacking["task"] == "easy-shape")
     lacking = lacking.assign(n=lacking["n"].where(~few, 2), images=lacking["images"].where(~few, 2))
-    figure = figures.subsets(lacking, transfer, model="standin")
+    figure = sweep_subsets.draw(lacking, transfer, model="standin")
     texts = [axes.texts[0].get_text() for axes in figure.axes if axes.texts]
     assert texts[0].endswith(" right, none wrong")
     assert texts[1].endswith(" right, 2 wrong (too few)")
-    assert labels(figure) == ["answered rightly", "95 % interval"]
+    assert labels(figure) == ["answered correctly", "95 % interval"]
     assert not [line for axes in figure.axes for line in axes.lines if np.isnan(line.get_ydata()).any()]
 
 
 def test_wide_bands_do_not_flatten_the_curves(two):
     sweeps, transfer = two
     wide = sweeps.assign(change_first_se=sweeps["change_first_se"].where(sweeps["subset"] != "wrong", 50.0))
-    low, high = figures.subsets(wide, transfer, model="standin").axes[0].get_ylim()
+    low, high = sweep_subsets.draw(wide, transfer, model="standin").axes[0].get_ylim()
     assert -1.5 < low < high < 1.5
 
 
@@ -220,29 +221,30 @@ def test_the_legend_has_markers_where_the_curves_have(name, size, marked, tables
     assert figure.axes[0].get_xlim() == (-0.5, depth + 0.5)
 
 
-@pytest.mark.parametrize("name", ["edges", "windows", "subsets"])
+def by_name(stored):
+    return {name.replace("_", "-"): path for name, path in stored.items()}
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_stage_writes_equal_bytes_each_time_in_the_wanted_order(name, tables, tmp_path):
-    stored = tables(("choose-attr", "easy-shape"))
-    inputs = {"sweeps": stored["sweeps"], "transfer": stored["transfer_windows"]}
+    stored = by_name(tables(("choose-attr", "easy-shape")))
     output = [str(tmp_path / each) for each in ("first.svg", "second.svg", "figure.png", "turned.svg")]
-    tasks = ["easy-shape", "choose-attr"]
-    draw = getattr(stage, name)
-    draw(**inputs, output=output[:1], model="standin", tasks=tasks)
-    draw(**inputs, output=output[1:3], model="standin", tasks=tasks)
-    draw(**inputs, output=output[3:], model="standin", tasks=tasks[::-1])
+    tasks = {"easy-shape": "shape", "choose-attr": "attribute"}
+    given = {"figure": f"sweep-{name}", "tables": stored, "given": {"model": "standin"}}
+    stage.run(output=output[:1], tasks=tasks, **given)
+    stage.run(output=output[1:3], tasks=tasks, **given)
+    stage.run(output=output[3:], tasks=dict(reversed(tasks.items())), **given)
     first, second, png, turned = (path.read_bytes() for path in map(Path, output))
     assert first == second != turned
     assert png.startswith(b"\x89PNG")
 
 
 def test_stage_says_what_is_wrong(tables, tmp_path):
-    stored = tables(("choose-attr", "easy-shape"))
-    inputs = {"sweeps": stored["sweeps"], "transfer": stored["transfer_windows"]} | {"tasks": ["easy-shape"]}
+    stored = by_name(tables(("choose-attr", "easy-shape")))
+    given = {"figure": "sweep-edges", "tasks": {"easy-shape": "shape"}, "output": [str(tmp_path / "figure.svg")]}
     with pytest.raises(DataError, match="no row has model 'llava'; the table has standin"):
-        stage.edges(**inputs, output=[str(tmp_path / "figure.svg")], model="llava")
-    with pytest.raises(DataError, match=r"figure\.pdf: figures are written as svg or png, not 'pdf'"):
-        stage.edges(**inputs, output=[str(tmp_path / "figure.pdf")], model="standin")
+        stage.run(tables=stored, given={"model": "llava"}, **given)
     damaged = str(tmp_path / "damaged.parquet")
     write_table(damaged, pd.DataFrame({"task": ["easy-shape"]}))
-    with pytest.raises(DataError, match=r"damaged.parquet: lacks the columns model, edge"):
-        stage.edges(**inputs | {"sweeps": damaged}, output=[str(tmp_path / "figure.svg")], model="standin")
+    with pytest.raises(DataError, match=r"damaged.parquet, .*: the table lacks the columns model, subset"):
+        stage.run(tables=stored | {"sweeps": damaged}, given={"model": "standin"}, **given)

@@ -205,19 +205,6 @@ def test_the_knockout_judged_is_one_of_the_run(config):
     assert design.judged_knockout(config) is None
 
 
-@pytest.mark.parametrize(
-    ("conditions", "expected"),
-    [
-        (["intact"], ["intact"]),
-        (["diffusion", "image-question", "intact"], ["intact", "image-question"]),
-        (["intact", "diffusion", "image-question-only"], ["intact", "diffusion"]),
-    ],
-)
-def test_one_picture_holds_intact_and_one_other_condition(config, conditions, expected):
-    config["run"]["conditions"] = conditions
-    assert design.compared(config) == expected
-
-
 def test_a_cut_has_the_control_with_its_edge_and_blocks(config):
     assert design.control_of(config, "image-question") == "image-question-random"
     for condition in (
@@ -251,18 +238,14 @@ def test_claims_without_conditions(config):
     assert design.control_of(config, config["claims"]["knockout"]) is None
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (["claims", "blind"], None),
-        (["claims", "knockout"], None),
-        (["run", "conditions"], ["intact"]),
-        (["run", "tasks"], ["choose-attr", "choose-rel", "easy-yesno"]),
-    ],
-)
-def test_tasks_are_compared_where_there_is_something_to_compare(config, path, value):
-    assert design.compares_tasks(config)
-    assert not design.compares_tasks(edited(config, path, value))
+def test_tasks_have_titles_in_words(config):
+    config["run"]["tasks"] = ["choose-attr", "easy-shape"]
+    del config["tasks"]["easy-shape"]["title"]
+    assert design.task_titles(config) == {"choose-attr": "choose an attribute", "easy-shape": "easy shape"}
+    assert "title" not in design.task_settings(config, "choose-attr")  # another title prepares no other questions
+    config["tasks"]["choose-attr"]["title"] = "easy shape"
+    with pytest.raises(ConfigError, match=r"tasks\.easy-shape\.title: another task of the run is called 'easy shape'"):
+        design.task_titles(config)
 
 
 def test_conditions(config):

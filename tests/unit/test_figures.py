@@ -5,34 +5,36 @@ import pandas as pd
 import pytest
 
 from pidflow import stats
+from pidflow.analysis.cells import CLIPPED, MISSED, TWIN
 from pidflow.errors import DataError
-from pidflow.figures import profiles
+from pidflow.figures import _levels as levels
+from pidflow.figures import _parts as parts
 
 
 def rows(**columns):
-    frame = pd.DataFrame({"layer": 0, "atom": "synergy", "warning": ""} | columns)
+    frame = pd.DataFrame({"layer": 0, "atom": "synergy", "level": levels.NONE} | columns)
     return frame.assign(low=frame["bits"] - frame["half"], high=frame["bits"] + frame["half"])
 
 
 def test_select_keeps_what_was_asked():
     frame = pd.DataFrame({"model": ["a", "a", "b"], "atom": ["x", "y", "x"], "bits": [1, 2, 3]})
-    assert list(profiles.select(frame, model="a", atom=["x", "z"])["bits"]) == [1]
+    assert list(parts.select(frame, model="a", atom=["x", "z"])["bits"]) == [1]
 
 
 def test_select_says_what_is_there():
     frame = pd.DataFrame({"model": ["a", "b"], "estimator": ["flow", "gaussian"]})
     with pytest.raises(DataError, match="no row has estimator 'flow'; the table has gaussian"):
-        profiles.select(frame, model="b", estimator="flow")
+        parts.select(frame, model="b", estimator="flow")
     with pytest.raises(DataError, match="no rows at all"):
-        profiles.select(frame[:0], model="b")
+        parts.select(frame[:0], model="b")
 
 
 def test_order_of_appearance_with_intact_in_front():
-    assert profiles.in_order(pd.Series(["cut", "b", "cut", "intact"]), first="intact") == ["intact", "cut", "b"]
+    assert parts.in_order(pd.Series(["cut", "b", "cut", "intact"]), first="intact") == ["intact", "cut", "b"]
 
 
 def test_mean_over_tasks_adds_variances():
-    mean = profiles.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=[0.3, 0.4])).iloc[0]
+    mean = parts.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=[0.3, 0.4])).iloc[0]
     assert mean.bits == 2.0
     assert mean.high - mean.bits == pytest.approx(0.25)
     assert mean.bits - mean.low == pytest.approx(0.25)
@@ -41,18 +43,40 @@ def test_mean_over_tasks_adds_variances():
 def test_mean_over_tasks_agrees_with_the_claims():
     a, b = stats.Estimate(1.0, 0.1, np.inf), stats.Estimate(3.0, 0.2, np.inf)
     half = [e.interval()[1] - e.value for e in (a, b)]
-    mean = profiles.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=half)).iloc[0]
+    mean = parts.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=half)).iloc[0]
     assert mean.high == pytest.approx(stats.mean_of_independent([a, b]).interval()[1])
 
 
 def test_mean_needs_all_tasks():
     frame = rows(task=["a", "b", "a"], layer=[0, 0, 1], bits=[1.0, 3.0, 9.0], half=0.1)
-    assert list(profiles.mean_over_tasks(frame)["layer"]) == [0]
+    assert list(parts.mean_over_tasks(frame)["layer"]) == [0]
 
 
 @pytest.mark.parametrize(
-    ("warnings", "marked"), [(["", "", "x"], False), (["x", "x", ""], True), (["", "", ""], False)]
+    ("warning", "level"),
+    [
+        ("", levels.NONE),
+        ("wrong in the planted twin", levels.CAUTION),
+        ("clipped", levels.CAUTION),
+        ("the finite-sample bias of I12 (0.2 bit) exceeds half of what is left (0.3 bit)", levels.CAUTION),
+        ("missed information", levels.DO_NOT_USE),
+        ("cut: clipped; intact: missed information; wrong in the planted twin", levels.DO_NOT_USE),
+        ("the solver did not converge", levels.DO_NOT_USE),
+    ],
 )
-def test_mean_is_marked_when_half_of_its_tasks_are(warnings, marked):
-    frame = rows(task=["a", "b", "c"], bits=1.0, half=0.1, warning=warnings)
-    assert bool(profiles.mean_over_tasks(frame)["warning"].iloc[0]) == marked
+def test_level_of_a_warning(warning, level):
+    assert levels.level_of(warning) == level
+
+
+def test_levels_know_the_words_of_the_tables():
+    assert levels.level_of(MISSED) == levels.DO_NOT_USE
+    assert levels.level_of(CLIPPED) == levels.level_of(TWIN) == levels.CAUTION
+
+
+@pytest.mark.parametrize(
+    ("found", "shared"),
+    [((0, 0, 1), 0), ((1, 1, 0), 1), ((0, 0, 0), 0), ((2, 1, 0), 1), ((2, 2, 0), 2), ((2, 0), 2), ((2, 0, 0, 0), 0)],
+)
+def test_a_mean_has_the_level_that_half_of_its_tasks_have_or_pass(found, shared):
+    frame = rows(task=[f"t{i}" for i in range(len(found))], bits=1.0, half=0.1, level=found)
+    assert parts.mean_over_tasks(frame)["level"].iloc[0] == shared

@@ -68,7 +68,7 @@ def test_no_import_runs_upwards_or_sideways(module):
         ("stats", "pid.bias"),
         ("design", "analysis.claims"),
         ("configuration", "models.loading"),
-        ("figures.sweeps", "stages.plot"),
+        ("figures.overview", "stages.plot"),
     ],
 )
 def test_the_law_forbids(module, imported):

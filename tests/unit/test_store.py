@@ -18,7 +18,7 @@ from tests.sealed import reseal
 
 from pidflow import store
 from pidflow.errors import DataError
-from pidflow.stages._drawing import write_figure
+from pidflow.stages.plot import write_figure
 
 LIBRARY = Path(store.__file__).parents[1]
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pidflow.plugins import available
+
 ROOT = Path(__file__).resolve().parents[2]
 RULES = {
     name: path
@@ -14,6 +16,7 @@ RULES = {
 }
 TARGETS = {"activations", "pid", "sweeps", "figures"}
 JOBS = sorted(set(RULES) - TARGETS)
+PLOT = "plot"  # the script of every figure; their rules are made in a loop
 
 
 def text_of(rule):
@@ -36,7 +39,16 @@ def test_a_rule_its_script_its_log_and_its_benchmark_share_a_name(rule):
 
 
 def test_every_script_belongs_to_a_rule():
-    assert sorted(path.stem for path in (ROOT / "scripts").glob("*.py")) == JOBS
+    assert sorted(path.stem for path in (ROOT / "scripts").glob("*.py")) == sorted([*JOBS, PLOT])
+
+
+def test_a_figure_has_a_rule_of_its_name_with_logs_and_caption(snakemake, tmp_path):
+    done = snakemake("--dry-run", "results/figures/standin/sweep-edges.svg", "--quiet", "host", cwd=tmp_path)
+    assert "rule plot_sweep_edges:" in done.stdout
+    assert "results/logs/plot_sweep_edges/standin.log" in done.stdout
+    assert "results/figures/standin/sweep-edges.png" in done.stdout
+    captions = {path.stem for path in (tmp_path / ".snakemake/captions").glob("*.rst")}
+    assert captions == set(available("figures"))
 
 
 def test_scripts_are_thin_and_read_only_what_the_rule_hands_them():

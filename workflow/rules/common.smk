@@ -13,6 +13,7 @@ sys.path.insert(0, LIBRARY)
 os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(":")
 
 from pidflow import config_files, design
+from pidflow.figures._registry import Run, all_figures
 from pidflow.names import INTACT
 from pidflow.provenance import code_digest
 from pidflow.settings import ID_PATTERN
@@ -21,6 +22,16 @@ from pidflow.data.datasets import dataset_of
 config_files.check(workflow.configfiles)
 config = design.check(config)
 RUN = config["run"]
+FIGURES = all_figures()
+SHOWN = Run(
+    models=tuple(RUN["models"]),
+    conditions=tuple(RUN["conditions"]),
+    tasks=design.task_titles(config),
+    knockout=design.judged_knockout(config),
+    blind=config["claims"]["blind"],
+    estimator=config["claims"]["estimators"][0],
+    definition=config["claims"]["definitions"][0],
+)
 
 
 wildcard_constraints:
@@ -86,8 +97,16 @@ def table(name):
     return [f"results/tables/{name}.parquet", f"results/tables/{name}.csv"]
 
 
-def drawn(name, **labels):
-    """The two files of one figure: svg, which the report shows with its caption, and png."""
-    stem = f"results/figures/{name}"
-    caption = f"../report/{Path(name).name.replace('-{condition}', '')}.rst"
-    return [report(f"{stem}.svg", caption=caption, category=labels.pop("category"), labels=labels), f"{stem}.png"]
+def drawn(target):
+    """The figures of a target that the run can show; each has a png beside its svg."""
+    stems = [stem for figure in FIGURES if figure.target == target for stem in figure.drawn(SHOWN)]
+    return [f"results/figures/{stem}.svg" for stem in stems]
+
+
+def caption(figure):
+    """A file with a figure's caption, where the report finds it."""
+    path = Path(".snakemake", "captions", f"{figure.id}.rst").resolve()
+    if not path.is_file() or path.read_text(encoding="utf-8") != figure.module.CAPTION:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(figure.module.CAPTION, encoding="utf-8")
+    return str(path)

@@ -1,11 +1,9 @@
-"""Tables of everything a run found, and the figures drawn from them.
+"""Tables of everything a run measured, and the figures of all tables: one rule a file of pidflow/figures.
 
 Inputs from elsewhere: decompositions, answers and flow diagnostics of every unit of the run; answers without the image;
-the calibration table.
-Outputs: results/tables/*.{parquet,csv}, results/figures/calibration.{svg,png}, results/figures/{model}/*.{svg,png}
+the tables of calibration and of sweeps.
+Outputs: results/tables/*.{parquet,csv}, results/figures/*.{svg,png}, results/figures/{model}/*.{svg,png}
 """
-
-SHOWN = {"estimator": config["claims"]["estimators"][0], "definition": config["claims"]["definitions"][0]}
 
 
 rule collect_pid:
@@ -48,214 +46,37 @@ rule collect_pid:
         "../../scripts/collect_pid.py"
 
 
-rule plot_layer_profiles:
-    input:
-        pid="results/tables/pid.parquet",
-    output:
-        figure=drawn("{model}/layer-profiles", category="{model}", figure="layer profiles"),
-    log:
-        "results/logs/plot_layer_profiles/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_layer_profiles/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        conditions=design.compared(config),
-        tasks=RUN["tasks"],
-        estimator=SHOWN["estimator"],
-        definition=SHOWN["definition"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_layer_profiles.py"
+for figure in FIGURES:
 
-
-rule plot_model_profiles:
-    input:
-        pid="results/tables/pid.parquet",
-    output:
-        figure=drawn("model-profiles", category="first of all", figure="models side by side"),
-    log:
-        "results/logs/plot_model_profiles/run.log",
-    benchmark:
-        "results/benchmarks/plot_model_profiles/run.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        models=design.side_by_side(config),
-        tasks=RUN["tasks"],
-        estimator=SHOWN["estimator"],
-        definition=SHOWN["definition"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_model_profiles.py"
-
-
-rule plot_fingerprint:
-    input:
-        pid="results/tables/pid.parquet",
-    output:
-        figure=drawn(
-            "{model}/fingerprint-{condition}", category="{model}", figure="last layer", condition="{condition}"
-        ),
-    log:
-        "results/logs/plot_fingerprint/{model}/{condition}.log",
-    benchmark:
-        "results/benchmarks/plot_fingerprint/{model}/{condition}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        condition="{condition}",
-        tasks=RUN["tasks"],
-        estimator=SHOWN["estimator"],
-        definition=SHOWN["definition"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_fingerprint.py"
-
-
-rule plot_knockout_changes:
-    input:
-        differences="results/tables/differences.parquet",
-        answers="results/tables/answers.parquet",
-    output:
-        figure=drawn(
-            "{model}/knockout-changes-{condition}", category="{model}", figure="change", condition="{condition}"
-        ),
-    log:
-        "results/logs/plot_knockout_changes/{model}/{condition}.log",
-    benchmark:
-        "results/benchmarks/plot_knockout_changes/{model}/{condition}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        condition="{condition}",
-        tasks=RUN["tasks"],
-        estimator=SHOWN["estimator"],
-        definition=SHOWN["definition"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_knockout_changes.py"
-
-
-rule plot_dependence:
-    input:
-        dependence="results/tables/dependence.parquet",
-        claims="results/tables/claims.parquet",
-    output:
-        figure=drawn("{model}/dependence", category="{model}", figure="what the change depends on"),
-    log:
-        "results/logs/plot_dependence/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_dependence/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        knockout=design.judged_knockout(config),
-        tasks=RUN["tasks"],
-        estimator=SHOWN["estimator"],
-        definition=SHOWN["definition"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_dependence.py"
-
-
-rule plot_lens_courses:
-    input:
-        lens="results/tables/lens.parquet",
-    output:
-        figure=drawn("{model}/lens-courses", category="{model}", figure="logit lens"),
-    log:
-        "results/logs/plot_lens_courses/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_lens_courses/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        tasks=RUN["tasks"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_lens_courses.py"
-
-
-rule plot_latent_gaussianity:
-    input:
-        gaussianity="results/tables/gaussianity.parquet",
-    output:
-        figure=drawn("{model}/latent-gaussianity", category="{model}", figure="latent Gaussianity"),
-    log:
-        "results/logs/plot_latent_gaussianity/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_latent_gaussianity/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        tasks=RUN["tasks"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_latent_gaussianity.py"
-
-
-rule plot_overview:
-    input:
-        pid="results/tables/pid.parquet",
-        differences="results/tables/differences.parquet",
-    output:
-        figure=drawn("{model}/overview", category="{model}", figure="overview"),
-    log:
-        "results/logs/plot_overview/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_overview/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        knockout=design.judged_knockout(config),
-        tasks=RUN["tasks"],
-        estimator=SHOWN["estimator"],
-        definition=SHOWN["definition"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_overview.py"
-
-
-rule plot_calibration:
-    input:
-        calibration="results/tables/calibration.parquet",
-    output:
-        figure=drawn("calibration", category="first of all", figure="calibration"),
-    log:
-        "results/logs/plot_calibration/run.log",
-    benchmark:
-        "results/benchmarks/plot_calibration/run.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        definition=SHOWN["definition"],
-        code=code_digest("plot"),
-    script:
-        "../../scripts/plot_calibration.py"
+    rule:
+        name:
+            figure.rule
+        input:
+            **{name: f"results/tables/{name}.parquet" for name in figure.tables},
+        output:
+            report(
+                f"results/figures/{figure.path}.svg",
+                caption=caption(figure),
+                category=figure.category,
+                labels=figure.labels,
+            ),
+            f"results/figures/{figure.path}.png",
+        log:
+            f"results/logs/{figure.rule}/{figure.job}.log",
+        benchmark:
+            f"results/benchmarks/{figure.rule}/{figure.job}.tsv"
+        conda:
+            "../../envs/figures.yaml"
+        params:
+            **{name: value for name, value in figure.given(SHOWN).items() if name != "tasks"},
+            figure=figure.id,
+            tasks=SHOWN.tasks,
+            code=code_digest("plot", figure.module.__name__),
+        script:
+            "../../scripts/plot.py"
 
 
 rule figures:
     input:
         rules.collect_pid.output,
-        "results/figures/calibration.svg",
-        expand(
-            "results/figures/{model}/{name}.svg",
-            model=RUN["models"],
-            name=["overview", "layer-profiles", "lens-courses", "latent-gaussianity"],
-        ),
-        "results/figures/model-profiles.svg" if len(design.side_by_side(config)) > 1 else [],
-        expand("results/figures/{model}/fingerprint-{condition}.svg", model=RUN["models"], condition=RUN["conditions"]),
-        expand(
-            "results/figures/{model}/knockout-changes-{condition}.svg",
-            model=RUN["models"],
-            condition=[name for name in RUN["conditions"] if name != INTACT],
-        ),
-        expand("results/figures/{model}/dependence.svg", model=RUN["models"] if design.compares_tasks(config) else []),
+        drawn("figures"),

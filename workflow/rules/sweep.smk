@@ -1,8 +1,8 @@
-"""Attention edges cut in windows of blocks, one after another; where each carries the answer; the figures of it.
+"""Attention edges cut in windows of blocks, one after another, and in which blocks each carries the answer.
 
-Inputs from elsewhere: the intact answers say which questions count as answered rightly.
-Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet, results/tables/{sweeps,transfer-windows,two-stages}.{parquet,csv},
-results/figures/{model}/sweep-{edges,windows,subsets}.{svg,png}
+Inputs from elsewhere: the intact answers tell which questions count as answered correctly.
+Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet,
+results/tables/{sweeps,transfer-windows,two-stages}.{parquet,csv}
 """
 
 SWEPT = {"model": RUN["models"], "task": RUN["tasks"]}
@@ -75,67 +75,7 @@ rule collect_sweeps:
         "../../scripts/collect_sweeps.py"
 
 
-rule plot_sweep_edges:
-    input:
-        sweeps="results/tables/sweeps.parquet",
-        transfer="results/tables/transfer-windows.parquet",
-    output:
-        figure=drawn("{model}/sweep-edges", category="{model}", figure="sweep: edges"),
-    log:
-        "results/logs/plot_sweep_edges/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_sweep_edges/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        tasks=RUN["tasks"],
-        code=code_digest("plot_sweeps"),
-    script:
-        "../../scripts/plot_sweep_edges.py"
-
-
-rule plot_sweep_windows:
-    input:
-        sweeps="results/tables/sweeps.parquet",
-        transfer="results/tables/transfer-windows.parquet",
-    output:
-        figure=drawn("{model}/sweep-windows", category="{model}", figure="sweep: window sizes"),
-    log:
-        "results/logs/plot_sweep_windows/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_sweep_windows/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        tasks=RUN["tasks"],
-        code=code_digest("plot_sweeps"),
-    script:
-        "../../scripts/plot_sweep_windows.py"
-
-
-rule plot_sweep_subsets:
-    input:
-        sweeps="results/tables/sweeps.parquet",
-        transfer="results/tables/transfer-windows.parquet",
-    output:
-        figure=drawn("{model}/sweep-subsets", category="{model}", figure="sweep: right and wrong"),
-    log:
-        "results/logs/plot_sweep_subsets/{model}.log",
-    benchmark:
-        "results/benchmarks/plot_sweep_subsets/{model}.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        model="{model}",
-        tasks=RUN["tasks"],
-        code=code_digest("plot_sweeps"),
-    script:
-        "../../scripts/plot_sweep_subsets.py"
-
-
 rule sweeps:
     input:
         rules.collect_sweeps.output,
-        expand("results/figures/{model}/sweep-{name}.svg", model=RUN["models"], name=["edges", "windows", "subsets"]),
+        drawn("sweeps"),

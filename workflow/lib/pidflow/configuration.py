@@ -96,6 +96,9 @@ class Standin(Settings):
 class Task(Settings):
     """Questions of one kind."""
 
+    title: Annotated[str, Field(min_length=1, max_length=30)] | None = Field(
+        default=None, description="What figures call it, in words; the id with blanks for dashes when left out."
+    )
     dataset: Id = Field(description="Id from datasets.")
     select: Text | None = Field(default=None, description="Which of the dataset's rows; all of them when left out.")
     items: Whole = Field(ge=1, le=1_000_000, description="Largest number of questions to take.")

@@ -1,5 +1,6 @@
 """The design of a run: its configuration checked, and what the chosen models, tasks and conditions expand to."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,12 +8,10 @@ from pidflow import plugins
 from pidflow.configuration import configuration
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
-from pidflow.names import INTACT, MIN_TASKS, SPANS
+from pidflow.names import INTACT, SPANS
 
 # What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "layers": "all"}
-# Line styles of pidflow.figures.style, which the workflow does not import: it needs matplotlib.
-MODELS_IN_A_FIGURE = 4
 
 
 def check(config: dict) -> dict:
@@ -71,15 +70,24 @@ def judged_knockout(config: dict) -> str | None:
     return knockout if knockout in config["run"]["conditions"] else None
 
 
-def compared(config: dict) -> list[str]:
-    """The conditions that one picture can hold: intact, and the knockout or else the first other condition."""
-    others = [condition for condition in config["run"]["conditions"] if condition != INTACT]
-    return [INTACT, *([judged_knockout(config)] if judged_knockout(config) else others[:1])]
+def task_titles(config: dict) -> dict[str, str]:
+    """What figures call each task of the run: its ``title``, or else its id with blanks for dashes.
 
-
-def side_by_side(config: dict) -> list[str]:
-    """The models that one picture can hold: the first of the run."""
-    return config["run"]["models"][:MODELS_IN_A_FIGURE]
+    Raises
+    ------
+    ConfigError
+        When two tasks of the run have the same.
+    """
+    titles: dict[str, str] = {}
+    for task in config["run"]["tasks"]:
+        title = config["tasks"][task].get("title") or re.sub("[-.]", " ", task)
+        if title in titles.values():
+            raise ConfigError(
+                f"config tasks.{task}.title: another task of the run is called '{title}', and figures tell tasks apart "
+                "by their titles; give one of them another title"
+            )
+        titles[task] = title
+    return titles
 
 
 def control_of(config: dict, condition: str | None) -> str | None:
@@ -98,12 +106,6 @@ def controls(config: dict) -> dict[str, str]:
     """Conditions of the run, each with its random control in the run."""
     found = {condition: control_of(config, condition) for condition in config["run"]["conditions"]}
     return {condition: control for condition, control in found.items() if control in config["run"]["conditions"]}
-
-
-def compares_tasks(config: dict) -> bool:
-    """Whether the run can show what the knockout's effect depends on: enough tasks, the knockout, the blind answers."""
-    measured = judged_knockout(config) is not None and config["claims"]["blind"] is not None
-    return measured and len(config["run"]["tasks"]) >= MIN_TASKS
 
 
 def plug_ins(config: dict, *, model: str, conditions: Sequence[str] = (), kinds: Sequence[str] = ()) -> list[str]:
@@ -131,7 +133,9 @@ def training(config: dict, standin: str) -> dict:
 
 def task_settings(config: dict, task: str) -> dict:
     """A task with its dataset spelled out: all that ``prepare_items`` needs to know of the configuration."""
-    settings = {key: value for key, value in _entry(config, "tasks", task).items() if key != "instruction"}
+    settings = {
+        key: value for key, value in _entry(config, "tasks", task).items() if key not in ("instruction", "title")
+    }
     settings["dataset"] = dict(_entry(config, "datasets", settings["dataset"]))
     return settings
 

@@ -2,6 +2,8 @@
 
 # The condition in which nothing intervenes.
 INTACT = "intact"
+# What stands in column `task` where a row is about all tasks of a run together.
+ALL_TASKS = "all"
 # How many tasks it takes to ask what an effect depends on.
 MIN_TASKS = 4
 

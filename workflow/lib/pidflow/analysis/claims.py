@@ -36,9 +36,8 @@ from pidflow.analysis.profiles import (
     mean_behind_input,
     quantity_of,
 )
-from pidflow.names import INTACT, MIN_TASKS
+from pidflow.names import ALL_TASKS, INTACT, MIN_TASKS
 
-ALL_TASKS = "all"
 NO_CONDITION = "none"
 
 _Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]

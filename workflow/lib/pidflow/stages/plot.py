@@ -1,144 +1,76 @@
-"""Stages ``plot_*``: one figure each, drawn from the tables of a run, as svg and png."""
+"""Stage ``plot``: one figure, drawn from the tables of a run, as svg and png."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from pidflow.figures import profiles
-from pidflow.stages._drawing import read_tasks, write_figure
-from pidflow.store import read_table
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pidflow.errors import DataError
+from pidflow.figures._registry import declared
+from pidflow.figures._style import FORMATS, render
+from pidflow.names import ALL_TASKS
+from pidflow.store import read_table, replacing
+
+log = logging.getLogger(__name__)
 
 
-def layer_profiles(
+def run(
     *,
-    pid: str,
+    figure: str,
+    tables: Mapping[str, str],
     output: Sequence[str],
-    model: str,
-    conditions: Sequence[str],
-    tasks: Sequence[str],
-    estimator: str,
-    definition: str,
+    tasks: Mapping[str, str],
+    given: Mapping[str, object],
 ) -> None:
-    """Draw the four atoms over the layers.
+    """Draw a figure and write it to every path, by its suffix.
 
     Parameters
     ----------
-    pid
-        The table of that name, as parquet; so are the other inputs of this module.
+    figure
+        Id of the figure.
+    tables
+        Parquet files by name of table, at least those that the figure reads.
     output
         Files to write, each an svg or a png.
-    model
-        Whose figure it is.
-    conditions
-        Which conditions are drawn.
     tasks
-        Which tasks are drawn, in this order.
-    estimator, definition
-        Which estimate is drawn.
+        Titles of the tasks that are drawn, by id and in order: rows of other tasks are left out, and the figure sees
+        titles where the tables have ids.
+    given
+        What the figure asks for besides, by name (:class:`pidflow.figures._registry.Run`); more does no harm.
+
+    Raises
+    ------
+    DataError
+        Before anything is drawn, when a suffix is none of :data:`pidflow.figures._style.FORMATS`; when the tables lack
+        what the figure shows.
     """
-    table = read_tasks(pid, tasks)
-    drawn = profiles.layer_profiles(
-        table, model=model, conditions=conditions, estimator=estimator, definition=definition
-    )
+    for path in output:
+        if (suffix := Path(path).suffix.removeprefix(".")) not in FORMATS:
+            raise DataError(f"{path}: figures are written as {' or '.join(FORMATS)}, not '{suffix}'")
+    asked = declared(figure)
+    frames = [of_tasks(read_table(tables[name]), tasks) for name in asked.tables]
+    try:
+        drawn = asked.module.draw(*frames, **{name: given[name] for name in asked.wishes})
+    except DataError as err:
+        raise DataError(f"figure '{figure}' of {', '.join(tables[name] for name in asked.tables)}: {err}") from err
     write_figure(drawn, output)
 
 
-def model_profiles(
-    *, pid: str, output: Sequence[str], models: Sequence[str], tasks: Sequence[str], estimator: str, definition: str
-) -> None:
-    """Draw the four atoms of several intact models over relative depth; parameters as in :func:`layer_profiles`."""
-    drawn = profiles.model_profiles(read_tasks(pid, tasks), models=models, estimator=estimator, definition=definition)
-    write_figure(drawn, output)
+def of_tasks(frame: pd.DataFrame, tasks: Mapping[str, str]) -> pd.DataFrame:
+    """Rows of the wanted tasks, task by task in the wanted order, titles for ids; last, those about all tasks."""
+    if "task" not in frame:
+        return frame
+    place = {task: i for i, task in enumerate([*tasks, ALL_TASKS])}
+    kept = frame[frame["task"].isin(place)]
+    ordered = kept.sort_values("task", key=lambda column: column.map(place), kind="stable", ignore_index=True)
+    return ordered.assign(task=ordered["task"].replace(dict(tasks)))
 
 
-def fingerprint(
-    *,
-    pid: str,
-    output: Sequence[str],
-    model: str,
-    condition: str,
-    tasks: Sequence[str],
-    estimator: str,
-    definition: str,
-) -> None:
-    """Draw the shares of the atoms at the last layer; parameters as in :func:`layer_profiles`."""
-    table = read_tasks(pid, tasks)
-    write_figure(
-        profiles.fingerprint(table, model=model, condition=condition, estimator=estimator, definition=definition),
-        output,
-    )
-
-
-def knockout_changes(
-    *,
-    differences: str,
-    answers: str,
-    output: Sequence[str],
-    model: str,
-    condition: str,
-    tasks: Sequence[str],
-    estimator: str,
-    definition: str,
-) -> None:
-    """Draw what ``condition`` changes over the layers; parameters as in :func:`layer_profiles`."""
-    drawn = profiles.knockout_changes(
-        read_tasks(differences, tasks),
-        read_tasks(answers, tasks),
-        model=model,
-        condition=condition,
-        estimator=estimator,
-        definition=definition,
-    )
-    write_figure(drawn, output)
-
-
-def dependence(
-    *,
-    dependence: str,
-    claims: str,
-    output: Sequence[str],
-    model: str,
-    tasks: Sequence[str],
-    estimator: str,
-    definition: str,
-) -> None:
-    """Draw what the knockout's effect depends on; parameters as in :func:`layer_profiles`."""
-    table = read_tasks(dependence, tasks)
-    drawn = profiles.dependence(table, read_table(claims), model=model, estimator=estimator, definition=definition)
-    write_figure(drawn, output)
-
-
-def lens_courses(*, lens: str, output: Sequence[str], model: str, tasks: Sequence[str]) -> None:
-    """Draw the logit-lens probability of the answer over the layers; parameters as in :func:`layer_profiles`."""
-    write_figure(profiles.lens_courses(read_tasks(lens, tasks), model=model), output)
-
-
-def calibration(*, scorecard: str, output: Sequence[str], definition: str) -> None:
-    """Draw estimates against planted truth; ``scorecard`` is the table of stage ``calibrate``."""
-    write_figure(profiles.calibration(read_table(scorecard), definition=definition), output)
-
-
-def latent_gaussianity(*, gaussianity: str, output: Sequence[str], model: str, tasks: Sequence[str]) -> None:
-    """Draw how far from normal data and latents are; parameters as in :func:`layer_profiles`."""
-    write_figure(profiles.latent_gaussianity(read_tasks(gaussianity, tasks), model=model), output)
-
-
-def overview(
-    *,
-    pid: str,
-    differences: str,
-    output: Sequence[str],
-    model: str,
-    knockout: str | None,
-    tasks: Sequence[str],
-    estimator: str,
-    definition: str,
-) -> None:
-    """Draw the run in one picture, two panels when ``knockout`` is None; parameters as in :func:`layer_profiles`."""
-    drawn = profiles.overview(
-        read_tasks(pid, tasks),
-        read_tasks(differences, tasks),
-        model=model,
-        knockout=knockout,
-        estimator=estimator,
-        definition=definition,
-    )
-    write_figure(drawn, output)
+def write_figure(figure: Figure, output: Sequence[str]) -> None:
+    """Write a figure to every path."""
+    for path in output:
+        with replacing(path) as temporary:
+            render(figure, temporary, suffix=Path(path).suffix.removeprefix("."))
+        log.info("%s", path)

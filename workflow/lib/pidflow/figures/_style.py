@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from pidflow.figures import _levels as levels
+
+if TYPE_CHECKING:  # figure files are read for what they declare, by processes that draw nothing
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 COLUMN, PAGE = 3.5, 7.2  # widths in inches of one column and of a page
 
@@ -45,7 +48,7 @@ CASE_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h", "*", "p")
 LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 INK, FAINT = "#333333", "#999999"
 BAND = 0.18  # opacity
-MANY_LAYERS = 16  # beyond this only layers with a warning get a marker
+MANY_LAYERS = 16  # beyond this only layers with a warning have a marker
 
 _RC = {
     "font.size": 7.5,
@@ -82,6 +85,8 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @wraps(draw)
     def drawn(*tables, **options) -> Figure:
+        from matplotlib import style
+
         with style.context(["default", _RC]):
             return draw(*tables, **options)
 
@@ -93,12 +98,16 @@ FORMATS = tuple(_METADATA)
 
 def render(figure: Figure, path: Path, *, suffix: str) -> None:
     """Write a figure as ``svg`` or ``png``, without anything that changes from run to run."""
+    from matplotlib import style
+
     with style.context(["default", _RC]):
         figure.savefig(path, format=suffix, metadata=_METADATA[suffix])
 
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, sizes in inches, that keeps its parts from overlapping."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.04, hspace=0.04)
     return figure
@@ -106,7 +115,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def small_multiples(titles: Sequence[str], *, same_heights: bool = True) -> tuple[Figure, list[Axes]]:
     """One panel per title, up to three a row, all on the same scales, or each with its own for heights."""
-    columns = min(3, len(titles))
+    columns = 2 if len(titles) == 4 else min(3, len(titles))  # four leave no hole in two rows of two
     rows = -(-len(titles) // columns)
     width = PAGE if columns == 3 else COLUMN * columns
     figure = new_figure(width, (1.45 if rows > 1 else 1.8) * rows + 0.85)
@@ -121,7 +130,7 @@ def small_multiples(titles: Sequence[str], *, same_heights: bool = True) -> tupl
     return figure, panels[: len(titles)]
 
 
-def draw_course(
+def draw_curve(
     axes: Axes,
     layers,
     value,
@@ -131,22 +140,62 @@ def draw_course(
     color: str,
     marker: str = "o",
     linestyle="-",
-    warned=None,
+    level=None,
     band: float = BAND,
 ) -> None:
-    """A quantity over the layers with its 95 % band; layers in the mask `warned` get hollow markers."""
+    """A quantity over the layers with its 95 % band.
+
+    Markers show the level of warning of each layer (:mod:`pidflow.figures._levels`): small is caution, hollow is do not
+    use. Beyond `MANY_LAYERS` only these two have markers.
+    """
     axes.fill_between(layers, low, high, color=color, alpha=band, linewidth=0)
     axes.plot(layers, value, color=color, linestyle=linestyle)
-    look = {"linestyle": "none", "marker": marker, "color": color}
-    if len(layers) <= MANY_LAYERS:
-        axes.plot(layers, value, **look)
-    if warned is not None and warned.any():
-        axes.plot(layers[warned], value[warned], **look, markerfacecolor="white")
+    if level is None:
+        level = [levels.NONE] * len(layers)
+    for each in levels.LEVELS:
+        here = [at for at, found in enumerate(level) if found == each]
+        if here and (each != levels.NONE or len(layers) <= MANY_LAYERS):
+            look = {"color": color, "linestyle": "none", "marker": marker}
+            axes.plot([layers[at] for at in here], [value[at] for at in here], **look | marked(each))
+
+
+def marked(level: int, size: float | None = None) -> dict:
+    """How the marker of a level of warning differs; `size` is that of a marker without one, if not the usual."""
+    size = _RC["lines.markersize"] if size is None else size
+    looks = {
+        levels.NONE: {"markersize": size},
+        levels.CAUTION: {"markersize": 0.5 * size},
+        levels.DO_NOT_USE: {"markersize": size, "markerfacecolor": "white"},
+    }
+    return looks[level]
 
 
 def layer_axis(axes: Axes) -> None:
     """Whole numbers only, and no empty margin that suggests layers beyond the last."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
+
+
+def few_ticks(axis: Axis) -> None:
+    """Five intervals at most."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def ticks_between(low: float, high: float) -> list[float]:
+    """A few round numbers about from `low` to `high`."""
+    from matplotlib.ticker import MaxNLocator
+
+    return list(MaxNLocator(nbins=5).tick_values(low, high))
+
+
+def percent_axis(axes: Axes) -> None:
+    """Heights as percentages."""
+    from matplotlib.ticker import PercentFormatter
+
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def zero_line(axes: Axes) -> None:
@@ -154,12 +203,13 @@ def zero_line(axes: Axes) -> None:
 
 
 def note_above(axes: Axes, text: str) -> None:
-    """A remark at the right end of a panel's title line."""
+    """A remark at the right end of the line below a panel's title."""
+    axes.set_title(axes.get_title(loc="left") + "\n", loc="left")
     axes.set_title(text, loc="right", fontsize=6.5, color=INK)
 
 
 def reference_line(axes: Axes, height: float, text: str) -> None:
-    """A faint level with its name behind the right end."""
+    """A faint level with its name after the right end."""
     axes.axhline(height, color=FAINT, linewidth=0.6, zorder=0)
     axes.annotate(
         text,
@@ -174,12 +224,26 @@ def reference_line(axes: Axes, height: float, text: str) -> None:
     )
 
 
-def atom_handles(atoms: Sequence[str]) -> list[Line2D]:
-    return [Line2D([], [], color=ATOM_COLORS[a], marker=ATOM_MARKERS[a], label=ATOM_LABELS[a]) for a in atoms]
+def key(label: str, **look) -> Line2D:
+    """An entry of a legend that shows a line or a marker."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **{"color": INK} | look, label=label)
+
+
+def patch_key(label: str, **look) -> Patch:
+    """An entry of a legend that shows an area."""
+    from matplotlib.patches import Patch
+
+    return Patch(**{"linewidth": 0} | look, label=label)
+
+
+def atom_keys(atoms: Sequence[str]) -> list[Line2D]:
+    return [key(ATOM_LABELS[atom], color=ATOM_COLORS[atom], marker=ATOM_MARKERS[atom]) for atom in atoms]
 
 
 def atom_patches(atoms: Sequence[str]) -> list[Patch]:
-    return [Patch(color=ATOM_COLORS[a], linewidth=0, label=ATOM_LABELS[a]) for a in atoms]
+    return [patch_key(ATOM_LABELS[atom], color=ATOM_COLORS[atom]) for atom in atoms]
 
 
 def line_styles(conditions: Sequence[str]) -> list:
@@ -196,40 +260,45 @@ def case_marker(index: int) -> str:
     return CASE_MARKERS[index % len(CASE_MARKERS)]
 
 
-def case_handles(cases: Sequence[str]) -> list[Line2D]:
+def case_keys(cases: Sequence[str]) -> list[Line2D]:
+    return [key(case, linestyle="none", marker=case_marker(place)) for place, case in enumerate(cases)]
+
+
+def band_key(text: str = "95 % interval") -> Patch:
+    return patch_key(text, color=FAINT, alpha=2 * BAND)
+
+
+def whisker_key() -> Line2D:
+    return key("95 % interval", linewidth=0.8, marker="|", markersize=4)
+
+
+def level_keys(found: Sequence[int]) -> list[Line2D]:
+    """What the markers of the levels of warning mean, of those that are there."""
     return [
-        Line2D([], [], linestyle="none", marker=case_marker(i), color=INK, label=case) for i, case in enumerate(cases)
+        key(levels.WORDS[level], linestyle="none", marker="o", **marked(level))
+        for level in levels.LEVELS
+        if level != levels.NONE and level in found
     ]
 
 
-def band_handle(text: str = "95 % interval") -> Patch:
-    return Patch(color=FAINT, alpha=2 * BAND, linewidth=0, label=text)
+def hollow_key(text: str) -> Line2D:
+    return key(text, linestyle="none", marker="o", markerfacecolor="white")
 
 
-def whisker_handle() -> Line2D:
-    return Line2D([], [], color=INK, linewidth=0.8, marker="|", markersize=4, label="95 % interval")
+def half_key(text: str) -> Line2D:
+    return key(text, linestyle="none", marker="o", markerfacecoloralt="white", fillstyle="left")
 
 
-def warning_handle(text: str = "carries a warning") -> Line2D:
-    return Line2D([], [], linestyle="none", marker="o", color=INK, markerfacecolor="white", label=text)
-
-
-def half_handle(text: str) -> Line2D:
-    return Line2D(
-        [], [], linestyle="none", marker="o", color=INK, markerfacecoloralt="white", fillstyle="left", label=text
-    )
-
-
-def legend_below(figure: Figure, handles: Sequence) -> None:
+def legend_below(figure: Figure, keys: Sequence) -> None:
     """One legend for the whole figure, outside the panels, in as few rows as its width allows."""
     width = figure.get_figwidth()
-    fits = [n for n in range(1, len(handles) + 1) if _legend_width(handles, n) <= width]
-    rows = -(-len(handles) // max(fits, default=1))
-    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows), columnspacing=1.4)
+    fits = [n for n in range(1, len(keys) + 1) if _legend_width(keys, n) <= width]
+    rows = -(-len(keys) // max(fits, default=1))
+    figure.legend(handles=keys, loc="outside lower center", ncols=-(-len(keys) // rows), columnspacing=1.4)
 
 
-def _legend_width(handles: Sequence, columns: int) -> float:
+def _legend_width(keys: Sequence, columns: int) -> float:
     """About how wide in inches a legend is; entries run down the columns."""
-    rows = -(-len(handles) // columns)
-    longest = [max(len(h.get_label()) for h in handles[i : i + rows]) for i in range(0, len(handles), rows)]
+    rows = -(-len(keys) // columns)
+    longest = [max(len(h.get_label()) for h in keys[i : i + rows]) for i in range(0, len(keys), rows)]
     return sum(0.5 + 0.056 * length for length in longest)
