@@ -39,7 +39,6 @@ def study(tmp_path_factory, snakemake):
     for name in (
         "workflow/lib",
         "workflow/rules",
-        "workflow/schemas",
         "workflow/report",
         "scripts",
         "config",
@@ -116,6 +115,35 @@ def test_an_edited_function_reruns_exactly_the_stages_behind_it(study):
     assert found["fit_pca"] == found["train_flow"] == 2 * 2
     assert found["estimate_pid"] == 2 * 2 * 3
     assert not {"prepare_items", "extract_activations"} & set(found)
+
+
+def test_an_edited_figure_redraws_itself_alone(study):
+    repository, _, run = study
+    module = repository / "workflow/lib/pidflow/figures/overview.py"
+    before = module.read_text()
+    module.write_text(before.replace('"b  last layer"', '"b  the last layer"'))
+    found = jobs(run("--dry-run"))
+    module.write_text(before)
+    assert found == {"plot_overview": 1, "all": 1}
+
+
+def test_a_figure_added_is_a_file_and_is_drawn_alone(study):
+    repository, work, run = study
+    folder = repository / "workflow/lib/pidflow/figures"
+    text = (folder / "logit_lens.py").read_text().replace('TITLE = "logit lens"', 'TITLE = "another"')
+    (folder / "another.py").write_text(text)
+    found = jobs(run("--dry-run"))
+    run("results/figures/tiny/another.svg")
+    (folder / "another.py").unlink()
+    assert found == {"plot_another": 1, "all": 1}
+    assert (work / "results/figures/tiny/another.png").stat().st_size > 1000
+
+
+def test_the_report_has_every_figure_with_its_caption(study):
+    _, work, run = study
+    run("--report", "report.html")
+    report = (work / "report.html").read_text()
+    assert "before drawing a conclusion" in report  # the end of the overview's caption
 
 
 def test_a_comment_reruns_nothing(study):
