@@ -18,6 +18,8 @@ if __name__ == "__main__":
             intervention=snakemake.params.intervention,
             target_kind=snakemake.params.target,
             storage=snakemake.params.storage,
+            rule=snakemake.params.rule,
+            answer_tokens=snakemake.params.answer_tokens,
             seed=snakemake.params.seed,
             threads=snakemake.threads,
         )

@@ -19,7 +19,8 @@ if __name__ == "__main__":
             window=snakemake.params.window,
             controls=snakemake.params.controls,
             other_windows=snakemake.params.other_windows,
-            answer_tokens_at_most=snakemake.params.answer_tokens,
+            rule=snakemake.params.rule,
+            answer_tokens=snakemake.params.answer_tokens,
             seed=snakemake.params.seed,
             threads=snakemake.threads,
         )

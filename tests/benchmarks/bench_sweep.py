@@ -22,6 +22,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from pidflow.interventions.edges import DEFAULT_EDGES
 from pidflow.interventions.sweep import measure, probes
 from pidflow.models import loading
+from pidflow.models.answers import Expected
 from pidflow.models.inputs import Batch
 from pidflow.models.spans import Spans
 from pidflow.models.standin import architecture
@@ -155,7 +156,9 @@ def compare(loaded, batch, edges, *, repetitions, every):
     rows, worst = [], 0.0
     for repetition in range(repetitions):
         with Timer() as sweep:
-            outcome = measure(loaded, batch, wanted, begins=[[own]] * len(batch), names=names, answer_tokens=1)
+            outcome = measure(
+                loaded, batch, wanted, expected=[Expected("red")] * len(batch), names=names, answer_tokens=1
+            )
         passes = list(range(len(wanted)))[::every][repetition::repetitions]
         with Timer() as plain, torch.inference_mode():
             loaded.model(**one.inputs, use_cache=False, logits_to_keep=1)

@@ -12,6 +12,7 @@ from tests.captured import captured_under, on_edge
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.models.answers import judge
 from pidflow.models.inputs import encode
 from pidflow.models.standin.architecture import PROMPT
 from pidflow.stages import extract_activations as stage
@@ -72,7 +73,8 @@ def test_results_hold_what_capture_gives_in_the_order_of_the_items(
         assert "/" not in data.attrs["source"]  # a folder's place differs between machines
     frame = store.read_table(parquet)
     assert list(frame) == [
-        *("item_id", "image_id", "answer", "predicted", "probability", "answer_probability", "correct"),
+        *("item_id", "image_id", "answer", "spoken", "truncated", "blanks", "correct", "correct_published"),
+        *("predicted", "probability", "answer_probability"),
         *("uncut", "control", "pairs"),
         *(f"lens_{layer:02d}" for layer in range(4)),
     ]
@@ -85,7 +87,11 @@ def test_results_hold_what_capture_gives_in_the_order_of_the_items(
     assert frame["predicted"].tolist() == [
         tiny_llava.tokenizer.decode([index]) for index in probabilities.argmax(1).tolist()
     ]
-    assert (frame["correct"] == (frame["predicted"] == frame["answer"])).all()
+    assert [text.split()[0] for text in frame["spoken"]] == frame["predicted"].tolist()
+    assert frame["correct"].tolist() == [
+        judge(spoken, question.answer, options=question.options)
+        for spoken, question in zip(frame["spoken"], questions, strict=True)
+    ]
 
 
 def test_a_tiled_model_is_loaded_and_read(tmp_path, tiny_llava_next, asked, write_items, extract):
@@ -191,8 +197,8 @@ def test_words_and_answers_the_model_cannot_tell_are_counted(write_items, extrac
     items = write_items(4, question=questions, answer=["red", "blue", "mauve", "red"], options=[["red", "Red"]] * 4)
     extract(items)
     assert "2 of 4 items ask with words that the tokenizer does not know" in caplog.text
-    assert "1 of 4 items have an answer without a first token of its own" in caplog.text
-    assert "4 of 4 items offer options that begin with the same token" in caplog.text
+    assert "1 of 4 items have an answer that no token tells from the others" in caplog.text
+    assert "4 of 4 items offer options that are one answer by the rule 'normalised'" in caplog.text
 
 
 def break_image(items, how):
@@ -329,6 +335,8 @@ def test_a_checkpoint_without_all_its_weights_is_refused(write_items, extract, s
         ({"intervention": CUT | {"source": "picture"}}, "unknown span 'picture'"),
         ({"target_kind": "answer"}, "unknown target 'answer', expected one of: state"),
         ({"storage": "float8"}, "unknown storage 'float8', expected one of: float16, float32"),
+        ({"rule": "strict"}, "unknown rule for right answers 'strict', expected one of: published, lenient"),
+        ({"answer_tokens": 0}, "an answer has at least 1 token, found 0"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, write_items, extract, changed, message):
@@ -344,8 +352,8 @@ def spoiled(monkeypatch):
     def apply(change):
         real = stage.capture
 
-        def wrapped(loaded, batch):
-            captured = real(loaded, batch)
+        def wrapped(loaded, batch, **kwargs):
+            captured = real(loaded, batch, **kwargs)
             change(captured.states)
             return captured
 
@@ -374,11 +382,11 @@ def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract
     expected = store.read_table(extract(items)[1])
     real, sizes = stage.capture, []
 
-    def cramped(loaded, batch):
+    def cramped(loaded, batch, **kwargs):
         sizes.append(len(batch))
         if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(loaded, batch)
+        return real(loaded, batch, **kwargs)
 
     monkeypatch.setattr(stage, "capture", cramped)
     found = store.read_table(extract(items, "cramped")[1])
@@ -388,7 +396,7 @@ def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract
 
 
 def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monkeypatch):
-    def full(loaded, batch):
+    def full(loaded, batch, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
     monkeypatch.setattr(stage, "capture", full)

@@ -8,12 +8,16 @@ import pandas as pd
 import pytest
 import torch
 from tests.captured import on_edge
+from transformers import DynamicCache
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError
 from pidflow.interventions.intervention import entered
+from pidflow.interventions.prefix import say
+from pidflow.models.answers import judge
+from pidflow.models.capture import capture
 from pidflow.models.inputs import encode
-from pidflow.models.readout import answer_tokens
+from pidflow.models.speech import spoken
 from pidflow.models.standin.architecture import PROMPT
 from pidflow.stages import extract_activations
 from pidflow.stages import sweep_knockout as stage
@@ -54,13 +58,19 @@ def test_the_table_holds_what_whole_passes_say(tiny_llava, asked, write_items, s
     assert len(table) == 6 * (3 + 3 + 1) * 3
     details = store.read_table(tmp_path / "details.parquet")
     examples, pictures, questions = asked(N)
-    tokens = answer_tokens(tiny_llava, [question.answer for question in questions])
     batch = encode(tiny_llava, examples, pictures)
 
     def probabilities(*interventions):
         names = [f"q{row}" for row in range(N)]
         with torch.inference_mode(), entered(tiny_llava, interventions, batch.spans, names):
             return tiny_llava.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1].softmax(-1).numpy()
+
+    def spoken_under(*interventions):
+        names, cache = [f"q{row}" for row in range(N)], DynamicCache()
+        with entered(tiny_llava, interventions, batch.spans, names):
+            captured = capture(tiny_llava, batch, cache=cache)
+        said = say(tiny_llava, batch, cache, captured.logits, interventions, names=names, answer_tokens=3)
+        return spoken(tiny_llava, said.ids, said.real).texts
 
     intact = probabilities()
     own = intact.argmax(1)
@@ -71,7 +81,13 @@ def test_the_table_holds_what_whole_passes_say(tiny_llava, asked, write_items, s
         found = probabilities(on_edge(source, "question", layers, kind, seed=3))
         here = batch.spans[source].any(1).numpy()
         change = found[range(N), own] / intact[range(N), own] - 1
-        right = np.array([found[row].argmax() in tokens[questions[row].answer].ids for row in range(N)])
+        said = spoken_under(on_edge(source, "question", layers, kind, seed=3))
+        right = np.array(
+            [
+                judge(text, question.answer, options=question.options)
+                for text, question in zip(said, questions, strict=True)
+            ]
+        )
         window = {"first": 0, "last": 2} if layers is None else {"first": layers[0], "last": layers[0]}
         row = row_of(table, edge=f"{source}->question", kind=kind, subset="all", **window)
         assert row["n"] == here.sum()
@@ -131,7 +147,7 @@ def test_a_span_that_some_questions_lack_is_said_and_left_out(write_items, sweep
         ({"edges": ["last->last"], "window": 9}, "a window of 9 blocks reaches beyond the model's 3"),
         ({"window": [2, 1]}, r"the window \[2, 1\] is empty"),
         ({"controls": ["shuffle"]}, "unknown control 'shuffle'"),
-        ({"answer_tokens_at_most": 0}, "an answer has at least 1 token, found 0"),
+        ({"answer_tokens": 0}, "an answer has at least 1 token, found 0"),
     ],
 )
 def test_impossible_requests_get_one_clear_sentence(write_items, sweep, tmp_path, changed, message):

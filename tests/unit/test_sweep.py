@@ -6,11 +6,14 @@ import torch
 
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.edges import DEFAULT_EDGES, Edge
-from pidflow.interventions.prefix import read_prefix
+from pidflow.interventions.intervention import entered
+from pidflow.interventions.prefix import _with_spoken, read_prefix
 from pidflow.interventions.recompute import full_pass
 from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
 from pidflow.interventions.windows import Window
+from pidflow.models.answers import Expected
 from pidflow.models.inputs import encode
+from pidflow.models.speech import end_tokens
 
 EDGES = (*DEFAULT_EDGES, Edge("image", "options"), Edge("options", "last"))
 
@@ -41,21 +44,38 @@ def loaded(request):
     return request.getfixturevalue(request.param)
 
 
+def spoken_to_the_end(loaded, batch, interventions, answer_tokens, names=("",) * 6):
+    """Greedy answers from one whole pass a token, no cache and no short cut."""
+    ends, ids = end_tokens(loaded), [[] for _ in range(len(batch))]
+    fed, ended = batch, [False] * len(batch)
+    for _ in range(answer_tokens):
+        with torch.inference_mode(), entered(loaded, interventions, fed.spans, names):
+            best = loaded.model(**fed.inputs, use_cache=False, logits_to_keep=1).logits[:, -1].argmax(-1)
+        for row, index in enumerate(best.tolist()):
+            ended[row] = ended[row] or index in ends
+            ids[row] += [] if ended[row] else [index]
+        fed = _with_spoken(fed, best, torch.ones(len(batch), dtype=torch.bool))
+    return [loaded.tokenizer.decode(row).strip() for row in ids]
+
+
 @pytest.mark.parametrize("answer_tokens", [1, 3])
 def test_numbers_are_those_of_full_passes(loaded, asked, answer_tokens):
     examples, pictures, _ = asked(6)
     batch = encode(loaded, examples, pictures)
     wanted = probes(EDGES, depth=loaded.depth, window=2, controls=["random"])
     prefix = read_prefix(loaded, batch, [], answer_tokens=answer_tokens)
-    said = prefix.answer_ids[:, 0].tolist()
-    begins = [(said[row],) if row % 2 else (3,) for row in range(6)]
+    intact_texts = spoken_to_the_end(loaded, batch, (), answer_tokens)
+    # Right without a cut, or only under one, or never; some begin as the intact answer does.
+    expected = [Expected(text if row % 2 else text.split()[0]) for row, text in enumerate(intact_texts)]
     names = [f"q{row}" for row in range(6)]
-    found = measure(loaded, batch, wanted, begins=begins, names=names, seed=4, answer_tokens=answer_tokens)
+    found = measure(loaded, batch, wanted, expected=expected, names=names, seed=4, answer_tokens=answer_tokens)
     intact = prefix.logits.double().softmax(-1).numpy()
-    assert found.intact_right.tolist() == [bool(row % 2) for row in range(6)]
+    assert found.intact_spoken.tolist() == intact_texts
+    assert found.intact_right.tolist() == [one.right(text) for one, text in zip(expected, intact_texts, strict=True)]
     np.testing.assert_allclose(found.intact_first, intact[:, 0].max(-1), rtol=1e-5)
     for place, probe in enumerate(wanted[::7]):
         place = wanted.index(probe)
+        texts = spoken_to_the_end(loaded, batch, [probe.intervention(seed=4)], answer_tokens, names)
         cut = full_pass(loaded, prefix, [probe.intervention(seed=4)], names=names).double().softmax(-1).numpy()
         for row in range(6):
             real = int(prefix.answer_mask[row].sum())
@@ -65,7 +85,8 @@ def test_numbers_are_those_of_full_passes(loaded, asked, answer_tokens):
             ]
             assert found.change_first[place, row] == pytest.approx(ratio[0] - 1, abs=1e-5)
             assert found.change_answer[place, row] == pytest.approx(np.prod(ratio) - 1, abs=1e-5)
-            assert found.right[place, row] == (cut[row, 0].argmax() in begins[row])
+            assert found.right[place, row] == expected[row].right(texts[row])
+            assert texts[row].startswith(found.spoken[place, row])
             kl = (intact[row, 0] * np.log2(intact[row, 0] / cut[row, 0])).sum()
             assert found.kl_bits[place, row] == pytest.approx(kl, abs=1e-5)
     options = wanted.index(next(probe for probe in wanted if probe.edge == Edge("image", "options")))
@@ -77,7 +98,7 @@ def test_where_nothing_is_there_to_cut_nothing_changes(tiny_llava, asked):
     examples, pictures, _ = asked(12)
     batch = encode(tiny_llava, examples, pictures)
     wanted = probes([Edge("object", "question")], depth=3, window="all", controls=["random", "keep"])
-    found = measure(tiny_llava, batch, wanted, begins=[()] * 12, names=[""] * 12)
+    found = measure(tiny_llava, batch, wanted, expected=[Expected("red")] * 12, names=[""] * 12)
     assert 0 < found.present[0].sum() < 12
     assert np.abs(found.change_first[~found.present]).max() < 1e-6
     assert (np.abs(found.change_first[found.present]) > 1e-6).all()
@@ -88,7 +109,7 @@ def test_infinite_logits_are_refused(tiny_llava, asked, monkeypatch):
     batch = encode(tiny_llava, examples, pictures)
     batch.inputs["pixel_values"][:] = torch.nan
     with pytest.raises(NumericsError, match="the sweep's logits hold NaN or infinity"):
-        measure(tiny_llava, batch, probes(EDGES[:1], depth=3, window=1), begins=[()], names=[""])
+        measure(tiny_llava, batch, probes(EDGES[:1], depth=3, window=1), expected=[Expected("red")], names=[""])
 
 
 def planted(n=400, seed=0):
@@ -104,11 +125,15 @@ def planted(n=400, seed=0):
         pairs=np.full((2, n), '{"image->last": 3}', dtype=object),
         change_first=change,
         change_answer=2 * change,
+        spoken=np.full((2, n), "red", dtype=object),
         right=np.stack([right & (np.arange(n) % 10 > 0), right]),
+        right_published=np.stack([right, right]),
         kl_bits=np.abs(change),
         intact_first=np.full(n, 0.5),
         intact_answer=np.full(n, 0.4),
+        intact_spoken=np.full(n, "red", dtype=object),
         intact_right=right,
+        intact_right_published=right,
     )
     wanted = [Probe(Edge("image", "last"), kind, Window(3, 1, 0, 2)) for kind in ("cut", "random")]
     return wanted, outcome, [f"im{index}" for index in images]

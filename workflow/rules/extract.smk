@@ -29,6 +29,8 @@ rule extract_activations:
         intervention=lambda wildcards: design.intervention(config, wildcards.condition),
         target=config["extract"]["target"],
         storage=config["extract"]["storage"],
+        rule=config["extract"]["rule"],
+        answer_tokens=config["extract"]["answer_tokens"],
         seed=config["seed"],
         code=lambda wildcards: code_digest(
             "extract_activations", *design.plug_ins(config, model=wildcards.model, conditions=[wildcards.condition])

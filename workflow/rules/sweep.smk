@@ -34,6 +34,7 @@ rule sweep_knockout:
         window=config["sweep"]["window"],
         controls=config["sweep"]["controls"],
         other_windows=config["sweep"]["other_windows"],
+        rule=config["extract"]["rule"],
         answer_tokens=config["sweep"]["answer_tokens"],
         seed=config["seed"],
         code=lambda wildcards: code_digest(

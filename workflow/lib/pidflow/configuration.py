@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, create_model
 from pidflow import plugins
 from pidflow.errors import ConfigError
 from pidflow.flows.settings import FlowConfig
+from pidflow.models.answers import RULES
 from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Text, Unique, Whole, WindowSize
@@ -118,6 +119,8 @@ class Extract(Settings):
     """What is stored of a forward pass."""
 
     target: Literal["state", "logits", "answer-embedding"] = Field(description="What the model is about to say.")
+    rule: Literal[tuple(RULES)] = Field(description="When what the model says counts as the right answer.")
+    answer_tokens: Whole = Field(ge=1, le=64, description="Bound on the tokens of an answer.")
     storage: Literal["float16", "float32"] = Field(description="Precision on disk.")
 
 

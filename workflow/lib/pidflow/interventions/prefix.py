@@ -19,8 +19,7 @@ from pidflow.interventions.intervention import Intervention, entered
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 from pidflow.models.spans import Spans
-
-_GROWING = ("text", "last", "answer")  # spans that the answer's own tokens join while the model says them
+from pidflow.models.speech import GROWING, end_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +158,7 @@ def say(
     answer_tokens
         Largest length m.
     """
-    ends = torch.tensor(sorted(_end_tokens(loaded)), device=loaded.device)
+    ends = torch.tensor(sorted(end_tokens(loaded)), device=loaded.device)
     going = torch.ones(len(batch), dtype=torch.bool, device=loaded.device)
     found = _Answer()
     with torch.inference_mode():
@@ -216,13 +215,6 @@ def _states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[list[
             hook.remove()
 
 
-def _end_tokens(loaded: LoadedModel) -> set[int]:
-    """Ids that end an answer."""
-    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
-    ends = configured if isinstance(configured, list) else [configured]
-    return {end for end in (*ends, loaded.tokenizer.eos_token_id) if end is not None}
-
-
 def _with_spoken(batch: Batch, ids: torch.Tensor, real: torch.Tensor) -> Batch:
     """The batch with one more token per row; a row whose answer has ended gets padding."""
     old = batch.inputs
@@ -233,7 +225,7 @@ def _with_spoken(batch: Batch, ids: torch.Tensor, real: torch.Tensor) -> Batch:
         "position_ids": torch.cat([old["position_ids"], old["position_ids"][:, -1:] + 1], 1),
     }
     masks = {
-        name: torch.cat([mask, (real if name in _GROWING else torch.zeros_like(real))[:, None]], 1)
+        name: torch.cat([mask, (real if name in GROWING else torch.zeros_like(real))[:, None]], 1)
         for name, mask in (batch.spans.masks | {"answer": batch.spans.spoken}).items()
     }
     spans = Spans(masks, torch.cat([batch.spans.valid, real[:, None]], 1))

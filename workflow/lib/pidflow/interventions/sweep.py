@@ -1,7 +1,8 @@
 """What cutting an edge in a window of blocks does to a model's answers: all edges, windows and controls on one pass.
 
 For each probe (an edge, an intervention, a window) and each question: how the probability of the model's own answer
-changes, whether it is still right, and how far the distribution of its first token moves.
+changes, what the model says instead and whether that is right, and how far the distribution of its first token moves.
+The first token is the first one that is not blank ("▁" stands before a number in Llama 2's tokens).
 """
 
 import json
@@ -17,10 +18,12 @@ from pidflow import plugins
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.draws import weakest
 from pidflow.interventions.edges import Edge
+from pidflow.interventions.heard import Answers
 from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of
 from pidflow.interventions.prefix import Prefix, read_prefix, recomputable
 from pidflow.interventions.recompute import TOKENS_AT_ONCE, full_pass, recompute
 from pidflow.interventions.windows import Window, windows
+from pidflow.models.answers import Expected
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 from pidflow.stats import clustered_mean
@@ -106,12 +109,14 @@ class Outcome:
     change_first, change_answer
         ``(P, n)``: relative change ``p_cut / p - 1`` of the probability of the model's own first answer token, and of
         its whole own answer (the product over its tokens, the ending token included).
-    right
-        Boolean ``(P, n)``: the most likely first token still begins the gold answer.
+    spoken
+        ``(P, n)``: what the model says under the cut, up to the token after which it can no longer be right.
+    right, right_published
+        Boolean ``(P, n)``: whether that is the right answer, by the rule in use and by the published one.
     kl_bits
         ``(P, n)``: divergence in bits of the first token's intact distribution from that under the cut.
-    intact_first, intact_answer, intact_right
-        ``(n,)``: both probabilities and correctness without any cut.
+    intact_first, intact_answer, intact_spoken, intact_right, intact_right_published
+        ``(n,)``: both probabilities, the answer and whether it is right, without any cut.
     """
 
     present: np.ndarray
@@ -119,11 +124,15 @@ class Outcome:
     pairs: np.ndarray
     change_first: np.ndarray
     change_answer: np.ndarray
+    spoken: np.ndarray
     right: np.ndarray
+    right_published: np.ndarray
     kl_bits: np.ndarray
     intact_first: np.ndarray
     intact_answer: np.ndarray
+    intact_spoken: np.ndarray
     intact_right: np.ndarray
+    intact_right_published: np.ndarray
 
     @classmethod
     def joined(cls, parts: Sequence["Outcome"]) -> "Outcome":
@@ -140,10 +149,10 @@ def measure(
     batch: Batch,
     wanted: Sequence[Probe],
     *,
-    begins: Sequence[Sequence[int]],
+    expected: Sequence[Expected],
     names: Sequence[str],
     seed: int = 0,
-    answer_tokens: int = 4,
+    answer_tokens: int = 8,
     tokens_at_once: int = TOKENS_AT_ONCE,
 ) -> Outcome:
     """All probes on one batch of B questions.
@@ -154,8 +163,8 @@ def measure(
         On the model's device.
     wanted
         From :func:`probes`.
-    begins
-        Per question the token ids that begin its gold answer (:func:`pidflow.models.readout.answer_tokens`).
+    expected
+        Per question what its answer is held against.
     names
         Per question its id, which its random edges are drawn for.
     seed
@@ -175,51 +184,43 @@ def measure(
     plans = [(probe.intervention(seed=seed),) for probe in wanted]
     cached = [plan for plan in plans if recomputable(plan)]
     prefix = read_prefix(loaded, batch, cached, names=names, answer_tokens=answer_tokens)
-    gold = torch.zeros(len(batch), prefix.logits.shape[-1], dtype=torch.bool, device=prefix.logits.device)
-    for row, ids in enumerate(begins):
-        gold[row, list(ids)] = True
-    reader = _Reader(prefix, gold)
-    intact = reader.read(prefix.logits[None])
-    found = {name: np.empty((len(plans), len(batch)), dtype=values.dtype) for name, values in intact.items()}
+    answers = Answers(loaded, prefix, expected)
+    intact, found = _read(prefix, prefix.logits[None], answers), {}
     for which, logits in _logits(loaded, prefix, plans, names, tokens_at_once):
-        for name, values in reader.read(logits).items():
-            found[name][which] = values
+        answers.hear(which, logits.argmax(-1))
+        for name, values in _read(prefix, logits, answers).items():
+            found.setdefault(name, np.empty((len(plans), len(batch))))[which] = values
+    heard = answers.finished(batch, plans, names=names, at_most=answer_tokens)
     return Outcome(
         **_reached(wanted, plans, batch, names),
         change_first=np.expm1(found["first"] - intact["first"]),
         change_answer=np.expm1(found["answer"] - intact["answer"]),
-        right=found["right"],
+        spoken=heard.spoken,
+        right=heard.right,
+        right_published=heard.right_published,
         kl_bits=found["kl"] / np.log(2),
         intact_first=np.exp(intact["first"][0]),
         intact_answer=np.exp(intact["answer"][0]),
-        intact_right=intact["right"][0],
+        intact_spoken=answers.intact.spoken,
+        intact_right=answers.intact.right,
+        intact_right_published=answers.intact.right_published,
     )
 
 
-class _Reader:
-    """Reads what the tables hold off the logits ``(k, B, m, V)`` of k variants."""
-
-    def __init__(self, prefix: Prefix, gold: torch.Tensor) -> None:
-        self.ids, self.real, self.gold = prefix.answer_ids, prefix.answer_mask, gold
-        self.intact = prefix.logits[:, 0].log_softmax(-1)
-
-    def read(self, logits: torch.Tensor) -> dict[str, np.ndarray]:
-        """Per variant and question: log-probabilities of first token and answer, correctness, divergence in nats."""
-        if not torch.isfinite(logits).all():
-            raise NumericsError("the sweep's logits hold NaN or infinity; set the model's dtype to bfloat16 or float32")
-        scores = logits.log_softmax(-1)
-        own = scores.gather(-1, self.ids.expand(len(logits), -1, -1)[..., None])[..., 0]
-        best = scores[:, :, 0].argmax(-1)
-        found = {
-            "first": own[..., 0],
-            "answer": (own * self.real).sum(-1),
-            "right": self.gold.expand(len(logits), -1, -1).gather(-1, best[..., None])[..., 0],
-            "kl": (self.intact.exp() * (self.intact - scores[:, :, 0])).sum(-1).clamp(min=0),
-        }
-        return {
-            name: values.double().cpu().numpy() if name != "right" else values.cpu().numpy()
-            for name, values in found.items()
-        }
+def _read(prefix: Prefix, logits: torch.Tensor, answers: Answers) -> dict[str, np.ndarray]:
+    """Per variant and question of logits ``(k, B, m, V)``: log-probabilities of first token and answer, KL in nats."""
+    if not torch.isfinite(logits).all():
+        raise NumericsError("the sweep's logits hold NaN or infinity; set the model's dtype to bfloat16 or float32")
+    rows = torch.arange(len(answers.first), device=logits.device)
+    scores = logits.log_softmax(-1)
+    own = scores.gather(-1, prefix.answer_ids.expand(len(logits), -1, -1)[..., None])[..., 0]
+    intact = prefix.logits[rows, answers.first].log_softmax(-1)
+    found = {
+        "first": own[:, rows, answers.first],
+        "answer": (own * prefix.answer_mask).sum(-1),
+        "kl": (intact.exp() * (intact - scores[:, rows, answers.first])).sum(-1).clamp(min=0),
+    }
+    return {name: values.double().cpu().numpy() for name, values in found.items()}
 
 
 def _logits(

@@ -15,6 +15,8 @@ Among the options of one question an answer must never equal two. Where a rule m
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 from pidflow.errors import ConfigError
 
@@ -83,7 +85,7 @@ def judge(spoken: str, answer: str, *, options: Iterable[str] = (), rule: str = 
     offered = tuple(dict.fromkeys(option.strip() for option in (answer, *options)))
     for name in _from(checked_rule(rule)):
         equal = RULES[name]
-        merged = any(equal(one, two) for place, one in enumerate(offered) for two in offered[:place])
+        merged = any(equal(one, two) for one, two in combinations(offered, 2))
         if not merged and sum(equal(spoken, option) for option in offered) <= 1:
             return equal(spoken, answer)
     return verbatim(spoken, answer)
@@ -94,6 +96,29 @@ def checked_rule(rule: str) -> str:
     if rule not in RULES:
         raise ConfigError(f"unknown rule for right answers '{rule}', expected one of: {', '.join(RULES)}")
     return rule
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a question's answer is held against: the right answer, the answers offered, and the rule in use."""
+
+    answer: str
+    options: tuple[str, ...] = ()
+    rule: str = NORMALISED
+
+    def right(self, spoken: str, *, rule: str | None = None) -> bool:
+        """Whether that is the right answer, by the rule in use or another one."""
+        return judge(spoken, self.answer, options=self.options, rule=rule or self.rule)
+
+    def still_open(self, begun: str) -> bool:
+        """Whether an answer that has begun so can become right."""
+        return may_become_right(begun, self.answer)
+
+    @property
+    def merged(self) -> bool:
+        """Whether the rule takes two of the options for the same answer, so that a stricter one judges."""
+        offered = dict.fromkeys(option.strip() for option in (self.answer, *self.options))
+        return any(RULES[self.rule](one, two) for one, two in combinations(offered, 2))
 
 
 def published(spoken: str, answer: str) -> bool:

@@ -1,17 +1,46 @@
 """One forward pass, every layer: pooled states of each block of tokens, read by hooks while the model runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import DynamicCache
 
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 
 BLOCKS = {"vision": "image", "question": "question", "text": "text", "last": "last"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one position per row holds: the one that chooses the next token.
+
+    Attributes
+    ----------
+    last
+        ``(L + 1, B, width)`` float32: its state at each layer.
+    final
+        ``(B, width)`` float32: its state after the final norm.
+    logits
+        ``(B, V)`` float32: the next token's.
+    """
+
+    last: torch.Tensor
+    final: torch.Tensor
+    logits: torch.Tensor
+
+    def replaced(self, rows: torch.Tensor, other: "Reading") -> "Reading":
+        """This reading with some rows (boolean ``(B,)``) from another one."""
+        chosen = rows[:, None]
+        return Reading(
+            last=torch.where(chosen[None], other.last, self.last),
+            final=torch.where(chosen, other.final, self.final),
+            logits=torch.where(chosen, other.logits, self.logits),
+        )
 
 
 @dataclass(frozen=True)
@@ -39,10 +68,16 @@ class Captured:
         """``(L + 1, B, width)``: the state of the last position at each layer."""
         return self.states[:, list(BLOCKS).index("last")]
 
+    @property
+    def reading(self) -> Reading:
+        """What the last position of the prompt holds."""
+        return Reading(self.last, self.final, self.logits)
 
-def capture(loaded: LoadedModel, batch: Batch) -> Captured:
+
+def capture(loaded: LoadedModel, batch: Batch, *, cache: DynamicCache | None = None) -> Captured:
     """Pooled states of all layers from one forward pass of ``batch`` (on the model's device).
 
+    An empty `cache` takes the pass's keys and values, from which the answer can be spoken.
     What intervenes is entered by the caller: ``with knockout(loaded, plan, batch.spans): capture(loaded, batch)``.
     """
     masks = torch.stack([batch.spans[name] for name in BLOCKS.values()], 1).float()
@@ -57,8 +92,35 @@ def capture(loaded: LoadedModel, batch: Batch) -> Captured:
         final.append(normed[:, -1].float())
 
     with torch.inference_mode(), _reading(loaded, keep, keep_final):
-        logits = loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+        kept = {"use_cache": cache is not None, "past_key_values": cache}
+        logits = loaded.model(**batch.inputs, **kept, logits_to_keep=1).logits[:, -1]
     return Captured(states=torch.stack(states), final=final[0], logits=logits.float())
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What f positions per row hold that are fed after a prompt: as :class:`Reading`, with f after the rows."""
+
+    last: torch.Tensor
+    final: torch.Tensor
+    logits: torch.Tensor
+
+    def at(self, places: torch.Tensor) -> Reading:
+        """One position per row, ``(B,)``."""
+        rows = torch.arange(len(places), device=places.device)
+        return Reading(self.last[:, rows, places], self.final[rows, places], self.logits[rows, places])
+
+
+def read_steps(loaded: LoadedModel, fed: Mapping[str, torch.Tensor], cache: DynamicCache) -> Steps:
+    """What the positions hold that are fed after the keys and values of `cache`."""
+    states: list[torch.Tensor] = []
+    final: list[torch.Tensor] = []
+    with (
+        torch.inference_mode(),
+        _reading(loaded, lambda hidden: states.append(hidden.float()), lambda normed: final.append(normed.float())),
+    ):
+        logits = loaded.model(**fed, past_key_values=cache, use_cache=True).logits
+    return Steps(last=torch.stack(states), final=final[0], logits=logits.float())
 
 
 @contextmanager

@@ -1,36 +1,24 @@
-"""What the model says: its first answer token, how sure it is, whether it is right, and since which layer."""
+"""How sure the model is of what it is about to say, how likely it finds the right answer, and since which layer.
 
-from collections.abc import Iterable, Mapping, Sequence
+All of it is read at the position that chooses the first token of the answer that is not blank: the last position of the
+prompt, or one after it where the answer begins with a blank.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from transformers import DynamicCache
 
-from pidflow.errors import ConfigError, DataError
-from pidflow.models.capture import Captured
+from pidflow.errors import ConfigError
+from pidflow.models.capture import Reading
+from pidflow.models.first_tokens import AnswerStarts, Candidate
+from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
-from pidflow.models.prompts import IMAGE, QUESTION
+from pidflow.models.speech import Entering, Spoken, logits_after
 
 TARGETS = ("state", "logits", "answer-embedding")
-_SAMPLE_QUESTION = "what is this ?"
-
-
-@dataclass(frozen=True)
-class AnswerTokens:
-    """How an answer may begin.
-
-    Attributes
-    ----------
-    ids
-        First-token ids of its spellings in this prompt (as given, lower case, capitalised; with and without a space).
-        Of spellings that are cut into different pieces only those whose first piece spells the most are kept: "T" of
-        "Teal" would count "Triangle" as right. Empty if the tokenizer does not know the word.
-    piece
-        The text of that first piece.
-    """
-
-    ids: tuple[int, ...]
-    piece: str
 
 
 @dataclass(frozen=True)
@@ -40,13 +28,12 @@ class Readout:
     Attributes
     ----------
     predicted_id, predicted
-        The most likely next token and its text without surrounding space.
+        The most likely token and its text without surrounding space.
     probability
         Its probability.
     answer_probability
-        Probability that the next token begins the gold answer, all spellings together; 0 if no token can.
-    correct
-        Whether the predicted token begins the gold answer.
+        Probability that the answer begins as the right one and no other candidate does, all spellings together; NaN if
+        no token tells it apart.
     lens
         ``(B, L + 1)``: the logit lens, probability of the predicted token if the state at each layer went straight
         through the final norm and the unembedding; at layer L it is ``probability``.
@@ -56,73 +43,78 @@ class Readout:
     predicted: list[str]
     probability: torch.Tensor
     answer_probability: torch.Tensor
-    correct: torch.Tensor
     lens: torch.Tensor
 
 
-def answer_tokens(loaded: LoadedModel, answers: Iterable[str]) -> dict[str, AnswerTokens]:
-    """How each distinct answer may begin right after the prompt.
-
-    The ids come from tokenising prompt and answer together, kept only where the prompt's own ids stay what they were.
-    """
-    tokenizer = loaded.tokenizer
-    prompt = loaded.prompt.replace(IMAGE, loaded.processor.image_token).replace(QUESTION, _SAMPLE_QUESTION)
-    prefix = tokenizer(prompt)["input_ids"]
-    found = {}
-    for answer in dict.fromkeys(answers):
-        word = answer.strip()
-        if not word:
-            raise DataError("an item has an empty answer; give every item the answer its question has")
-        spellings = list(dict.fromkeys((word, word.lower(), word[:1].upper() + word[1:])))
-        space = "" if prompt[-1].isspace() else " "
-        apart = _first_pieces(tokenizer, prefix, [prompt + space + spelling for spelling in spellings])
-        joined = _first_pieces(tokenizer, prefix, [prompt + spelling for spelling in spellings])
-        longest = max(apart.values(), key=len, default="")
-        ids = [index for index, piece in (apart | joined).items() if piece == longest and apart]
-        found[answer] = AnswerTokens(ids=tuple(ids), piece=longest)
-    return found
-
-
-def _first_pieces(tokenizer: Any, prefix: list[int], texts: list[str]) -> dict[int, str]:
-    """Caseless text of the first token after the prompt, per token id."""
-    pieces = {}
-    for ids in tokenizer(texts)["input_ids"]:
-        if ids[: len(prefix)] == prefix and len(ids) > len(prefix) and ids[len(prefix)] != tokenizer.unk_token_id:
-            pieces[ids[len(prefix)]] = tokenizer.decode([ids[len(prefix)]]).strip().casefold()
-    return pieces
-
-
 def read_out(
-    loaded: LoadedModel, captured: Captured, *, answers: Sequence[str], tokens: Mapping[str, AnswerTokens]
+    loaded: LoadedModel,
+    batch: Batch,
+    reading: Reading,
+    spoken: Spoken,
+    cache: DynamicCache,
+    *,
+    starts: Sequence[AnswerStarts],
+    entering: Entering = lambda spans, first: nullcontext(),
 ) -> Readout:
-    """The model's first answer token and the logit lens on it.
+    """What the model makes of a batch of ``B`` questions.
 
     Parameters
     ----------
-    captured
-        One forward pass of ``B`` rows.
-    answers
-        The gold answer of each row.
-    tokens
-        From :func:`answer_tokens`.
+    reading, spoken
+        From :func:`pidflow.models.speech.reading_of`, and the answers themselves.
+    cache, entering
+        As there.
+    starts
+        How the right answer of each row begins.
     """
-    probabilities = captured.logits.softmax(-1)
-    probability, predicted_id = probabilities.max(-1)
-    begins = [tokens[answer].ids for answer in answers]
-    gold = [float(probabilities[row, list(ids)].sum()) if ids else 0.0 for row, ids in enumerate(begins)]
-    correct = [index in ids for index, ids in zip(predicted_id.tolist(), begins, strict=True)]
+    probability, predicted_id = reading.logits.softmax(-1).max(-1)
+    first = reading.logits.log_softmax(-1).cpu()
+    direct = [_direct(row, of_row) for row, of_row in zip(first, starts, strict=True)]
+    shared = _after_shared(loaded, batch, first, spoken, cache, starts, entering)
     return Readout(
         predicted_id=predicted_id,
         predicted=[text.strip() for text in loaded.tokenizer.batch_decode(predicted_id[:, None])],
         probability=probability,
-        answer_probability=torch.tensor(gold),
-        correct=torch.tensor(correct),
-        lens=logit_lens(loaded, captured.last, predicted_id),
+        answer_probability=torch.stack(direct) + shared,
+        lens=logit_lens(loaded, reading.last, predicted_id),
     )
 
 
+def _direct(scores: torch.Tensor, of_row: AnswerStarts) -> torch.Tensor:
+    """Probability that the first token tells the answer, from log-probabilities ``(V,)``; NaN if no token does."""
+    ids = [index for start in of_row.starts if not start.shared for index in start.ids]
+    return scores[ids].exp().sum() if of_row.starts else torch.tensor(torch.nan)
+
+
+def _after_shared(
+    loaded: LoadedModel,
+    batch: Batch,
+    first: torch.Tensor,
+    spoken: Spoken,
+    cache: DynamicCache,
+    starts: Sequence[AnswerStarts],
+    entering: Entering,
+) -> torch.Tensor:
+    """``(B,)``: probability that a later token does; those before it are said for the model, one start a row a round."""
+    total = torch.zeros(len(starts))
+    waiting = [[start for start in of_row.starts if start.shared] for of_row in starts]
+    blanks = [ids[:count] for ids, count in zip(spoken.ids, spoken.blanks, strict=True)]
+    while any(waiting):
+        turn = [of_row.pop() if of_row else None for of_row in waiting]
+        said = [(*blank, *(start.shared if start else ())) for blank, start in zip(blanks, turn, strict=True)]
+        after = logits_after(loaded, batch, cache, said, entering=entering)
+        for row, start in enumerate(turn):
+            if start is not None:
+                scores = after[row, len(blanks[row]) : len(said[row])].log_softmax(-1).cpu()
+                reached = first[row, start.shared[0]] + sum(
+                    scores[place, index] for place, index in enumerate(start.shared[1:])
+                )
+                total[row] += (reached + scores[-1, list(start.ids)].logsumexp(0)).exp()
+    return total
+
+
 def logit_lens(loaded: LoadedModel, states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-    """Probability ``(B, L + 1)`` of one token per row from last-position states ``(L + 1, B, width)``."""
+    """Probability ``(B, L + 1)`` of one token per row from states ``(L + 1, B, width)``."""
     columns = []
     with torch.inference_mode():
         for state in states:  # layer by layer: all layers at once would hold L + 1 times the vocabulary
@@ -131,24 +123,22 @@ def logit_lens(loaded: LoadedModel, states: torch.Tensor, token_ids: torch.Tenso
     return torch.stack(columns, 1)
 
 
-def target(
-    loaded: LoadedModel, captured: Captured, *, kind: str, candidates: Sequence[AnswerTokens] = ()
-) -> torch.Tensor:
+def target(loaded: LoadedModel, reading: Reading, *, kind: str, candidates: Sequence[Candidate] = ()) -> torch.Tensor:
     """The target variable Y of each row, float32.
 
     Parameters
     ----------
     kind
-        ``"state"``: the last position after the final norm, ``(B, width)``. ``"logits"``: the logit of each candidate
-        answer, all its spellings together, ``(B, K)``. ``"answer-embedding"``: the input embedding of the predicted
-        first token, ``(B, width)``.
+        ``"state"``: the state after the final norm, ``(B, width)``. ``"logits"``: the logit of each candidate answer,
+        all its spellings together, ``(B, K)``. ``"answer-embedding"``: the input embedding of the predicted token,
+        ``(B, width)``.
     candidates
         The K candidate answers; only for ``"logits"``.
     """
     if kind == "state":
-        return captured.final
+        return reading.final
     if kind == "logits":
-        return torch.stack([captured.logits[:, list(each.ids)].logsumexp(1) for each in candidates], 1)
+        return torch.stack([reading.logits[:, list(each.ids)].logsumexp(1) for each in candidates], 1)
     if kind == "answer-embedding":
-        return loaded.model.get_input_embeddings()(captured.logits.argmax(-1)).float()
+        return loaded.model.get_input_embeddings()(reading.logits.argmax(-1)).float()
     raise ConfigError(f"unknown target '{kind}', expected one of: {', '.join(TARGETS)}")

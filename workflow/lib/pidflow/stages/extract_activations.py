@@ -11,17 +11,22 @@ import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
+from transformers import DynamicCache
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.interventions.answer import Answered, answer
 from pidflow.interventions.intervention import Intervention, entered, intervention_of, reach_of
 from pidflow.interventions.self_check import self_check
+from pidflow.models.answers import NORMALISED
 from pidflow.models.capture import BLOCKS, Captured, capture
+from pidflow.models.first_tokens import Candidate, candidates
 from pidflow.models.images import image_size, read_image
 from pidflow.models.inputs import Batch, encode
 from pidflow.models.loading import LoadedModel
-from pidflow.models.readout import TARGETS, AnswerTokens, Readout, answer_tokens, read_out, target
+from pidflow.models.readout import TARGETS, target
 from pidflow.names import layer_name
+from pidflow.stages._answering import answering, columns_of, log_first
 from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, own_attention, read_items
 
 log = logging.getLogger(__name__)
@@ -29,6 +34,10 @@ log = logging.getLogger(__name__)
 
 _BLOCK = 256  # items whose states are held in memory at once, and among which batches are sorted by length
 _SELF_CHECK_ROWS = 2
+_COLUMNS = (
+    *("spoken", "truncated", "blanks", "correct", "correct_published"),
+    *("predicted", "probability", "answer_probability", "lens", "uncut", "control", "pairs"),
+)
 
 
 def run(
@@ -43,6 +52,8 @@ def run(
     intervention: Mapping[str, Any] | None = None,
     target_kind: str = "state",
     storage: str = "float16",
+    rule: str = NORMALISED,
+    answer_tokens: int = 8,
     seed: int = 0,
     instruction: str | None = None,
     image_root: str | None = None,
@@ -74,6 +85,10 @@ def run(
         What Y is: ``"state"``, ``"logits"`` or ``"answer-embedding"`` (see :func:`pidflow.models.readout.target`).
     storage
         ``"float16"`` or ``"float32"``.
+    rule
+        When what the model says counts as right (see :mod:`pidflow.models.answers`).
+    answer_tokens
+        Bound on the tokens of an answer.
     seed
         Recorded with the results; random edges are drawn from it and each item's id, nothing else is random.
     instruction
@@ -105,6 +120,8 @@ def run(
             else [intervention_of(intervention, depth=loaded.depth, seed=seed)],
             target_kind=_one_of("target", target_kind, TARGETS),
             storage=_one_of("storage", storage, ("float16", "float32")),
+            rule=rule,
+            answer_tokens=answer_tokens,
             batch_size=batch_size,
         )
         dtype = str(loaded.dtype).removeprefix("torch.")
@@ -116,7 +133,7 @@ def run(
             prompt=loaded.prompting.digest,
             dtype=dtype,
             items=store.checksum_of(items),
-            settings=store.digest_of({"target": target_kind, "storage": storage, "seed": seed}),
+            settings=store.digest_of({"target": target_kind, "storage": storage, "seed": seed, "rule": rule}),
         )
         attrs = {
             "model": model_id,
@@ -134,6 +151,7 @@ def run(
             "width": loaded.width,
             "blocks": dict(BLOCKS),
             "target": target_kind,
+            "rule": rule,
             "units": "residual-stream activation",
             "seed": seed,
         }
@@ -167,25 +185,28 @@ class _Extraction:
         interventions: list[Intervention],
         target_kind: str,
         storage: str,
+        rule: str,
+        answer_tokens: int,
         batch_size: int,
     ) -> None:
         self.loaded, self.table, self.files, self.interventions = loaded, table, files, interventions
         self.target_kind, self.storage, self.batch_size = target_kind, storage, batch_size
-        self.gold = list(table["answer"])
         self.examples = examples_of(table)
-        self.tokens = answer_tokens(loaded, [*self.gold, *(o for each in self.examples for o in each.options)])
+        self.answering = answering(loaded, table, self.examples, rule=rule, answer_tokens=answer_tokens)
+        self.starts = self.answering.starts()
         self.candidates = self._candidates() if target_kind == "logits" else []
         self.checked = False
         self.unknown = 0
-        names = ("predicted", "probability", "answer_probability", "correct", "lens", "uncut", "control", "pairs")
-        self.columns: dict[str, list[Any]] = {name: [None] * len(table) for name in names}
+        self.columns: dict[str, list[Any]] = {name: [None] * len(table) for name in _COLUMNS}
 
-    def _candidates(self) -> list[AnswerTokens]:
+    def _candidates(self) -> list[Candidate]:
         """The distinct answers of the task, one of each first token, in alphabetical order."""
-        distinct = {self.tokens[answer].ids: self.tokens[answer] for answer in sorted(set(self.gold))}
-        found = [each for ids, each in distinct.items() if ids]
+        found = candidates(self.loaded, self.table["answer"], self.answering.spelled)
         if len(found) < 2:
             raise DataError(f"target 'logits' needs answers with at least 2 different first tokens, found {len(found)}")
+        for each in found:
+            if len(each.answers) > 1:
+                log.warning("target 'logits' has one column for %s: they begin alike", ", ".join(each.answers))
         return found
 
     def write(self, h5: Any, *, progress: bool | None) -> pd.DataFrame:
@@ -201,7 +222,9 @@ class _Extraction:
             store.put(h5, name, list(self.table[name]))
         store.put(h5, "fold", self.table["fold"].to_numpy(dtype=np.int64))
         if self.candidates:
-            h5["target"].attrs["candidates"] = store.to_json([each.piece for each in self.candidates], indent=None)
+            h5["target"].attrs["candidates"] = store.to_json(
+                ["/".join(each.answers) for each in self.candidates], indent=None
+            )
         with tqdm(total=n, unit="item", disable=None if progress is None else not progress) as bar:
             for start in range(0, n, _BLOCK):
                 rows = np.arange(start, min(start + _BLOCK, n))
@@ -218,6 +241,7 @@ class _Extraction:
         self._refuse_what_reaches_nothing()
         h5.attrs["uncut_items"] = sum(self.columns["uncut"])
         self._warn()
+        log_first(self.loaded, self.examples, self.answering.expected, self.columns["spoken"])
         return self._frame()
 
     def _batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -269,14 +293,26 @@ class _Extraction:
         log.info("self-check passed: attention rows sum to 1 within %.1e", found.row_error)
         self.checked = True
 
-    def _forward(self, batch: Batch, rows: np.ndarray) -> tuple[Captured, torch.Tensor] | None:
-        """One pass, or None if a GPU has no room for the batch."""
+    def _forward(self, batch: Batch, rows: np.ndarray) -> tuple[Captured, torch.Tensor, Answered] | None:
+        """One pass and the answers, spoken under the same interventions, or None if a GPU has no room for the batch."""
         names = [self.table["item_id"].iloc[row] for row in rows]
         try:
             batch = batch.to(self.loaded)
+            cache = DynamicCache()
             with entered(self.loaded, self.interventions, batch.spans, names):
-                captured = capture(self.loaded, batch)
-            return captured, target(self.loaded, captured, kind=self.target_kind, candidates=self.candidates)
+                captured = capture(self.loaded, batch, cache=cache)
+            answered = answer(
+                self.loaded,
+                batch,
+                captured.reading,
+                cache,
+                self.interventions,
+                names=names,
+                starts=[self.starts[row] for row in rows],
+                at_most=self.answering.at_most,
+            )
+            goal = target(self.loaded, answered.reading, kind=self.target_kind, candidates=self.candidates)
+            return captured, goal, answered
         except torch.OutOfMemoryError as err:
             if len(batch) == 1:
                 raise ConfigError(
@@ -286,7 +322,9 @@ class _Extraction:
         torch.cuda.empty_cache()
         return None
 
-    def _keep(self, rows: np.ndarray, captured: Captured, goal: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _keep(
+        self, rows: np.ndarray, captured: Captured, goal: torch.Tensor, answered: Answered
+    ) -> tuple[np.ndarray, np.ndarray]:
         states, goals = captured.states.cpu().numpy(), goal.cpu().numpy()
         # One peak per layer and row, the target as one layer more; NaN and infinity survive the maximum.
         peaks = np.concatenate([np.abs(states).max(axis=(1, 3)), np.abs(goals).max(axis=1)[None]])
@@ -300,7 +338,7 @@ class _Extraction:
                 raise DataError(f"{where} {peak}; set storage to float32")
             dtype = str(self.loaded.dtype).removeprefix("torch.")
             raise DataError(f"{where} holds NaN or infinity in {dtype}; set the model's dtype to bfloat16 or float32")
-        self._note(rows, read_out(self.loaded, captured, answers=[self.gold[r] for r in rows], tokens=self.tokens))
+        self._fill(rows, columns_of([self.answering.expected[row] for row in rows], answered))
         return states, goals
 
     def _note_reach(self, rows: np.ndarray, batch: Batch) -> None:
@@ -310,16 +348,6 @@ class _Extraction:
             "uncut": [bool(self.interventions) and not each.changed for each in reach],
             "control": [each.control for each in reach],
             "pairs": [json.dumps(each.pairs) for each in reach],
-        }
-        self._fill(rows, columns)
-
-    def _note(self, rows: np.ndarray, readout: Readout) -> None:
-        columns = {
-            "predicted": readout.predicted,
-            "probability": readout.probability.tolist(),
-            "answer_probability": readout.answer_probability.tolist(),
-            "correct": readout.correct.tolist(),
-            "lens": readout.lens.tolist(),
         }
         self._fill(rows, columns)
 
@@ -347,20 +375,17 @@ class _Extraction:
 
     def _warn(self) -> None:
         """Say once what makes some rows worth less than others."""
-        n = len(self.table)
-        mute = sum(not self.tokens[answer].piece for answer in self.gold)
-        shared = 0
-        for example in self.examples:
-            starts = [self.tokens[option].ids for option in example.options]
-            shared += len(set(starts)) < len(set(example.options))
+        n, cut_off, blank = len(self.table), sum(self.columns["truncated"]), sum(map(bool, self.columns["blanks"]))
+        mute = sum(not each.starts for each in self.starts)
         for count, what in (
             (self.unknown, "ask with words that the tokenizer does not know"),
             (
                 sum(self.columns["uncut"]),
                 "have nothing to cut and ran intact (an empty source or target span, or no room for a control)",
             ),
-            (mute, "have an answer without a first token of its own; 'correct' says little about them"),
-            (shared, "offer options that begin with the same token; 'correct' cannot tell these apart"),
+            (mute, "have an answer that no token tells from the others; their answer_probability is empty"),
+            (cut_off, f"were cut off after {self.answering.at_most} tokens of an answer that went on (truncated)"),
+            (blank, "are answered with a blank first; predicted, probability, lens and target are read after it"),
         ):
             if count:
                 log.warning("%d of %d items %s", count, n, what)

@@ -15,15 +15,18 @@ from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
 from pidflow.interventions.self_check import self_check
 from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
+from pidflow.models.answers import NORMALISED
 from pidflow.models.images import image_size, read_image
 from pidflow.models.inputs import Batch, encode
 from pidflow.models.loading import LoadedModel
-from pidflow.models.readout import answer_tokens
+from pidflow.stages._answering import answering, log_first
 from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, own_attention, read_items
 
 log = logging.getLogger(__name__)
 
 _SELF_CHECK_ROWS = 2
+_INTACT = ("intact_first", "intact_answer", "intact_spoken", "intact_right", "intact_right_published")
+_CUT = ("control", "pairs", "change_first", "change_answer", "spoken", "right", "right_published", "kl_bits")
 
 
 def run(
@@ -39,7 +42,8 @@ def run(
     other_windows: Sequence[int | str | Sequence[int]] = (),
     answers: str | None = None,
     details: str | None = None,
-    answer_tokens_at_most: int = 4,
+    rule: str = NORMALISED,
+    answer_tokens: int = 8,
     seed: int = 0,
     instruction: str | None = None,
     image_root: str | None = None,
@@ -71,9 +75,11 @@ def run(
     details
         Where to write every question's numbers as well (parquet), one row per edge, intervention, window and question
         that has the edge; ``subset`` says which questions a question counts among. None: nowhere.
-    answer_tokens_at_most
-        Largest length of the model's own answer whose likelihood is followed; edges into the last position cost as much
-        more as the answers are longer.
+    rule
+        When what the model says counts as right (see :mod:`pidflow.models.answers`).
+    answer_tokens
+        Bound on the tokens of an answer, whose likelihood is followed; edges into the last position cost as much more
+        as the answers are longer.
     seed
         Of the random control.
     instruction
@@ -104,11 +110,10 @@ def run(
             controls=controls,
             other_windows=other_windows,
         )
-        if answer_tokens_at_most < 1:
-            raise ConfigError(f"an answer has at least 1 token, found {answer_tokens_at_most}")
-        sweep = _Sweep(loaded, table, files, wanted, batch_size, answer_tokens_at_most, seed)
+        sweep = _Sweep(loaded, table, files, wanted, batch_size, seed, rule=rule, answer_tokens=answer_tokens)
         with own_attention(loaded, model):
             outcome = sweep.run(progress=progress)
+        log_first(loaded, sweep.examples, sweep.answering.expected, outcome.intact_spoken)
         _report_absent(wanted, outcome)
         rows = summarise(wanted, outcome, images=list(table["image_id"]), right=right)
         store.write_table(output, pd.DataFrame(rows).assign(model=model_id, task=task)[["model", "task", *rows[0]]])
@@ -137,15 +142,16 @@ class _Sweep:
         files: list[Path],
         wanted: list[Probe],
         batch_size: int,
-        answer_tokens_at_most: int,
         seed: int,
+        *,
+        rule: str,
+        answer_tokens: int,
     ) -> None:
         self.loaded, self.files, self.wanted, self.batch_size = loaded, files, wanted, batch_size
-        self.answer_tokens_at_most, self.seed = answer_tokens_at_most, seed
+        self.seed = seed
         self.names = list(table["item_id"])
         self.examples = examples_of(table)
-        tokens = answer_tokens(loaded, list(table["answer"]))
-        self.begins = [tokens[answer].ids for answer in table["answer"]]
+        self.answering = answering(loaded, table, self.examples, rule=rule, answer_tokens=answer_tokens)
 
     def run(self, *, progress: bool | None) -> Outcome:
         """The outcome of every probe for every item, in the order of the items."""
@@ -182,10 +188,10 @@ class _Sweep:
                     self.loaded,
                     batch.take(slice(done, done + self.batch_size)).to(self.loaded),
                     self.wanted,
-                    begins=[self.begins[row] for row in rows],
+                    expected=[self.answering.expected[row] for row in rows],
                     names=[self.names[row] for row in rows],
                     seed=self.seed,
-                    answer_tokens=self.answer_tokens_at_most,
+                    answer_tokens=self.answering.at_most,
                 )
             except torch.OutOfMemoryError as err:
                 if len(rows) == 1:
@@ -236,7 +242,7 @@ def _details(wanted: Sequence[Probe], outcome: Outcome, table: pd.DataFrame, *, 
     """One row per probe and question that has its edge."""
     questions = {name: table[name].to_numpy() for name in ("item_id", "image_id")}
     questions["subset"] = np.where(right, *SUBSETS[:2])
-    questions |= {name: getattr(outcome, name) for name in ("intact_first", "intact_answer", "intact_right")}
+    questions |= {name: getattr(outcome, name) for name in _INTACT}
     frames = []
     for place, probe in enumerate(wanted):
         rows = np.flatnonzero(outcome.present[place])
@@ -244,9 +250,6 @@ def _details(wanted: Sequence[Probe], outcome: Outcome, table: pd.DataFrame, *, 
             continue
         probed = {"edge": str(probe.edge), "kind": probe.kind, "window": probe.window.size}
         probed |= {name: getattr(probe.window, name) for name in ("centre", "first", "last")}
-        values = {
-            name: getattr(outcome, name)[place, rows]
-            for name in ("control", "pairs", "change_first", "change_answer", "right", "kl_bits")
-        }
+        values = {name: getattr(outcome, name)[place, rows] for name in _CUT}
         frames.append(pd.DataFrame({name: each[rows] for name, each in questions.items()} | probed | values))
     return pd.concat(frames, ignore_index=True)
