@@ -95,7 +95,7 @@ def _after_shared(
     starts: Sequence[AnswerStarts],
     entering: Entering,
 ) -> torch.Tensor:
-    """``(B,)``: probability that a later token does; those before it are said for the model, one start a row a round."""
+    """``(B,)``: probability that a later token does; those before it are said for the model, a start a row a round."""
     total = torch.zeros(len(starts))
     waiting = [[start for start in of_row.starts if start.shared] for of_row in starts]
     blanks = [ids[:count] for ids, count in zip(spoken.ids, spoken.blanks, strict=True)]
