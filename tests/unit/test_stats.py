@@ -49,9 +49,9 @@ def test_clustered_mean_of_one_image_has_no_error():
     assert np.isnan(stats.clustered_mean([0.0, 1.0], ["a", "a"]).se)
 
 
-@pytest.mark.parametrize("values", [[], [1.0, np.nan]])
-def test_clustered_mean_refuses(values):
-    with pytest.raises(DataError, match="finite rows"):
+@pytest.mark.parametrize(("values", "sentence"), [([], "needs rows"), ([1.0, np.nan], "values is not finite at row 1")])
+def test_clustered_mean_refuses(values, sentence):
+    with pytest.raises(DataError, match=sentence):
         stats.clustered_mean(values, np.arange(len(values)))
 
 

@@ -30,13 +30,13 @@ _LARGEST_INTEGER = 2**53
 _KINDS = {"c": "complex numbers", "U": "text", "S": "bytes", "M": "dates", "m": "time spans", "V": "records"}
 
 
-def numbers(values: Any, name: str) -> np.ndarray:
-    """Values of any shape as a float64 array.
+def numbers(values: Any, name: str, *, finite: bool = True) -> np.ndarray:
+    """Values of any shape as a float64 array; where not `finite`, NaN and infinity may stand for what is unknown.
 
     Raises
     ------
     DataError
-        When they are no real finite numbers, or float64 cannot hold them.
+        When they are no real numbers, not finite, or float64 cannot hold them.
     """
     array = _array(values, name)
     if array.dtype.kind in _KINDS:
@@ -48,6 +48,8 @@ def numbers(values: Any, name: str) -> np.ndarray:
     if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > _LARGEST_INTEGER:
         raise DataError(f"{name} holds integers beyond 2^53, which float64 cannot tell apart; subtract an offset first")
     array = array.astype(np.float64, copy=False)
+    if not finite:
+        return array
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape))
         named = [f"{axis} {i}" for axis, i in zip(("row", "column"), where, strict=False)]

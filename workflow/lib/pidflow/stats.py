@@ -116,12 +116,12 @@ def clustered_mean(values: np.ndarray, groups: np.ndarray) -> Estimate:
     Raises
     ------
     DataError
-        When there are no rows or a value is not finite.
+        When there are no rows, a value is not finite or a group has no label.
     """
-    values = np.asarray(values, dtype=float)
-    if values.size == 0 or not np.isfinite(values).all():
-        raise DataError(f"a mean needs finite rows, found {values.size} rows of which {np.isnan(values).sum()} are NaN")
-    member = np.unique(groups, return_inverse=True)[1]
+    values = arrays.numbers(values, "values")
+    if values.ndim != 1 or not values.size:
+        raise DataError(f"a mean needs rows, shape (n,), found shape {values.shape}")
+    member = arrays.group_index(groups, len(values))
     count = int(member.max()) + 1
     residual = np.bincount(member, weights=values - values.mean())
     if count < 2:
@@ -224,8 +224,16 @@ def jackknife_se(replicates: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray, shape (...)
+        NaN where a replicate is.
+
+    Raises
+    ------
+    DataError
+        When there is no replicate.
     """
-    replicates = np.asarray(replicates, dtype=np.float64)
+    replicates = arrays.numbers(replicates, "replicates", finite=False)
+    if not replicates.ndim or not len(replicates):
+        raise DataError(f"an error needs replicates of shape (G, ...), found shape {replicates.shape}")
     count = len(replicates)
     return np.sqrt((count - 1) / count * np.square(replicates - replicates.mean(axis=0)).sum(axis=0))
 

@@ -172,7 +172,7 @@ def measure(
     answer_tokens
         Largest length of the model's own answer.
     tokens_at_once
-        Bounds memory; does not affect results.
+        Bounds memory; another number rounds differently.
 
     Raises
     ------

@@ -67,6 +67,8 @@ def consistent_union(
     union : ndarray
     clipped : ndarray of bool
     """
+    given = {"union": union, "mi_1": mi_1, "mi_2": mi_2, "mi_12": mi_12}
+    union, mi_1, mi_2, mi_12 = (arrays.numbers(values, name) for name, values in given.items())
     lower = np.maximum(mi_1, mi_2)
     upper = np.minimum(np.add(mi_1, mi_2), mi_12)
     middle = 0.5 * (lower + upper)

@@ -71,7 +71,7 @@ def run(
     model
         The model's entry in the configuration: ``family`` and ``path``, optionally ``layers`` (checked), ``revision``,
         ``dtype``, ``device``,
-        ``batch_size`` (does not affect results; halved by itself when a GPU runs out of memory), ``prompt`` and
+        ``batch_size`` (another one rounds differently; halved by itself when a GPU runs out of memory), ``prompt`` and
         ``attention`` (of a model trained in continuous time: the keys of
         :class:`pidflow.models.dynamics.Dynamics`).
     model_id, task, condition
