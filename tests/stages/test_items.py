@@ -287,14 +287,23 @@ def test_a_picture_changed_after_its_items_were_prepared(tmp_path, table, images
             read_image(picture)
 
 
-def test_a_box_outside_its_picture(tmp_path, table):
+def test_boxes_are_cut_off_where_they_leave_their_picture(tmp_path, table):
     leaves = [row | {"boxes": [[30, 20, 10, 10]]} for row in ROWS]
-    assert len(prepare(tmp_path, table("q.json", leaves))) == 6
-    outside = [*leaves[:5], ROWS[5] | {"boxes": [[32, 0, 10, 10]]}]
-    with pytest.raises(
-        DataError, match=r"item '5': box \[32.0, 0.0, 10.0, 10.0\] lies outside its picture 5.png of 32 x 24"
-    ):
-        prepare(tmp_path, table("q.json", outside))
+    assert [example.boxes for example in examples_of(prepare(tmp_path, table("q.json", leaves)))] == [
+        ((30, 20, 2, 4),)
+    ] * 6
+
+
+def test_boxes_outside_their_pictures_are_few_or_an_error(tmp_path, table, caplog):
+    outside = ROWS[5] | {"boxes": [[1, 2, 3, 4], [32, 0, 10, 10]]}
+    message = (
+        r"boxes of 1 of 6 questions lie outside their pictures, first in item '5': \[\[1.0, .*\]\] in 5.png; expected"
+    )
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path, table("q.json", [*ROWS[:5], outside]))
+    frame = prepare(tmp_path, table("q.json", [*ROWS * 20, outside]), count=200)
+    assert "the boxes of 1 of 121 questions lie outside their pictures, first in item '120'" in caplog.text
+    assert examples_of(frame)[120].boxes == ((1, 2, 3, 4),)
 
 
 def test_answers_that_no_option_offers_are_counted(tmp_path, table, caplog):

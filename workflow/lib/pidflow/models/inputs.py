@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from pidflow.errors import DataError
+from pidflow.models.layout import Layout
 from pidflow.models.loading import LoadedModel
 from pidflow.models.prompts import IMAGE, QUESTION
 from pidflow.models.spans import PromptText, Spans, find_spans
@@ -90,8 +91,13 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
         if placeholder in example.question:
             raise DataError(f"{example.name}: the question {example.question!r} holds '{placeholder}'; remove it")
         texts.append(loaded.prompt.replace(IMAGE, placeholder).replace(QUESTION, example.question))
+    layouts = [_layout(loaded, example, image) for example, image in zip(examples, images, strict=True)]
     encoded = loaded.processor(
-        images=list(images), text=texts, padding=True, return_offsets_mapping=True, return_tensors="pt"
+        images=[loaded.fit(image) for image in images],
+        text=texts,
+        padding=True,
+        return_offsets_mapping=True,
+        return_tensors="pt",
     )
     ids, mask = encoded["input_ids"], encoded["attention_mask"]
     if ids.shape[1] > loaded.max_tokens:
@@ -100,7 +106,6 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
             f"{longest.name}: the prompt has {ids.shape[1]} tokens, the model takes {loaded.max_tokens}; "
             "shorten the question"
         )
-    layouts = [loaded.layout((image.height, image.width)) for image in images]
     before = loaded.prompt.index(QUESTION) - len(IMAGE)
     counts = ((ids == loaded.image_token_id) & mask.bool()).sum(1).tolist()
     prompts = [
@@ -129,3 +134,11 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
     if loaded.tokenizer.unk_token_id is not None:
         unknown = ((ids == loaded.tokenizer.unk_token_id) & spans["question"]).any(1)
     return Batch(inputs=inputs, spans=spans, unknown=unknown)
+
+
+def _layout(loaded: LoadedModel, example: Example, image: Image.Image) -> Layout:
+    """Where the image tokens lie; a picture that would grow too large is named before the processor makes it so."""
+    try:
+        return loaded.layout((image.height, image.width))
+    except DataError as err:
+        raise DataError(f"{example.name}: {err}") from err

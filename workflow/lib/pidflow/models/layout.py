@@ -1,14 +1,18 @@
 """Where image tokens lie in the picture: through the processor's padding, resizing, cropping and tiling, backwards."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from transformers.image_processing_utils import select_best_resolution
 
 from pidflow.errors import ConfigError, DataError
 
 BASE, TILE, NEWLINE = 0, 1, 2
+# ASSUME: no model sees more pixels of one picture; a long picture whose short side is resized would fill the memory.
+MAX_RESIZED = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,64 @@ class Layout:
         return ((left < x + width) & (x < right) & (top < y + height) & (y < bottom)).any(axis=1)
 
 
+def make_square(images: Any, how: str) -> None:
+    """Set an image processor to one of the two ways in which LLaVA-1.5 makes a picture square.
+
+    Parameters
+    ----------
+    images
+        The image processor.
+    how
+        ``"pad"``: the picture is put into the middle of a square of the mean colour before the processor sees it, as in
+        the published evaluations (see :func:`padded`). ``"crop"``: the processor resizes the short side and cuts the
+        middle out.
+
+    Raises
+    ------
+    ConfigError
+        If the processor is not set to cut the middle out.
+    """
+    cuts = images.do_resize and images.size.get("shortest_edge") and images.do_center_crop
+    if how == "crop" and not cuts:
+        raise ConfigError(
+            "image: crop needs an image processor that resizes the shortest edge and crops the centre, this one "
+            f"resizes to {dict(images.size)}; leave image out, or set it to pad"
+        )
+    images.do_pad = False
+
+
+def padded(picture: Image.Image, *, colour: Sequence[float]) -> Image.Image:
+    """The picture in the middle of a square as large as its longer side.
+
+    Parameters
+    ----------
+    colour
+        Of the square, three shares of 1: the mean that the image processor subtracts, which leaves about zero.
+    """
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), tuple(int(share * 255) for share in colour))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
+
+
+def padded_layout(layout: Callable[[tuple[int, int]], Layout], size: tuple[int, int]) -> Layout:
+    """Where the image tokens of a picture lie in it if it was padded first.
+
+    Parameters
+    ----------
+    layout
+        Of a picture that is not padded, by its height and width.
+    size
+        Height and width before padding.
+    """
+    height, width = size
+    side = max(size)
+    _check_pixels(side, side)
+    square = layout((side, side))
+    left, top = (side - width) // 2, (side - height) // 2
+    return Layout(kind=square.kind, rectangle=square.rectangle - (left, top, left, top))
+
+
 def llava_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
     """LLaVA-1.5: one grid of patches over the resized and centre-cropped picture.
 
@@ -60,13 +122,16 @@ def llava_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
         Height and width of the original picture in pixels.
     """
     images = processor.image_processor
+    # Image processors of other kinds take do_pad to mean something that does not move the picture.
+    if getattr(images, "do_pad", False) and hasattr(images, "pad_to_square"):
+        return padded_layout(lambda square: _cropped_layout(processor, config, square), size)
+    return _cropped_layout(processor, config, size)
+
+
+def _cropped_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
+    images = processor.image_processor
     patch = config.vision_config.patch_size
     height, width = size
-    x0 = y0 = 0.0
-    if getattr(images, "do_pad", False):  # to a square, the picture in the middle
-        side = max(height, width)
-        y0, x0 = -((side - height) // 2), -((side - width) // 2)
-        height = width = side
     resized = _resized(images, (height, width)) if images.do_resize else (height, width)
     final = (images.crop_size["height"], images.crop_size["width"]) if images.do_center_crop else resized
     top, left = (resized[0] - final[0]) // 2, (resized[1] - final[1]) // 2
@@ -74,7 +139,7 @@ def llava_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
         rows=final[0] // patch,
         columns=final[1] // patch,
         step=(patch * height / resized[0], patch * width / resized[1]),
-        origin=(y0 + top * height / resized[0], x0 + left * width / resized[1]),
+        origin=(top * height / resized[0], left * width / resized[1]),
     )
     class_tokens = processor.num_additional_image_tokens - (processor.vision_feature_select_strategy == "default")
     if class_tokens > 0:
@@ -141,14 +206,22 @@ def _resized(images: Any, size: tuple[int, int]) -> tuple[int, int]:
     if wanted.get("shortest_edge") and not wanted.get("longest_edge"):
         edge = wanted["shortest_edge"]
         height, width = size
-        if height <= width:
-            return edge, int(edge * width / height)
-        return int(edge * height / width), edge
+        resized = (edge, int(edge * width / height)) if height <= width else (int(edge * height / width), edge)
+        _check_pixels(*resized)
+        return resized
     if wanted.get("height") and wanted.get("width"):
         return wanted["height"], wanted["width"]
     raise DataError(
         f"cannot follow an image processor that resizes to {dict(wanted)}; expected shortest_edge or height and width"
     )
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > MAX_RESIZED:
+        raise DataError(
+            f"the picture would have {width:,} x {height:,} pixels after padding or resizing its short side, at most "
+            f"{MAX_RESIZED:,} are allowed; crop it or remove its items"
+        )
 
 
 def _grid(*, rows: int, columns: int, step: tuple[float, float], origin: tuple[float, float]) -> np.ndarray:

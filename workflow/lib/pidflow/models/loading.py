@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
@@ -15,7 +16,7 @@ from pidflow import plugins
 from pidflow.errors import ConfigError, DataError, PidflowError, shown
 from pidflow.models import weights
 from pidflow.models.families._family import Family
-from pidflow.models.layout import Layout
+from pidflow.models.layout import Layout, make_square, padded, padded_layout
 from pidflow.models.prompts import Prompt, prompt_of
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -38,6 +39,8 @@ class LoadedModel:
         The prompt in use.
     revision
         Commit hash of a hub model; ``sha256:…`` of the content of all that is loaded from a local folder.
+    image
+        How pictures become square, ``"pad"`` or ``"crop"``; None: as the processor says.
     """
 
     family: Family
@@ -49,6 +52,7 @@ class LoadedModel:
     dtype: torch.dtype
     depth: int
     width: int
+    image: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -92,7 +96,15 @@ class LoadedModel:
 
     def layout(self, size: tuple[int, int]) -> Layout:
         """Where the image tokens of a picture of ``(height, width)`` pixels lie in it."""
-        return self.family.layout(self.processor, self.model.config, size)
+
+        def unpadded(size: tuple[int, int]) -> Layout:
+            return self.family.layout(self.processor, self.model.config, size)
+
+        return padded_layout(unpadded, size) if self.image == "pad" else unpadded(size)
+
+    def fit(self, picture: Image.Image) -> Image.Image:
+        """The picture as the processor is to see it: padded to a square where that was asked for."""
+        return padded(picture, colour=self.processor.image_processor.image_mean) if self.image == "pad" else picture
 
 
 def family_named(name: str) -> Family:
@@ -109,6 +121,7 @@ def load(
     device: str = "auto",
     prompt: str | None = None,
     instruction: str | None = None,
+    image: str | None = None,
 ) -> LoadedModel:
     """A checkpoint from a local folder or, by exact commit, from the Hugging Face hub.
 
@@ -129,6 +142,9 @@ def load(
     prompt, instruction
         See :func:`pidflow.models.prompts.prompt_of`: a name, a template, or None for the checkpoint's own; and what is
         asked for beside the question.
+    image
+        How a picture becomes square, ``"pad"`` or ``"crop"`` (see :func:`pidflow.models.layout.make_square`); None: as
+        the checkpoint's processor says.
 
     Raises
     ------
@@ -167,7 +183,7 @@ def load(
         )
     _check_weights(path, model, info)
     name = revision or weights.content_digest(folder)
-    return wrap(family, model.to(place), processor, prompt=prompting, revision=name)
+    return wrap(family, model.to(place), processor, prompt=prompting, revision=name, image=image)
 
 
 @contextmanager
@@ -229,7 +245,13 @@ def _check_weights(path: str, model: nn.Module, info: Mapping[str, Any]) -> None
 
 
 def wrap(
-    family: str, model: nn.Module, processor: Any, *, prompt: Prompt | str | None = None, revision: str = "in memory"
+    family: str,
+    model: nn.Module,
+    processor: Any,
+    *,
+    prompt: Prompt | str | None = None,
+    revision: str = "in memory",
+    image: str | None = None,
 ) -> LoadedModel:
     """A model and processor built in memory, made ready to be read (evaluation mode, no gradients, left padding)."""
     entry = family_named(family)
@@ -244,6 +266,12 @@ def wrap(
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     if not isinstance(prompt, Prompt):
         prompt = prompt_of(prompt, family=family, processor=processor, config=model.config)
+    if image is not None:
+        if not entry.makes_square:
+            raise ConfigError(
+                f"family '{family}' shows pictures in tiles, not as one square; leave 'image: {image}' out"
+            )
+        make_square(processor.image_processor, image)
     first = next(model.parameters())
     text = model.get_submodule(entry.text_model).config
     return LoadedModel(
@@ -256,6 +284,7 @@ def wrap(
         dtype=first.dtype,
         depth=text.num_hidden_layers,
         width=text.hidden_size,
+        image=image,
     )
 
 

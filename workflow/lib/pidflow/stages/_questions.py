@@ -1,5 +1,6 @@
 """What the stages that run a model over questions share: the items table, its pictures, the model, batches ahead."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -16,10 +17,13 @@ from pidflow.errors import ConfigError, DataError
 from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import dynamics_of
 from pidflow.models.inputs import Batch, Example
+from pidflow.models.layout_check import check_layout
 from pidflow.models.loading import LoadedModel, load
 
+log = logging.getLogger(__name__)
+
 COLUMNS = ("item_id", "image_id", "image_path", "question", "answer", "options", "boxes", "fold")
-MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt", "attention")
+MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt", "attention", "image")
 BATCH_SIZE = 16
 
 
@@ -42,6 +46,11 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
             f"the model at {model['path']} has {loaded.depth} decoder blocks, the configuration says {depth}; "
             f"set its layers to {loaded.depth}"
         )
+    error = check_layout(loaded)
+    if error is None:
+        log.warning("family '%s': where image tokens lie cannot be checked against pixels", loaded.family.name)
+    else:
+        log.info("image tokens lie where painted boxes are, within %.2f of a patch", error)
     return loaded, batch_size
 
 

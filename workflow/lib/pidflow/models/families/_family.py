@@ -22,6 +22,8 @@ class Family:
         ``model_type`` in the checkpoint's ``config.json``.
     layout
         Where each image token lies in the picture: ``(processor, config, (height, width)) -> Layout``.
+    makes_square
+        Whether the picture is one square, so that the configuration may choose how it becomes one.
     text_model, layers, final_norm, unembedding
         Dotted places of the language model, its decoder blocks, its final norm and the unembedding.
     """
@@ -29,6 +31,7 @@ class Family:
     name: str
     model_type: str
     layout: Callable[[Any, Any, tuple[int, int]], Layout]
+    makes_square: bool = False
     text_model: str = "model.language_model"
     layers: str = "model.language_model.layers"
     final_norm: str = "model.language_model.norm"

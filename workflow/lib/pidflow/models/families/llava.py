@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from pidflow import settings
 from pidflow.models.families._family import Family
@@ -12,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class Settings(settings.Settings):
-    """Nothing of its own beside what every family has."""
+    """How pictures become square."""
+
+    image: Literal["pad", "crop"] | None = Field(
+        default=None,
+        description="Pad pictures to a square of the mean colour, or cut out the middle; null: as the processor says.",
+    )
 
 
 def _layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
@@ -21,4 +28,4 @@ def _layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
     return llava_layout(processor, config, size)
 
 
-FAMILY = Family(name="llava", model_type="llava", layout=_layout)
+FAMILY = Family(name="llava", model_type="llava", layout=_layout, makes_square=True)
