@@ -219,6 +219,8 @@ def test_a_cut_has_the_control_with_its_edge_and_blocks(config):
     early = config["interventions"]["image-question-early"] | {"kind": "random"}
     config["interventions"]["early-random"] = early
     assert design.control_of(config, "image-question-early") == "early-random"
+    config["interventions"]["early-random"] = early | {"match": "other-sources"}
+    assert design.control_of(config, "image-question-early") == "early-random"
     config["interventions"]["same"] = early
     config["run"]["conditions"] = ["intact", "same"]
     assert design.control_of(config, "image-question-early") == "same"

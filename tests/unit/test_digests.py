@@ -144,6 +144,9 @@ def test_a_new_plug_in_reruns_nothing(digests):
             ["extract other diffusion", "extract other image-question", "extract other intact"],
         ),
         ("data/readers/table.py", ["items table"]),
+        ("interventions/kinds/pde.py", ["extract other diffusion", "extract standin diffusion"]),
+        ("interventions/kinds/cut.py", ["extract other image-question", "extract standin image-question"]),
+        ("interventions/kinds/keep.py", []),
     ],
 )
 def test_an_edited_plug_in_reruns_its_own_units(digests, file, changed):

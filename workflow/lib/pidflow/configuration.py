@@ -186,10 +186,10 @@ def chosen(folder: str, key: str, *common: type[Settings]) -> Any:
     entries = tuple(
         create_model(
             f"{plugins.KINDS[folder].capitalize().replace(' ', '')}_{name}",
-            __base__=_bases(_settings_of(folder, name), *common),
+            __base__=_bases(getattr(plugins.load(folder, name), "Settings", Settings), *common),
             **{key: (Literal[name], Field(description=f"Names the {plugins.KINDS[folder]}."))},
         )
-        for name in names_of(folder)
+        for name in plugins.available(folder)
     )
     entry = entries[0]
     for other in entries[1:]:
@@ -200,15 +200,6 @@ def chosen(folder: str, key: str, *common: type[Settings]) -> Any:
 def _bases(*classes: type[Settings]) -> tuple[type[Settings], ...]:
     """The classes without those that another one derives from."""
     return tuple(each for each in classes if not any(each in other.__mro__[1:] for other in classes)) or classes[:1]
-
-
-def names_of(folder: str) -> tuple[str, ...]:
-    """Ids of the plug-ins in a folder that the configuration can name."""
-    return plugins.available(folder)
-
-
-def _settings_of(folder: str, name: str) -> type[Settings]:
-    return plugins.load(folder, name).Settings
 
 
 @cache

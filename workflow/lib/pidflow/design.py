@@ -98,7 +98,12 @@ def control_of(config: dict, condition: str | None) -> str | None:
     plan = config["interventions"].get(condition)
     if plan is None or plan["kind"] != "cut":
         return None
-    found = [name for name, other in config["interventions"].items() if other == plan | {"kind": "random"}]
+    wanted = {"kind": "random"} | {key: plan[key] for key in ("source", "target", "layers")}
+    found = [
+        name
+        for name, other in config["interventions"].items()
+        if {key: other.get(key) for key in wanted} == wanted  # however it is matched to the cut
+    ]
     return next((name for name in found if name in config["run"]["conditions"]), next(iter(found), None))
 
 
@@ -123,7 +128,7 @@ def plug_ins(config: dict, *, model: str, conditions: Sequence[str] = (), kinds:
     entries = [intervention(config, condition) for condition in conditions]
     named = {("models.families", model_entry(config, model)["family"])}
     named |= {("interventions.kinds", kind) for kind in (*kinds, *(entry["kind"] for entry in entries if entry))}
-    return sorted(plugins.module_of(*each) for each in named if each[1] in plugins.available(each[0]))
+    return sorted(plugins.module_of(*each) for each in named)
 
 
 def training(config: dict, standin: str) -> dict:
