@@ -9,9 +9,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WANTED = {
     re.match(r"[\w.-]+", entry)[0]: entry
-    for entry in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for entry in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["workflow"]
 }
 
 

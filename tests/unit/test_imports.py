@@ -22,7 +22,7 @@ GROUND_MAY = {name: ("errors",) for name in ("arrays", "logs", "provenance", "pl
 GROUND_MAY |= {"names": (), "errors": (), "refusals": ("errors",), "settings": ("errors", "names", "refusals")}
 GROUND_MAY |= {"stats": ("errors", "arrays"), "groups": ("errors", "arrays")}
 GROUND_MAY |= {"files": ("errors",), "identity": ("errors",), "json_text": ("errors",)}
-GROUND_MAY |= {"hdf5": ("errors", "files", "identity", "json_text")}
+GROUND_MAY |= {"versions": (), "hdf5": ("errors", "files", "identity", "json_text", "versions")}
 GROUND_MAY |= {"store": ("names", "hdf5", *GROUND_MAY["hdf5"])}
 GROUND = tuple(GROUND_MAY)
 

@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ from pidflow.errors import DataError
 from pidflow.files import BLANK, check_seal, replacing, seal
 from pidflow.identity import Identity
 from pidflow.json_text import to_json
+from pidflow.versions import library_versions
 
 SCHEMA_VERSION = 2
 
 _CHUNK_BYTES = 1 << 20
 _USER_BLOCK = 512  # HDF5 leaves these bytes in front to the user: the checksum lies there
-_RECORDED = ("pidflow", "torch", "transformers", "tokenizers", "numpy", "h5py", "pillow", "scikit-learn", "zuko")
 
 
 @contextmanager
@@ -224,14 +223,3 @@ def _nearest(file: h5py.Group, name: str) -> str:
     shown = names if len(names) <= 12 else [*names[:6], "…", *names[-5:]]
     place = "the file" if group.name == "/" else f"'{group.name}'"
     return f"{place} has {', '.join(shown) or 'nothing'}; check which layer and block were asked for"
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that shape results, of those installed."""
-    found = {}
-    for name in _RECORDED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

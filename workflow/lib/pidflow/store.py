@@ -21,7 +21,6 @@ from pidflow.files import BLANK, check_seal, find_seal, replacing, seal
 from pidflow.hdf5 import (
     SCHEMA_VERSION,
     identity_of,
-    library_versions,
     put,
     reading_h5,
     reserve,
@@ -45,10 +44,10 @@ __all__ = (
     "checksum_of",
     "digest_of",
     "identity_of",
-    "library_versions",
     "put",
     "read_json",
     "read_table",
+    "read_tables",
     "read_tensors",
     "reading_activations",
     "reading_h5",
@@ -241,6 +240,25 @@ def read_table(path: str | Path, *, columns: Iterable[str] = (), expected: Ident
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
     return frame
+
+
+def read_tables(folder: str | Path = "results/tables") -> dict[str, "pd.DataFrame"]:
+    """The tables of a run by name: ``read_tables()["claims"]``.
+
+    Parameters
+    ----------
+    folder
+        Where the tables lie, one ``.parquet`` file each.
+
+    Raises
+    ------
+    DataError
+        If there are none, or one is damaged.
+    """
+    files = sorted(Path(folder).glob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder}: holds no tables (.parquet); run the workflow, or name the folder of another run")
+    return {file.stem: read_table(file) for file in files}
 
 
 def table_identity(path: str | Path) -> Identity:
