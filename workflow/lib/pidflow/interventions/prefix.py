@@ -97,13 +97,22 @@ def read_prefix(
         If the model attends through a sliding window shorter than the prompt, or a plan names an unknown span.
     """
     length = batch.spans.valid.shape[1]
-    check_attends_to_all(loaded, length + answer_tokens)
+    if not attends_to_all(loaded, length + answer_tokens):
+        raise ConfigError(
+            f"the model attends {loaded.text_model.config.sliding_window} positions back, the prompt has {length}; the "
+            "prefix cache needs full attention"
+        )
     distinct = {replace(each, layers=None) for plan in plans for each in plan}
     start = first_changed(list(distinct), batch.spans, names)
     cache = DynamicCache()
-    with torch.inference_mode(), _states_kept(loaded, length, start) as kept:
+    with torch.inference_mode(), states_kept(loaded, length, start) as kept:
         logits = loaded.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
         said = say(loaded, batch, cache, logits, answer_tokens=answer_tokens)
+    return prefix_of(said, cache, kept, start)
+
+
+def prefix_of(said: "Said", cache: DynamicCache, kept: Sequence[Sequence[torch.Tensor]], start: int) -> Prefix:
+    """What a pass left: its cache, and the states that :func:`states_kept` kept from `start` on."""
     return Prefix(
         batch=said.batch,
         answer_ids=said.ids,
@@ -111,18 +120,15 @@ def read_prefix(
         logits=said.logits,
         keys=tuple(layer.keys for layer in cache.layers),
         values=tuple(layer.values for layer in cache.layers),
-        states=tuple(torch.cat(states, 1) if len(states) > 1 else states[0] for states in kept),
+        states=tuple(torch.cat(list(states), 1) if len(states) > 1 else states[0] for states in kept),
         start=start,
     )
 
 
-def check_attends_to_all(loaded: LoadedModel, length: int) -> None:
-    """Refuse a model whose blocks look back fewer than so many positions: its prefix is not kept whole."""
+def attends_to_all(loaded: LoadedModel, length: int) -> bool:
+    """Whether every position of a prompt of this length attends to all before it, not to a sliding window of them."""
     window = getattr(loaded.text_model.config, "sliding_window", None)
-    if window is not None and window < length:
-        raise ConfigError(
-            f"the model attends {window} positions back, the prompt has {length}; the prefix cache needs full attention"
-        )
+    return window is None or window >= length
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +139,13 @@ class Said:
     real: torch.Tensor
     logits: torch.Tensor
     batch: Batch
+
+
+def said_first(batch: Batch, logits: torch.Tensor) -> Said:
+    """The first token of a greedy answer, from its logits ``(B, V)``."""
+    answer = _Answer()
+    answer.add(logits, torch.ones(len(batch), dtype=torch.bool, device=logits.device))
+    return answer.said(batch)
 
 
 def say(
@@ -193,7 +206,7 @@ class _Answer:
 
 
 @contextmanager
-def _states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[list[list[torch.Tensor]]]:
+def states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[list[list[torch.Tensor]]]:
     """Per layer 0 … L the states from position ``start`` on, of a prompt of this length and of what is fed after it."""
     kept: list[list[torch.Tensor]] = [[] for _ in range(loaded.depth + 1)]
 

@@ -36,6 +36,8 @@ class Recomputed:
     ----------
     which
         Indices of the plans.
+    changed
+        Boolean ``(k, B)``: the question's last position is changed; others are the intact ones up to rounding.
     logits
         ``(k, B, m, V)`` float32: what the answer's tokens are chosen from.
     normed
@@ -47,6 +49,7 @@ class Recomputed:
     """
 
     which: list[int]
+    changed: torch.Tensor
     logits: torch.Tensor
     normed: torch.Tensor
     moved: torch.Tensor | None = None
@@ -192,7 +195,7 @@ class _Front:
         begun = 0
         for block, layer in enumerate(self.loaded.layers):
             joined = sum(begin <= block for begin in begins)
-            states[begun:joined] = self._intact(block)
+            states[begun:joined] = self.intact(block)
             begun = joined
             self.keys[:, :, : self.start] = self.prefix.keys[block][:, :, : self.start]
             self.values[:, :, : self.start] = self.prefix.values[block][:, :, : self.start]
@@ -210,9 +213,9 @@ class _Front:
             normed = self.loaded.final_norm(states[places, :, -speaking:])
             logits = self.loaded.unembedding(normed).float()
             kept = self.kept.of(places) if self.kept else {}
-            yield Recomputed(list(chunk), logits, normed, moved.of(places), **kept)
+            yield Recomputed(list(chunk), logits=logits, normed=normed, **moved.of(places), **kept)
 
-    def _intact(self, layer: int) -> torch.Tensor:
+    def intact(self, layer: int) -> torch.Tensor:
         """The intact states ``(B, S, width)`` of a layer at the front's positions."""
         return self.prefix.states[layer][:, self.start - self.prefix.start :]
 
@@ -284,11 +287,18 @@ class _Front:
 
 
 class _Moved:
-    """By how much pooled states move at each layer, while plans are carried through the blocks."""
+    """By how much pooled states move at each layer, while plans are carried through the blocks.
+
+    A row that begins later in the batch than another is computed again from before its own first change on: there its
+    states are the intact ones up to rounding, and are left out.
+    """
 
     def __init__(self, front: _Front, pools: torch.Tensor | None) -> None:
         self.front = front
-        self.pools = None if pools is None else pools[:, :, front.start :]
+        blocked, skipped = front.blocked, front.start - front.prefix.start
+        taken = [torch.stack([blocked.pairs(each) for each in plan]).any(0).any(2) for plan in front.plans]
+        self.changed = torch.stack(taken)[:, :, skipped:].cumsum(2) > 0  # (plans, B, S)
+        self.pools = None if pools is None else pools[:, :, front.start :] * self.changed[:, :, None]
         self.moved: torch.Tensor | None = None
         if pools is not None:
             shape = (len(front.plans), front.loaded.depth + 1, pools.shape[1], front.rows, front.loaded.width)
@@ -298,13 +308,14 @@ class _Moved:
         """States ``(k, B, S, width)`` of the first k plans."""
         if self.pools is None or self.moved is None:
             return
-        intact = self.front._intact(layer).float()
+        intact = self.front.intact(layer).float()
         for place, each in enumerate(states):
-            self.moved[place, layer] = (self.pools @ (each.float() - intact)).transpose(0, 1)
+            self.moved[place, layer] = (self.pools[place] @ (each.float() - intact)).transpose(0, 1)
 
-    def of(self, places: slice) -> torch.Tensor | None:
+    def of(self, places: slice) -> dict[str, Any]:
         """Those of some plans."""
-        return None if self.moved is None else self.moved[places]
+        moved = None if self.moved is None else self.moved[places]
+        return {"changed": self.changed[places, :, -1], "moved": moved}
 
 
 class _KeptCache:

@@ -78,23 +78,44 @@ def capture(loaded: LoadedModel, batch: Batch, *, cache: DynamicCache | None = N
     """Pooled states of all layers from one forward pass of ``batch`` (on the model's device).
 
     An empty `cache` takes the pass's keys and values, from which the answer can be spoken.
-    What intervenes is entered by the caller: ``with knockout(loaded, plan, batch.spans): capture(loaded, batch)``.
+    What intervenes is entered by the caller: ``with intervention.entered(loaded, batch.spans): capture(…)``.
     """
-    masks = torch.stack([batch.spans[name] for name in BLOCKS.values()], 1).float()
-    pool = masks / masks.sum(2, keepdim=True)  # (B, 4, T)
-    states: list[torch.Tensor] = []
-    final: list[torch.Tensor] = []
-
-    def keep(hidden: torch.Tensor) -> None:
-        states.append((pool @ hidden.float()).transpose(0, 1))
-
-    def keep_final(normed: torch.Tensor) -> None:
-        final.append(normed[:, -1].float())
-
-    with torch.inference_mode(), _reading(loaded, keep, keep_final):
+    with torch.inference_mode(), capturing(loaded, batch) as found:
         kept = {"use_cache": cache is not None, "past_key_values": cache}
-        logits = loaded.model(**batch.inputs, **kept, logits_to_keep=1).logits[:, -1]
-    return Captured(states=torch.stack(states), final=final[0], logits=logits.float())
+        return found.captured(loaded.model(**batch.inputs, **kept, logits_to_keep=1).logits[:, -1])
+
+
+class Capture:
+    """Pooled states while a forward over the whole prompt runs."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.pools = pools_of(batch)
+        self.states: list[torch.Tensor] = []
+        self.final: list[torch.Tensor] = []
+
+    def keep(self, hidden: torch.Tensor) -> None:
+        self.states.append((self.pools @ hidden.float()).transpose(0, 1))
+
+    def keep_final(self, normed: torch.Tensor) -> None:
+        self.final.append(normed[:, -1].float())
+
+    def captured(self, logits: torch.Tensor) -> Captured:
+        """What the forward left behind; `logits` ``(B, V)`` at the last position."""
+        return Captured(states=torch.stack(self.states), final=self.final[0], logits=logits.float())
+
+
+@contextmanager
+def capturing(loaded: LoadedModel, batch: Batch) -> Iterator[Capture]:
+    """Follow one forward over a batch: ``with capturing(…) as found: …``, then ``found.captured(logits)``."""
+    found = Capture(batch)
+    with _reading(loaded, found.keep, found.keep_final):
+        yield found
+
+
+def pools_of(batch: Batch) -> torch.Tensor:
+    """Weights ``(B, 4, T)`` float32 that take the mean over each block of tokens."""
+    masks = torch.stack([batch.spans[name] for name in BLOCKS.values()], 1).float()
+    return masks / masks.sum(2, keepdim=True)
 
 
 @dataclass(frozen=True)

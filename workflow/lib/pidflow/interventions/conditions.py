@@ -1,0 +1,202 @@
+"""Many conditions of one batch for little more than one pass: pictures are seen once, the intact pass is shared.
+
+What only takes edges away after the picture is computed again from the prefix that the intact pass left
+(:mod:`pidflow.interventions.recompute`): its earlier states are the intact ones, and it costs a few positions. Anything
+else is a full pass of the language model over the inputs that it got, vision features included.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from pidflow.interventions.intervention import Intervention, entered
+from pidflow.interventions.prefix import (
+    Prefix,
+    attends_to_all,
+    first_changed,
+    prefix_of,
+    recomputable,
+    said_first,
+    states_kept,
+)
+from pidflow.interventions.recompute import Recomputed, recompute
+from pidflow.models.capture import Captured, capturing, pools_of
+from pidflow.models.inputs import Batch
+from pidflow.models.loading import LoadedModel
+
+# A recomputation of more of the prompt than this saves little, and keeps the states of so many positions meanwhile.
+_LARGEST_SHARE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one condition makes of a batch.
+
+    Attributes
+    ----------
+    condition
+        Its place among those asked for.
+    captured
+        Pooled states of all layers, final state, logits.
+    cache
+        Keys and values of the prompt, from which the answer can be spoken.
+    """
+
+    condition: int
+    captured: Captured
+    cache: DynamicCache
+
+
+def passes(
+    loaded: LoadedModel,
+    batch: Batch,
+    conditions: Sequence[Sequence[Intervention]],
+    *,
+    names: Sequence[str] = (),
+    prefix_stands: bool = True,
+) -> Iterator[Pass]:
+    """Every condition of a batch, one after the other, equal to a full pass under each.
+
+    Parameters
+    ----------
+    batch
+        On the model's device.
+    conditions
+        Each some interventions entered together; none is the intact model.
+    names
+        Ids of the questions, which random parts of interventions depend on.
+    prefix_stands
+        What :func:`earlier_states_stand` says of the model; without it every condition is a full pass.
+
+    Raises
+    ------
+    ConfigError
+        If a span or block does not exist, an edge runs against causality, or a position would be left with nothing to
+        attend to.
+    """
+    length = batch.spans.valid.shape[1]
+    stands = prefix_stands and attends_to_all(loaded, length)
+    shared = [place for place, each in enumerate(conditions) if stands and _is_cheap(each, batch, names)]
+    start = min((first_changed(conditions[place], batch.spans, names) for place in shared), default=length)
+    cache = DynamicCache()
+    with (
+        torch.inference_mode(),
+        language_inputs(loaded) as fed,
+        states_kept(loaded, length, start) as kept,
+        capturing(loaded, batch) as found,
+    ):
+        logits = loaded.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+    intact = found.captured(logits)
+    prefix = prefix_of(said_first(batch, intact.logits), cache, kept, start)
+    for place, each in enumerate(conditions):
+        if not each:
+            yield Pass(place, intact, cache)  # what grows in it takes new places; the prefix keeps the old
+        elif place not in shared:
+            yield _full_pass(loaded, batch, fed, place, each, names)
+    chosen = [conditions[place] for place in shared]
+    again = recompute(loaded, prefix, chosen, names=names, pools=pools_of(batch), keep_cache=True)
+    for part in again if chosen else ():
+        for index, place in enumerate(part.which):
+            yield _from_prefix(prefix, intact, part, index, shared[place])
+
+
+def earlier_states_stand(loaded: LoadedModel, batch: Batch) -> bool:
+    """Whether no state depends on what comes after it, found by changing what comes after.
+
+    The last input and the last image token's input are changed in turn; every state before each must stay as it was,
+    to the bit. In some families image tokens, or the whole prompt, see each other both ways.
+    """
+    length = batch.spans.valid.shape[1]
+    if not attends_to_all(loaded, length):
+        return False
+    last_image = length - 1 - batch.spans["image"].int().flip(1).argmax(1)
+    with torch.inference_mode(), language_inputs(loaded) as fed, states_kept(loaded, length, 0) as kept:
+        loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1)
+    for places in (torch.full_like(last_image, length - 1), last_image):
+        changed = fed.arguments["inputs_embeds"].clone()
+        changed[torch.arange(len(batch)), places] = changed[torch.arange(len(batch)), places].flip(-1) + 1
+        with torch.inference_mode(), states_kept(loaded, length, 0) as again:
+            loaded.text_model(**fed.arguments | {"inputs_embeds": changed, "use_cache": False})
+        before = torch.arange(length, device=places.device)[None] < places[:, None]
+        if not all(torch.equal(one[0][before], other[0][before]) for one, other in zip(kept, again, strict=True)):
+            return False
+    return True
+
+
+@dataclass
+class LanguageInputs:
+    """Keyword arguments that the language model was called with."""
+
+    arguments: Mapping[str, Any]
+
+
+@contextmanager
+def language_inputs(loaded: LoadedModel) -> Iterator[LanguageInputs]:
+    """What the language model is fed by forwards inside: embeddings with the picture in them, positions, mask."""
+    found = LanguageInputs({})
+
+    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.arguments = {name: value for name, value in kwargs.items() if name != "past_key_values"}
+
+    hook = loaded.text_model.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def _is_cheap(condition: Sequence[Intervention], batch: Batch, names: Sequence[str]) -> bool:
+    """Whether the condition can be computed from the intact prefix, and most of the prompt stays."""
+    if not recomputable(condition):
+        return False
+    length = batch.spans.valid.shape[1]
+    return length - first_changed(condition, batch.spans, names) <= _LARGEST_SHARE * length
+
+
+def _full_pass(
+    loaded: LoadedModel,
+    batch: Batch,
+    fed: LanguageInputs,
+    place: int,
+    condition: Sequence[Intervention],
+    names: Sequence[str],
+) -> Pass:
+    cache = DynamicCache()
+    with (
+        torch.inference_mode(),
+        entered(loaded, condition, batch.spans, names),
+        capturing(loaded, batch) as found,
+    ):
+        again = loaded.text_model(**fed.arguments | {"past_key_values": cache, "use_cache": True})
+        logits = loaded.unembedding(again.last_hidden_state[:, -1])
+    return Pass(place, found.captured(logits), cache)
+
+
+def _from_prefix(prefix: Prefix, intact: Captured, part: Recomputed, index: int, place: int) -> Pass:
+    """The intact pass with what the condition moved."""
+    changed = part.changed[index, :, None]
+    captured = Captured(
+        states=intact.states + part.moved[index],
+        final=torch.where(changed, part.normed[index, :, -1].float(), intact.final),
+        logits=torch.where(changed, part.logits[index, :, -1], intact.logits),
+    )
+    joined = [
+        [
+            torch.cat([shared[:, :, : shared.shape[2] - own.shape[3]], own[index]], 2)
+            for shared, own in zip(blocks, others, strict=True)
+        ]
+        for blocks, others in ((prefix.keys, part.keys), (prefix.values, part.values))
+    ]
+    return Pass(place, captured, _cache(*joined))
+
+
+def _cache(keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> DynamicCache:
+    cache = DynamicCache()
+    for block, (key, value) in enumerate(zip(keys, values, strict=True)):
+        cache.update(key, value, block)
+    return cache
