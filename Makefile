@@ -1,13 +1,17 @@
+$(if $(filter-out 1,$(words $(CURDIR))),$(error the folder '$(CURDIR)' has a blank in its path, which neither make nor Snakemake can work with: move the clone))
 # The commands people type. `make demo` and `make test` create what they need.
 PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test lint format report train-standin clean
+.PHONY: demo resume test lint format report train-standin clean
 
 demo: .venv/installed ## install, then run the whole pipeline on the shipped model
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "Figures: results/figures    tables: results/tables"
+
+resume: .venv/installed ## go on with a run that was stopped or killed; ARGS="--configfile my-study.yaml"
+	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 
 test: .venv/installed lint ## install, then linters and tests
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile

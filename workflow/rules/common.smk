@@ -12,13 +12,16 @@ sys.path.insert(0, LIBRARY)
 # Jobs take this library, even where another copy of it is installed: their own search path comes after the installed.
 os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(":")
 
-from pidflow import config_files, design
+from pidflow import config_files, design, running
 from pidflow.figures._registry import Run, all_figures
+from pidflow.models import weights
 from pidflow.names import INTACT
 from pidflow.provenance import code_digest
 from pidflow.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
 
+if not workflow.remote_exec:  # a cluster's own jobs run elsewhere, the driver watches them
+    running.take_part(Path(".snakemake"))
 config_files.check(workflow.configfiles)
 config = design.check(config)
 RUN = config["run"]
@@ -42,9 +45,27 @@ wildcard_constraints:
     layer=r"\d\d+",
 
 
+def unrecorded(function):
+    """A parameter that a job gets and that reruns nothing: Snakemake records no function that also takes `input`.
+
+    For what says where things lie and how fast they run. What results depend on is recorded beside it, by content.
+    """
+    return lambda wildcards, input: function(wildcards)
+
+
 def dataset(wildcards):
     """The dataset of a task, with its reader."""
     return dataset_of(design.task_settings(config, wildcards.task)["dataset"])
+
+
+def task_settings(wildcards):
+    """A task with its dataset spelled out."""
+    return design.task_settings(config, wildcards.task)
+
+
+def task_shape(wildcards):
+    """What the questions of a task are made from, wherever it lies: tables and pictures count by content."""
+    return task_settings(wildcards) | {"dataset": dataset(wildcards).shaping}
 
 
 def image_root(wildcards):
@@ -53,13 +74,29 @@ def image_root(wildcards):
     return None if folder is None else str(folder)
 
 
-def model_settings(wildcards):
+def model_entry(model):
     """A model's entry, a shipped model's folder made absolute."""
-    settings = dict(design.model_entry(config, wildcards.model))
+    settings = dict(design.model_entry(config, model))
     shipped = Path(workflow.basedir) / settings["path"]
     if not Path(settings["path"]).exists() and shipped.exists():
         settings["path"] = str(shipped)
     return settings
+
+
+def model_settings(wildcards):
+    """What a job needs to load its model."""
+    return model_entry(wildcards.model)
+
+
+def model_shape(wildcards):
+    """What a model's results depend on, wherever its files lie: they count by content."""
+    entry = model_entry(wildcards.model)
+    digest = weights.source_digest(entry["path"], entry.get("revision"))
+    return design.model_shape(config, wildcards.model) | {"weights": digest}
+
+
+for entry in map(model_entry, RUN["models"]):
+    weights.check_source(entry["path"], entry.get("revision"))
 
 
 def unit_of(wildcards):

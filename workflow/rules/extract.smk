@@ -20,8 +20,9 @@ rule extract_activations:
     resources:
         gpu=1,
     params:
-        images=image_root,
-        model=model_settings,
+        images=unrecorded(image_root),
+        model=unrecorded(model_settings),
+        shape=model_shape,
         model_id="{model}",
         task="{task}",
         instruction=lambda wildcards: design.instruction(config, wildcards.task),

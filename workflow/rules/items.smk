@@ -15,7 +15,8 @@ rule prepare_items:
         "../../envs/extract.yaml"
     params:
         task="{task}",
-        settings=lambda wildcards: design.task_settings(config, wildcards.task),
+        settings=unrecorded(task_settings),
+        shape=task_shape,
         folds=config["items"]["folds"],
         seed=config["seed"],
         code=lambda wildcards: code_digest("prepare_items", dataset(wildcards).reader.__name__),

@@ -25,8 +25,9 @@ rule sweep_knockout:
     resources:
         gpu=1,
     params:
-        images=image_root,
-        model=model_settings,
+        images=unrecorded(image_root),
+        model=unrecorded(model_settings),
+        shape=model_shape,
         model_id="{model}",
         task="{task}",
         instruction=lambda wildcards: design.instruction(config, wildcards.task),

@@ -12,6 +12,8 @@ from pidflow.names import INTACT, SPANS
 
 # What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "layers": "all"}
+# Keys of a model's entry that results do not depend on; what lies at path and revision is digested instead.
+_RESHAPES_NOTHING = ("path", "revision", "device", "batch_size")
 
 
 def check(config: dict) -> dict:
@@ -57,6 +59,11 @@ def intervention(config: dict, condition: str) -> dict | None:
 def model_entry(config: dict, model: str) -> dict:
     """A model's entry."""
     return _entry(config, "models", model)
+
+
+def model_shape(config: dict, model: str) -> dict:
+    """What of a model's entry shapes results: neither where its files lie nor how fast it runs."""
+    return {key: value for key, value in model_entry(config, model).items() if key not in _RESHAPES_NOTHING}
 
 
 def layer_names(config: dict, model: str) -> list[str]:

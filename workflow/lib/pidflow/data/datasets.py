@@ -8,6 +8,9 @@ from typing import Any
 
 from pidflow import plugins
 from pidflow.data.items import Item
+from pidflow.data.pictures import listing_digest, picture_folder
+from pidflow.errors import DataError, shown_path
+from pidflow.files import state_of
 from pidflow.settings import Settings
 
 READERS = "data.readers"
@@ -33,6 +36,28 @@ class Dataset:
     def tables(self) -> list[Path]:
         """The files that the questions are read from."""
         return self.reader.tables(self.settings)
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """The reader and what results depend on: its settings, and digests in place of what only says where things lie.
+
+        Raises
+        ------
+        DataError
+            If a table or the folder of pictures is missing.
+        """
+        places = getattr(self.reader, "PLACES", ())
+        settings = {key: value for key, value in self.settings.plain().items() if key not in places}
+        for path in self.tables:
+            if not path.is_file():
+                raise DataError(f"table {shown_path(path)} does not exist; correct the dataset's entry")
+        pictures = None if self.folder is None else listing_digest(picture_folder(self.folder))
+        return {
+            "reader": self.reader.__name__.rsplit(".", 1)[-1],
+            **settings,
+            "tables": [state_of(path) for path in self.tables],
+            "pictures": pictures,
+        }
 
     @property
     def same_picture(self) -> str:

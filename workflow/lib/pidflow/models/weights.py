@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from pidflow.errors import ConfigError, DataError, shown
+from pidflow.files import state_of
 
 # Checkpoints in the format of their authors' code, and the same weights in the format that is read here.
 CONVERTED = {
@@ -29,9 +30,6 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 _RECIPE = "training.json"  # of the shipped models: says how they were made and is not read
-# ASSUME: nobody changes a weight file of more than this without changing its size or its time.
-_HASHED_BYTES = 64 << 20
-_PIECE = 1 << 22
 
 
 def check_source(path: str, revision: str | None) -> None:
@@ -76,10 +74,7 @@ def source_digest(path: str, revision: str | None) -> str:
         return f"{path}@{revision}"
     digest = hashlib.sha256()
     for name, file in model_files(Path(path)).items():
-        status = file.stat()
-        small = status.st_size <= _HASHED_BYTES
-        mark = _content(file) if small else f"{status.st_size} {status.st_mtime_ns}"
-        digest.update(f"{name}\0{mark}\0".encode())
+        digest.update(f"{name}\0{state_of(file)}\0".encode())
     return digest.hexdigest()[:16]
 
 
@@ -87,7 +82,7 @@ def content_digest(folder: Path) -> str:
     """Digest of the content of every file that a load of a folder reads, its weights in full: ``sha256:…``."""
     digest = hashlib.sha256()
     for name, file in model_files(folder).items():
-        digest.update(f"{name}\0{_content(file)}\0".encode())
+        digest.update(f"{name}\0{state_of(file, hashed_bytes=file.stat().st_size)}\0".encode())
     return f"sha256:{digest.hexdigest()[:40]}"
 
 
@@ -147,14 +142,6 @@ def _inside(folder: Path, name: str) -> Path:
     if not file.is_file():
         raise DataError(f"model '{folder}': {shown(name)} is missing; fetch it again")
     return file
-
-
-def _content(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as opened:
-        while piece := opened.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def local_folder(path: str, revision: str | None) -> Path:

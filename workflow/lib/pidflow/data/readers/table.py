@@ -39,6 +39,10 @@ class Columns(settings.Settings):
     )
 
 
+# Settings that say where things lie; what lies there is digested instead.
+PLACES = ("table", "images")
+
+
 class Settings(settings.Settings):
     """A table, the folder of its pictures, and how its columns are to be read."""
 

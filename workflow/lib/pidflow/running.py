@@ -1,0 +1,78 @@
+"""Which processes work in a run's folder, and the lock of a run that was killed.
+
+Snakemake locks its folder while it works. Killed by force it leaves the lock, and every later run is refused. So each
+Snakemake process notes itself in the folder while it lives, and the next one removes the lock when all that noted
+themselves are gone, and only then.
+"""
+
+import atexit
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+
+_APART = 2.0  # seconds by which two readings of when a process began may differ
+
+
+def take_part(folder: Path) -> None:
+    """Note this process in Snakemake's folder until it ends; remove a lock that nobody living holds.
+
+    Says on stderr what it did, or why the lock stays. A folder that cannot be written to is left alone.
+    """
+    notes, locks = folder / "processes", folder / "locks"
+    me = psutil.Process()
+    mine = notes / f"{me.pid}-{me.create_time():.2f}"
+    try:
+        notes.mkdir(parents=True, exist_ok=True)
+        mine.write_text(
+            socket.gethostname(), encoding="utf-8"
+        )  # before looking at others: two that start see each other
+    except OSError:
+        return
+    atexit.register(_forget, mine, os.getpid())
+    others = [note for note in notes.iterdir() if note != mine]
+    gone = [note for note in others if _gone(note)]
+    if any(locks.glob("*.lock")) and others:
+        living = sorted(set(others) - set(gone))
+        if living:
+            print(f"pidflow: {_sentence(living[0])}", file=sys.stderr)
+        else:
+            shutil.rmtree(locks, ignore_errors=True)
+            print(
+                f"pidflow: removed the lock of a run that was killed, going on in {folder.parent.resolve()}",
+                file=sys.stderr,
+            )
+    for note in gone:
+        note.unlink(missing_ok=True)
+
+
+def _forget(note: Path, process: int) -> None:
+    if os.getpid() == process:  # not in a fork of it
+        note.unlink(missing_ok=True)
+
+
+def _gone(note: Path) -> bool:
+    """Whether a process of this machine that noted itself is no more; one of another machine may live."""
+    number, began = note.name.split("-")
+    try:
+        if note.read_text(encoding="utf-8") != socket.gethostname():
+            return False
+        process = psutil.Process(int(number))
+        return abs(process.create_time() - float(began)) > _APART or process.status() == psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return True
+    except psutil.Error:
+        return False
+
+
+def _sentence(note: Path) -> str:
+    number, host = note.name.split("-")[0], note.read_text(encoding="utf-8")
+    if host == socket.gethostname():
+        return f"process {number} still works in this folder, perhaps for a run that was killed; wait for it or stop it"
+    return (
+        f"process {number} on {host} works in this folder or was killed there; if it is gone, run "
+        "`snakemake --unlock` once"
+    )
