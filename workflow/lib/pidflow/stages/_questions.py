@@ -93,7 +93,7 @@ def image_files(table: pd.DataFrame, root: Path | None) -> list[Picture]:
             if isinstance(content, bytes):
                 found.append(Picture(path, content=content, digest=digest))
             elif root is None:
-                raise DataError(f"image {path} is a file, but no folder of images is given; set image_root")
+                raise DataError(f"image {path} is a file, but the dataset has no folder of images")
             else:
                 found.append(replace(picture_file(path, root=root), digest=digest))
         except DataError as err:
