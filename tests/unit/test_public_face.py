@@ -24,7 +24,7 @@ def in_a_fresh_interpreter(code, *, blocked):
 def test_everything_offered_is_there_and_documented(name):
     offered = getattr(pidflow, name)
     assert offered.__doc__
-    assert offered.__module__.startswith("pidflow.")
+    assert isinstance(offered, tuple) or offered.__module__.startswith("pidflow.")
 
 
 def test_the_numerics_run_without_torch_transformers_and_files():

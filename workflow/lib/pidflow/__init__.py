@@ -10,6 +10,9 @@ _HOME = {
     "Activations": "pidflow.store",
     "BatchPID": "pidflow.pid.batch_estimator",
     "CriticBound": "pidflow.validation.critic",
+    "DEFAULT_EDGES": "pidflow.interventions.edges",
+    "Example": "pidflow.models.inputs",
+    "Expected": "pidflow.models.answers",
     "FlowConfig": "pidflow.flows.settings",
     "Gaussianized": "pidflow.flows.gaussianize",
     "MIEstimate": "pidflow.pid.results",
@@ -19,6 +22,9 @@ _HOME = {
     "batch_pid": "pidflow.pid.batch_estimator",
     "critic_information": "pidflow.validation.critic",
     "discrete_pid": "pidflow.pid.discrete",
+    "draw_question": "pidflow.data.scenes",
+    "draw_scene": "pidflow.data.scenes",
+    "encode": "pidflow.models.inputs",
     "estimate_mi": "pidflow.pid.estimate",
     "estimate_pid": "pidflow.pid.estimate",
     "estimate_pid_from_latents": "pidflow.pid.from_latents",
@@ -26,13 +32,24 @@ _HOME = {
     "gaussian_pid": "pidflow.pid.gaussian",
     "gaussianize": "pidflow.flows.gaussianize",
     "load_model": "pidflow.models.loading",
+    "measure_sweep": "pidflow.interventions.sweep",
     "paired_difference": "pidflow.pid.results",
     "planted_cases": "pidflow.validation.planted_cases",
     "read_activations": "pidflow.store",
     "read_tables": "pidflow.store",
+    "summarise_sweep": "pidflow.interventions.sweep",
+    "sweep_probes": "pidflow.interventions.sweep",
 }
 # What is called otherwise where it lives.
-_THERE = {"load_model": "load", "read_activations": "reading_activations"}
+_THERE = {
+    "draw_question": "ask_about_new_scene",
+    "draw_scene": "render",
+    "load_model": "load",
+    "measure_sweep": "measure",
+    "read_activations": "reading_activations",
+    "summarise_sweep": "summarise",
+    "sweep_probes": "probes",
+}
 __all__ = [*_HOME, "__version__"]
 
 
