@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import digamma
 
 from pidflow import arrays
-from pidflow.errors import NumericsError
+from pidflow.errors import DataError, NumericsError
 from pidflow.groups import MOST_ROWS
 from pidflow.pid.gaussian_system import LN2
 
@@ -66,9 +66,19 @@ def consistent_union(
     -------
     union : ndarray
     clipped : ndarray of bool
+
+    Raises
+    ------
+    DataError
+        When they are no finite numbers of one shape.
     """
     given = {"union": union, "mi_1": mi_1, "mi_2": mi_2, "mi_12": mi_12}
-    union, mi_1, mi_2, mi_12 = (arrays.numbers(values, name) for name, values in given.items())
+    plain = {name: arrays.numbers(values, name) for name, values in given.items()}
+    try:
+        union, mi_1, mi_2, mi_12 = np.broadcast_arrays(*plain.values())
+    except ValueError as err:
+        found = ", ".join(f"{name} {values.shape}" for name, values in plain.items())
+        raise DataError(f"union and informations must have one shape, found {found}") from err
     lower = np.maximum(mi_1, mi_2)
     upper = np.minimum(np.add(mi_1, mi_2), mi_12)
     middle = 0.5 * (lower + upper)
