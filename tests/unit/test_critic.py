@@ -192,6 +192,16 @@ def test_what_is_constant_is_bounded_by_nothing():
     assert (missed.bits, missed.flag, missed.gaussian_bits) == (0, False, 0)
 
 
+def test_copied_sources_count_once():
+    x1, _, y = independent(300, (2, 2, 2))
+    y = y + x1
+    bound = np.full(300, 0.5)
+    alone = missed_information(x1, np.zeros((300, 0)), y, bound=bound)
+    copied = missed_information(x1, x1 @ np.array([[1.0, 2.0], [0.0, 1.0]]), y, bound=bound)
+    assert copied.gaussian_bits == pytest.approx(alone.gaussian_bits, abs=1e-9)
+    assert copied.se == pytest.approx(alone.se, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

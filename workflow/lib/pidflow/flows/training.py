@@ -154,7 +154,8 @@ def train_stack(
     if not start.isfinite().all():
         raise NumericsError(
             f"{int((~start.isfinite().all(dim=0)).sum())} of {S} flows cannot start: their columns have no positive "
-            "definite covariance; expected finite columns and more rows than columns"
+            "definite covariance; expected finite columns, more rows than columns, and precision float64 where blocks "
+            "are copies of each other"
         )
     curves[:, :, 0] = 0
     best_loss = torch.zeros(S, device=x.device, dtype=x.dtype)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pidflow import arrays
-from pidflow.errors import DataError
+from pidflow.errors import DataError, NumericsError
 from pidflow.flows.maps import Layout, Parameters, ProductFlows
 from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, inverse, transform
@@ -74,7 +74,7 @@ def common_frame(weights: dict[str, Tensor], columns: Tensor, fold_of_row: np.nd
         matrix = torch.zeros(len(x), len(x), dtype=torch.float64)
         for start, stop in itertools.pairwise(bounds):
             a, b = (z - centre_z)[start:stop], (x - centre_x)[start:stop]
-            matrix[start:stop, start:stop] = torch.linalg.solve(a @ a.T, a @ b.T).T
+            matrix[start:stop, start:stop] = _solved(a @ a.T, a @ b.T).T
         matrices.append(matrix)
         offsets.append((centre_x - matrix @ centre_z).squeeze(1))
     return dict(zip(_FRAME, (torch.stack(matrices), torch.stack(offsets)), strict=True))
@@ -143,8 +143,24 @@ def _forward_rows(weights: dict[str, Tensor], columns: Tensor, fold: int) -> Ten
 def _inverse_rows(weights: dict[str, Tensor], columns: Tensor, fold: int) -> Tensor:
     flows, parameters = _flows_of(weights, fold)
     matrix, offset = (weights[name][fold] for name in _FRAME)
-    z = torch.linalg.solve(matrix, _hard_tails(columns) - offset[:, None])
+    z = _solved(matrix, _hard_tails(columns) - offset[:, None])
     return inverse(flows.inverse(parameters, z[None])[0], Knots(*(weights[name] for name in _KNOTS)))
+
+
+def _solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """``matrix^-1 right``; an error when a block of latents has lost a direction.
+
+    Raises
+    ------
+    NumericsError
+    """
+    try:
+        return torch.linalg.solve(matrix, right)
+    except torch.linalg.LinAlgError as err:
+        raise NumericsError(
+            "the latents of a block have lost a direction, so they have no common frame; drop columns that nearly "
+            "repeat others, or reduce the block with PCA"
+        ) from err
 
 
 def _soft_tails(z: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pidflow import arrays
+from pidflow.errors import NumericsError
 from pidflow.groups import MOST, grouped_folds
 from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import (
@@ -132,7 +133,11 @@ def estimate_mi(
 
     rows = np.concatenate([standardised(x), standardised(y)], axis=1)
     without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
-    raw = gaussian_mi(np.concatenate([covariance(rows)[None], without]), dims)
+    raw = gaussian_mi(covariance(rows), dims)
+    try:
+        raw = np.concatenate([raw[None], gaussian_mi(without, dims)])
+    except NumericsError as err:
+        raise NumericsError(f"standard errors fail when some of the rows are left out: {err}") from err
     bias = np.array([mi_bias(int(k), *dims) for k in (n, *sizes)])
     corrected = raw - bias
     return MIEstimate(

@@ -9,7 +9,7 @@ from pidflow import arrays
 from pidflow.errors import DataError
 from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import standardised, varying
-from pidflow.pid.gaussian_system import LN2, gaussian_mi
+from pidflow.pid.gaussian_system import LN2, SHARED, whiten_system
 
 LEVEL = 0.01
 
@@ -71,9 +71,12 @@ def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: 
     if not p or not q:
         return MissedInformation(0.0, 0.0, False, 1.0, 0.0, float(np.mean(bound)))
     covariance = np.cov(both.T, ddof=0)
-    gaussian = max(0.0, float(gaussian_mi(covariance, (p, q))) - mi_bias(len(y), p, q))
+    system = whiten_system(covariance, (z1.shape[1], z2.shape[1], q))
+    # Directions in which the sources are copies of each other count once.
+    p -= int(system.shared_directions)
+    gaussian = max(0.0, float(system.mi_12) - mi_bias(len(y), p, q))
     difference = float(np.mean(bound)) - gaussian
-    spread = bound - _information_density(both - both.mean(axis=0), covariance, p)
+    spread = bound - _information_density(both - both.mean(axis=0), covariance, both.shape[1] - q)
     # Near independence densities all but vanish, and with them their spread; what the Gaussian estimate still scatters
     # by is that of a chi-square with p q degrees of freedom over 2 n.
     se = float(np.sqrt(spread.var(ddof=1) / len(y) + p * q / 2 / (len(y) * LN2) ** 2))
@@ -92,6 +95,8 @@ def _information_density(rows: np.ndarray, covariance: np.ndarray, p: int) -> np
     """Gaussian ``log2 p(x, y) / (p(x) p(y))`` of each centred row up to a constant, ``(n,)``."""
 
     def distance(part: slice) -> np.ndarray:
-        return (rows[:, part] * np.linalg.solve(covariance[part, part], rows[:, part].T).T).sum(axis=1)
+        values, vectors = np.linalg.eigh(covariance[part, part])
+        kept = values > SHARED * values[-1]
+        return np.square(rows[:, part] @ (vectors[:, kept] / np.sqrt(values[kept]))).sum(axis=1)
 
     return (distance(slice(p)) + distance(slice(p, None)) - distance(slice(None))) / (2 * LN2)
