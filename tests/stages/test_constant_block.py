@@ -1,0 +1,58 @@
+"""A block that is constant at one layer (the last position of embeddings, one fixed question) on its way through."""
+
+import json
+
+import numpy as np
+import torch
+
+from pidflow.flows.pca import fit_pca
+from pidflow.stages import estimate_pid, train_flow
+from pidflow.store import put, reading_h5, take, writing_h5
+
+ROWS = 200
+
+
+def test_a_constant_block_carries_zero_bits_from_its_components_to_its_file(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((ROWS, 2))
+    constant, noisy = np.full((ROWS, 8), 0.25), [1.5 * y + rng.standard_normal((ROWS, 2)) for _ in range(3)]
+    with writing_h5(tmp_path / "pca.h5", kind="pca") as file:
+        put(file, "image_id", np.array([f"image {row // 2}" for row in range(ROWS)]))
+        put(file, "fold", np.arange(ROWS) // 2 % 2)
+        put(file, "rows", np.arange(ROWS))
+        put(file, "target/scores", y)
+        for layer, (vision, language) in enumerate(((noisy[0], constant), (noisy[1], noisy[2]))):
+            for source, block in (("vision", vision), ("language", language)):
+                scores = fit_pca(block, variance=0.99, max_components=4).scores(block)
+                put(file, f"layer-{layer:02d}/{source}/scores", scores)
+        unit = {"model": "m", "task": "t", "condition": "intact", "layers": 1, "language": "last", "dropped": 0}
+        file.attrs.update(unit)
+    before = torch.get_num_threads()
+    settings = {"stages": 2, "max_steps": 20}
+    names = {"pca": str(tmp_path / "pca.h5"), "output": str(tmp_path / "flow.h5")}
+    train_flow.run(**names, weights=str(tmp_path / "flow.safetensors"), settings=settings, seed=0, threads=1)
+    torch.set_num_threads(before)
+    with reading_h5(tmp_path / "flow.h5", kind="flow") as file:
+        assert take(file, "layer-00/z2").shape == (ROWS, 0)
+    for layer in range(2):
+        output = tmp_path / f"layer-{layer:02d}.json"
+        estimate_pid.run(
+            pca=str(tmp_path / "pca.h5"),
+            flow=str(tmp_path / "flow.h5"),
+            output=str(output),
+            layer=f"{layer:02d}",
+            estimators=["gaussian", "copula", "flow"],
+            definitions=["broja"],
+            permutations=20,
+            jackknife_groups=20,
+            seed=0,
+        )
+    found = json.loads((tmp_path / "layer-00.json").read_text())["estimators"]
+    for estimator in found.values():
+        assert estimator["mi"]["language"] == 0
+        atoms = estimator["definitions"]["broja"]["atoms"]
+        assert [atoms[name] for name in ("redundancy", "unique_language", "synergy")] == [0, 0, 0]
+        assert atoms["unique_vision"] > 0.3
+        assert any("x2 is constant" in warning for warning in estimator["warnings"])
+    beside = json.loads((tmp_path / "layer-01.json").read_text())["estimators"]["gaussian"]
+    assert beside["definitions"]["broja"]["atoms"]["redundancy"] > 0.3
