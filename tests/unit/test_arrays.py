@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import ConfigError, DataError
 
 TABLE = np.arange(6.0).reshape(3, 2)
@@ -122,38 +122,38 @@ def test_what_are_no_groups(given, sentence):
 
 @pytest.mark.parametrize("given", [150, 150.0, np.int64(150), np.float32(150), np.array(150), torch.tensor(150)])
 def test_counts_may_be_integral_floats(given):
-    found = arrays.count(given, "jackknife", least=5, most=1000)
+    found = arguments.count(given, "jackknife", least=5, most=1000)
     assert (found, type(found)) == (150, int)
 
 
 @pytest.mark.parametrize("given", [True, np.True_, "150", None, 2.5, np.nan, np.inf, 4, 1001, 10**30, [150], ...])
 def test_what_are_no_counts(given):
     with pytest.raises(ConfigError, match=r"jackknife must be a whole number from 5 to 1000, found"):
-        arrays.count(given, "jackknife", least=5, most=1000)
+        arguments.count(given, "jackknife", least=5, most=1000)
 
 
 def test_seeds_reach_to_what_files_can_hold():
-    assert arrays.seed_of(1.0) == 1
-    assert arrays.seed_of(2**63 - 1) == 2**63 - 1
+    assert arguments.seed_of(1.0) == 1
+    assert arguments.seed_of(2**63 - 1) == 2**63 - 1
     with pytest.raises(ConfigError, match=f"seed must be a whole number of at least 0, found {2**63}"):
-        arrays.seed_of(2**63)
+        arguments.seed_of(2**63)
 
 
 def test_choices_are_taken_once_and_one_word_is_a_list_of_one():
-    assert arrays.choices((d for d in ("mmi", "broja", "mmi")), "definitions", ("broja", "mmi")) == ("mmi", "broja")
-    assert arrays.choices("mmi", "definitions", ("broja", "mmi")) == ("mmi",)
+    assert arguments.choices((d for d in ("mmi", "broja", "mmi")), "definitions", ("broja", "mmi")) == ("mmi", "broja")
+    assert arguments.choices("mmi", "definitions", ("broja", "mmi")) == ("mmi",)
 
 
 @pytest.mark.parametrize("given", [(), None, 3, ["imin"], [["mmi"]], "im"])
 def test_what_are_no_choices(given):
     with pytest.raises(ConfigError, match="definitions must be taken from broja, mmi, found"):
-        arrays.choices(given, "definitions", ("broja", "mmi"))
+        arguments.choices(given, "definitions", ("broja", "mmi"))
 
 
 @pytest.mark.parametrize("given", [np.nan, np.inf, True, "1", None, 0.0, 1.5])
 def test_what_are_no_numbers_of_a_range(given):
     with pytest.raises(ConfigError, match="share must be"):
-        arrays.number(given, "share", above=0.0, at_most=1.0)
+        arguments.number(given, "share", above=0.0, at_most=1.0)
 
 
 def test_columns_that_vary_by_rounding_are_constant():

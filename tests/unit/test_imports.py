@@ -18,9 +18,10 @@ ALLOWED = {
     "design": ("configuration", "interventions.windows"),
     "stages": ("design", "data", "models", "interventions", "flows", "pid", "validation", "analysis", "figures"),
 }
-GROUND_MAY = {name: ("errors",) for name in ("arrays", "logs", "provenance", "plugins", "config_files")}
+GROUND_MAY = {name: ("errors",) for name in ("arguments", "logs", "provenance", "plugins", "config_files")}
 GROUND_MAY |= {"names": (), "errors": (), "refusals": ("errors",), "settings": ("errors", "names", "refusals")}
-GROUND_MAY |= {"stats": ("errors", "arrays"), "groups": ("errors", "arrays")}
+GROUND_MAY |= {"arrays": ("errors", "arguments")}
+GROUND_MAY |= {name: ("errors", "arguments", "arrays") for name in ("stats", "groups")}
 GROUND_MAY |= {"running": (), "files": ("errors",), "identity": ("errors",), "json_text": ("errors",)}
 GROUND_MAY |= {"versions": (), "hdf5": ("errors", "files", "identity", "json_text", "versions")}
 GROUND_MAY |= {"store": ("names", "hdf5", *GROUND_MAY["hdf5"])}

@@ -4,7 +4,7 @@ import heapq
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 
 # More folds, pairings or blocks than this are a mistake.
@@ -41,9 +41,9 @@ def grouped_folds(n: int, *, folds: int, groups: np.ndarray | None = None, seed:
     NumericsError
         When there are fewer groups than folds.
     """
-    n = arrays.count(n, "n", least=1, most=MOST_ROWS)
-    folds = arrays.count(folds, "folds", least=2, most=MOST_ROWS)
-    seed = arrays.seed_of(seed)
+    n = arguments.count(n, "n", least=1, most=MOST_ROWS)
+    folds = arguments.count(folds, "folds", least=2, most=MOST_ROWS)
+    seed = arguments.seed_of(seed)
     member = arrays.group_index(groups, n)
     sizes = np.bincount(member)
     if len(sizes) < folds:
@@ -88,9 +88,9 @@ def permuted_rows(
     targets : ndarray of int, shape (count, n)
         Row of the target each of them meets.
     """
-    n = arrays.count(n, "n", least=1, most=MOST_ROWS)
-    count = arrays.count(count, "count", least=1, most=MOST)
-    rng = np.random.default_rng(arrays.seed_of(seed))
+    n = arguments.count(n, "n", least=1, most=MOST_ROWS)
+    count = arguments.count(count, "count", least=1, most=MOST)
+    rng = np.random.default_rng(arguments.seed_of(seed))
     if groups is None:
         return np.arange(n), np.stack([rng.permutation(n) for _ in range(count)])
     member = arrays.group_index(groups, n)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 
 _NAMES = ("x1", "x2", "y")
@@ -43,7 +43,7 @@ def blocks_of_layers(
     """
     if not all(isinstance(layers, Iterable) for layers in (x1, x2)):
         raise DataError(
-            f"x1 and x2 must be lists of one array a layer, found {arrays.shown(x1)} and {arrays.shown(x2)}"
+            f"x1 and x2 must be lists of one array a layer, found {arguments.shown(x1)} and {arguments.shown(x2)}"
         )
     one, two = list(x1), list(x2)
     shared = not (isinstance(y, list | tuple) and y and np.ndim(y[0]) > 0 and hasattr(y[0], "shape"))

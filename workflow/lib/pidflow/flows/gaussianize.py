@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.flows.checked import blocks_of_layers, check_rows, fold_labels, independent_columns
 from pidflow.flows.maps import Layout
@@ -167,8 +167,8 @@ def gaussianize_layers(
     """
     config = FlowConfig() if config is None else config
     if not isinstance(config, FlowConfig):
-        raise ConfigError(f"config must be a FlowConfig, found {arrays.shown(config)}")
-    seed, device = arrays.seed_of(seed), usable_device(device)
+        raise ConfigError(f"config must be a FlowConfig, found {arguments.shown(config)}")
+    seed, device = arguments.seed_of(seed), usable_device(device)
     blocks = blocks_of_layers(x1, x2, y)
     layers = [independent_columns(layer, number) for number, layer in enumerate(blocks)]
     labels, fold_of_row = fold_labels(folds, len(layers[0].T))

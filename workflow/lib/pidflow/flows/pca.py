@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 
 # Directions below this share of the leading variance are rounding noise of half-precision storage.
@@ -78,8 +78,8 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
         If there are fewer than two rows.
     """
     data = arrays.rows(activations, "activations")
-    variance = arrays.number(variance, "variance", above=0.0, at_most=1.0)
-    max_components = arrays.count(max_components, "max_components", least=1, most=10**6)
+    variance = arguments.number(variance, "variance", above=0.0, at_most=1.0)
+    max_components = arguments.count(max_components, "max_components", least=1, most=10**6)
     n, width = data.shape
     if not width:
         raise DataError(f"activations have no columns (shape {data.shape}), expected at least one")

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.groups import grouped_folds
 from pidflow.pid.gaussian import PIDAtoms, PIDInfo
@@ -165,12 +165,12 @@ def batch_pid(
     NumericsError
         When the couplings need more memory than the machine has, or training does not reach a finite loss.
     """
-    seed = arrays.seed_of(seed)
+    seed = arguments.seed_of(seed)
     sizes = {"hidden": hidden, "rank": rank, "batch_size": batch_size, "max_steps": max_steps}
     sizes |= {"evaluate_every": evaluate_every, "patience": patience}
-    sizes = {name: arrays.count(value, name, least=1, most=1_000_000) for name, value in sizes.items()}
-    learning_rate = arrays.number(learning_rate, "learning_rate", above=0.0, at_most=1.0)
-    min_gain_bits = arrays.number(min_gain_bits, "min_gain_bits", least=0.0)
+    sizes = {name: arguments.count(value, name, least=1, most=1_000_000) for name, value in sizes.items()}
+    learning_rate = arguments.number(learning_rate, "learning_rate", above=0.0, at_most=1.0)
+    min_gain_bits = arguments.number(min_gain_bits, "min_gain_bits", least=0.0)
     x1, x2 = arrays.same_rows(x1=x1, x2=x2)
     given = [_probabilities(p, name) for p, name in ((p_y_x1, "p_y_x1"), (p_y_x2, "p_y_x2"), (p_y_x12, "p_y_x12"))]
     n = len(x1)
@@ -211,7 +211,7 @@ def confident_or_uniform(predictions: np.ndarray, *, threshold: float = 0.3) -> 
     A language model's answer probabilities, read over the options, are noise where no option stands out.
     """
     predictions = _probabilities(predictions, "predictions")
-    threshold = arrays.number(threshold, "threshold", least=0.0, at_most=1.0)
+    threshold = arguments.number(threshold, "threshold", least=0.0, at_most=1.0)
     unsure = predictions.max(axis=1, keepdims=True) < threshold
     return np.where(unsure, 1.0 / predictions.shape[1], predictions)
 

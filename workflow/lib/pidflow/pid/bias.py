@@ -10,7 +10,7 @@ Standard errors come from :func:`jackknife_se` over deleted groups of rows; a bo
 import numpy as np
 from scipy.special import digamma
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.groups import MOST_ROWS
 from pidflow.pid.gaussian_system import LN2
@@ -37,7 +37,7 @@ def mi_bias(n: int, p: int, q: int) -> float:
     NumericsError
         When ``n <= p + q``, where the plug-in estimate is infinite.
     """
-    n, p, q = (arrays.count(v, k, least=0, most=MOST_ROWS) for k, v in {"n": n, "p": p, "q": q}.items())
+    n, p, q = (arguments.count(v, k, least=0, most=MOST_ROWS) for k, v in {"n": n, "p": p, "q": q}.items())
     if n <= p + q:
         raise NumericsError(f"mutual information of blocks of {p} and {q} needs more than {p + q} rows, found {n}")
 

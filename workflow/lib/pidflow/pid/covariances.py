@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import NumericsError
 from pidflow.groups import MOST, grouped_folds, permuted_rows
 
@@ -158,7 +158,7 @@ def jackknife_blocks(n: int, count: int, *, groups: np.ndarray | None, seed: int
     NumericsError
         With fewer than five groups, which cannot tell how much groups differ.
     """
-    count = arrays.count(count, "jackknife", least=1, most=MOST)
+    count = arguments.count(count, "jackknife", least=1, most=MOST)
     available = len(np.unique(arrays.group_index(groups, n)))
     if min(count, available) < MIN_BLOCKS:
         raise NumericsError(

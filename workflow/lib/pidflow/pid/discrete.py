@@ -28,7 +28,7 @@ from typing import Self
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.pid.gaussian import MAX_GAP_BITS, PIDAtoms, PIDInfo
 from pidflow.pid.gaussian_system import LN2
@@ -96,7 +96,7 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
     >>> [round(float(v), 4) + 0.0 for v in (atoms.redundancy, atoms.unique_1, atoms.unique_2, atoms.synergy)]
     [0.3113, 0.0, 0.0, 0.5]
     """
-    tol_bits = arrays.number(tol_bits, "tol_bits", above=0.0)
+    tol_bits = arguments.number(tol_bits, "tol_bits", above=0.0)
     tables, lead, notes = _checked(pmf)
     each = _bytes_a_table(*tables.shape[1:])
     arrays.refuse_beyond_memory(each, f"a table of {' x '.join(map(str, tables.shape[1:]))}")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments
 from pidflow.errors import NumericsError
 from pidflow.groups import MOST, grouped_folds
 from pidflow.pid.bias import mi_bias
@@ -89,7 +89,7 @@ def estimate_pid(
         When there are too few rows, or the decomposition is refused.
     """
     blocks, notes = varying(x1=x1, x2=x2, y=y)
-    definitions = arrays.choices(definitions, "definitions", DEFINITIONS)
+    definitions = arguments.choices(definitions, "definitions", DEFINITIONS)
     return estimates_of_rows(
         _through_estimator(*blocks, estimator=estimator, folds=folds, groups=groups, seed=seed),
         notes=notes + repeated_rows(blocks, groups),
@@ -128,7 +128,7 @@ def estimate_mi(
     notes += repeated_rows((x, y), groups)
     n, dims = len(y), (x.shape[1], y.shape[1])
     # The flow's likelihood is over three blocks; an independent one adds nothing to it.
-    bystander = np.random.default_rng(arrays.seed_of(seed)).standard_normal((n, 1))
+    bystander = np.random.default_rng(arguments.seed_of(seed)).standard_normal((n, 1))
     x, _, y = _through_estimator(x, bystander, y, estimator=estimator, folds=folds, groups=groups, seed=seed)
 
     rows = np.concatenate([standardised(x), standardised(y)], axis=1)
@@ -161,8 +161,8 @@ def _through_estimator(
     groups: np.ndarray | None,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    arrays.choice(estimator, "estimator", ESTIMATORS)
-    folds, seed = arrays.count(folds, "folds", least=2, most=MOST), arrays.seed_of(seed)
+    arguments.choice(estimator, "estimator", ESTIMATORS)
+    folds, seed = arguments.count(folds, "folds", least=2, most=MOST), arguments.seed_of(seed)
     if estimator == "gaussian" or not y.shape[1] or not x1.shape[1] + x2.shape[1]:
         return x1, x2, y
     if estimator == "copula":

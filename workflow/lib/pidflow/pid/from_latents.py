@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments
 from pidflow.errors import NumericsError
 from pidflow.groups import MOST
 from pidflow.pid.bias import consistent_union, mi_bias
@@ -80,9 +80,9 @@ def estimates_of_rows(
     definitions: Sequence[str],
 ) -> dict[str, PIDEstimate]:
     """:func:`estimate_pid_from_latents` of checked blocks whose columns vary; `notes` come before its warnings."""
-    definitions = arrays.choices(definitions, "definitions", DEFINITIONS)
-    permutations = arrays.count(permutations, "permutations", least=MIN_PERMUTATIONS, most=MOST)
-    seed = arrays.seed_of(seed)
+    definitions = arguments.choices(definitions, "definitions", DEFINITIONS)
+    permutations = arguments.count(permutations, "permutations", least=MIN_PERMUTATIONS, most=MOST)
+    seed = arguments.seed_of(seed)
     n, dims = len(parts[0]), tuple(part.shape[1] for part in parts)
     blocks = jackknife_blocks(n, jackknife, groups=groups, seed=seed)
     z1, z2, zy = (standardised(part) for part in parts)

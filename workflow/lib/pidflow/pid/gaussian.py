@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments
 from pidflow.errors import NumericsError
 from pidflow.pid.gaussian_system import EPS, ILL_CONDITIONED, LN2, Batch, GaussianSystem, whitened
 
@@ -148,8 +148,8 @@ def gaussian_pid(
     >>> [round(float(v), 3) for v in (atoms.redundancy, atoms.unique_1, atoms.unique_2, atoms.synergy)]
     [0.322, 0.415, 0.0, 0.133]
     """
-    arrays.choice(definition, "definition", DEFINITIONS)
-    tol_bits = arrays.number(tol_bits, "tol_bits", above=0.0)
+    arguments.choice(definition, "definition", DEFINITIONS)
+    tol_bits = arguments.number(tol_bits, "tol_bits", above=0.0)
     batch = Batch.of(cov, dims, names=("x1", "x2", "y"))
     parts = [_solved(whitened(part), definition) for part in batch.slices()]
     together = _Solved(*(np.concatenate(each).reshape(batch.lead) for each in zip(*parts, strict=True)))
@@ -170,7 +170,7 @@ def decompose(system: GaussianSystem, *, definition: str = "broja", tol_bits: fl
     -------
     PIDAtoms
     """
-    arrays.choice(definition, "definition", DEFINITIONS)
+    arguments.choice(definition, "definition", DEFINITIONS)
     return _atoms(_solved(system, definition), definition=definition, tol_bits=tol_bits)
 
 

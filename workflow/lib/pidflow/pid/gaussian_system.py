@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 
 LN2 = float(np.log(2.0))
@@ -219,7 +219,7 @@ class Batch:
         DataError
             When `cov` is not a stack of finite matrices of the stated size.
         """
-        dims = arrays.sizes(dims, names)
+        dims = arguments.sizes(dims, names)
         cov = arrays.numbers(cov, "cov")
         total = sum(dims)
         if cov.ndim < 2 or cov.shape[-2:] != (total, total):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from scipy.special import stdtrit
 
-from pidflow import arrays
+from pidflow import arguments
 from pidflow.errors import DataError
 from pidflow.pid.gaussian import ATOMS, INFORMATIONS
 from pidflow.stats import jackknife_se
@@ -88,7 +88,7 @@ class PIDEstimate:
 
     def interval(self, quantity: str, *, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of an atom or an information: estimate ± Student quantile (blocks - 1) times `se`."""
-        arrays.choice(quantity, "quantity", QUANTITIES)
+        arguments.choice(quantity, "quantity", QUANTITIES)
         return _interval(getattr(self, quantity), self.se[quantity], len(self.replicates[quantity]), level)
 
     def to_dict(self) -> dict:
@@ -149,7 +149,7 @@ class PairedDifference:
 
     def interval(self, quantity: str, *, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the difference of one atom or information."""
-        arrays.choice(quantity, "quantity", QUANTITIES)
+        arguments.choice(quantity, "quantity", QUANTITIES)
         return _interval(self.difference[quantity], self.se[quantity], self.groups, level)
 
 
@@ -173,7 +173,7 @@ def paired_difference(first: PIDEstimate, second: PIDEstimate) -> PairedDifferen
     """
     for name, estimate in (("first", first), ("second", second)):
         if not isinstance(estimate, PIDEstimate):
-            raise DataError(f"{name} must be the estimate of one definition, found {arrays.shown(estimate)}")
+            raise DataError(f"{name} must be the estimate of one definition, found {arguments.shown(estimate)}")
     if first.definition != second.definition:
         raise DataError(f"cannot subtract a {first.definition!r} from a {second.definition!r} decomposition")
     if first.blocks != second.blocks:
@@ -191,6 +191,6 @@ def paired_difference(first: PIDEstimate, second: PIDEstimate) -> PairedDifferen
 
 
 def _interval(value: float, se: float, groups: int, level: float) -> tuple[float, float]:
-    level = arrays.number(level, "level, a share such as 0.95,", above=0.0, below=1.0)
+    level = arguments.number(level, "level, a share such as 0.95,", above=0.0, below=1.0)
     half = float(stdtrit(groups - 1, 0.5 * (1.0 + level))) * se
     return value - half, value + half

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow import arrays
+from pidflow import arguments, arrays
 from pidflow.errors import ConfigError, DataError
 from pidflow.flows.checked import fold_labels
 from pidflow.flows.training import adam_step, usable_device
@@ -170,7 +170,7 @@ def critic_information_of_layers(
     The other parameters and errors are those of `critic_information`.
     """
     config = checked_config(CriticConfig() if config is None else config)
-    seed, device = arrays.seed_of(seed), usable_device(device)
+    seed, device = arguments.seed_of(seed), usable_device(device)
     layers = [_checked(representations) for representations in layers]
     lengths = {len(x1) for representations in layers for x1, _, _ in representations}
     if len(lengths) != 1:
@@ -277,16 +277,16 @@ def checked_config(config: CriticConfig) -> CriticConfig:
         When one is out of range.
     """
     if not isinstance(config, CriticConfig):
-        raise ConfigError(f"config must be a CriticConfig, found {arrays.shown(config)}")
+        raise ConfigError(f"config must be a CriticConfig, found {arguments.shown(config)}")
     counts = {"products": (2, 1000), "max_steps": (1, 10**6), "batch_size": (2, 10**6), "evaluate_every": (1, 10**6)}
     counts |= {"patience": (1, 10**6), "rows_compared": (2, 10**6)}
     plain = {
-        name: arrays.count(getattr(config, name), f"critic {name}", least=least, most=most)
+        name: arguments.count(getattr(config, name), f"critic {name}", least=least, most=most)
         for name, (least, most) in counts.items()
     }
     if plain["products"] % 2:
         raise ConfigError(f"critic products must be even, found {plain['products']}")
-    fraction = arrays.number(config.held_out_fraction, "critic held_out_fraction", above=0.0, below=1.0)
+    fraction = arguments.number(config.held_out_fraction, "critic held_out_fraction", above=0.0, below=1.0)
     return CriticConfig(**plain, held_out_fraction=fraction)
 
 

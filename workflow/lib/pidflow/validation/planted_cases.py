@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments
 from pidflow.groups import MOST_ROWS
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
@@ -132,10 +132,10 @@ def planted_cases(n: int, dims: Sequence[int], *, seed: int = 0, names: Sequence
     DataError
         For dimensions that are not three whole numbers of at least 1.
     """
-    names = arrays.choices(names, "names", CASES)
-    n = arrays.count(n, "n", least=2, most=MOST_ROWS)
-    seed = arrays.seed_of(seed)
-    dims = arrays.sizes(dims, ("d1", "d2", "m"), least=1)
+    names = arguments.choices(names, "names", CASES)
+    n = arguments.count(n, "n", least=2, most=MOST_ROWS)
+    seed = arguments.seed_of(seed)
+    dims = arguments.sizes(dims, ("d1", "d2", "m"), least=1)
     makers = {
         "gaussian": _gaussian,
         "warped": _warped,

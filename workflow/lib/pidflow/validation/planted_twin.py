@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pidflow import arrays
+from pidflow import arguments
 from pidflow.flows.gaussianize import Gaussianized, invert
 from pidflow.pid.covariances import covariance
 
@@ -46,7 +46,7 @@ def planted_twin(real: Gaussianized, *, seed: int = 0) -> Twin:
     """
     latents = np.concatenate([real.z1, real.z2, real.y], axis=1)
     truth = covariance(latents)
-    rng = np.random.default_rng([arrays.seed_of(seed), len(latents)])
+    rng = np.random.default_rng([arguments.seed_of(seed), len(latents)])
     drawn = rng.standard_normal(latents.shape) @ _root(truth).T + latents.mean(axis=0)
     widths = np.cumsum([real.z1.shape[1], real.z2.shape[1]])
     one_fold = np.full(len(drawn), real.info.fold_labels[0])
