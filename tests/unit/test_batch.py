@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pidflow.errors import ConfigError, DataError, NumericsError
-from pidflow.pid import batch_estimator
+from pidflow.pid import batch_estimator, learned_coupling
 from pidflow.pid.batch_estimator import batch_pid, confident_or_uniform
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.gaussian import ATOMS
@@ -181,7 +181,7 @@ def test_training_lowers_the_held_out_information():
 def test_the_weights_that_were_best_on_held_out_rows_are_kept(monkeypatch):
     def union(losses, **settings):
         script = iter(losses)
-        monkeypatch.setattr(batch_estimator, "_union", lambda *_: next(script))
+        monkeypatch.setattr(learned_coupling, "union_of", lambda *_: next(script))
         return batch_pid(*coins("and", 60), evaluate_every=1, patience=3, **settings)
 
     best_first = union([1.0, 0.5, 0.9, 0.9, 0.9])

@@ -90,7 +90,7 @@ def test_every_table_is_certified(shape, concentration):
 def test_the_certificate_is_honest_when_the_solver_stops_early(monkeypatch):
     tables = dirichlet((3, 3, 3), count=30, seed=2)
     exact = discrete_pid(tables).union
-    monkeypatch.setattr("pidflow.pid.discrete.MAX_ITERATIONS", 4)
+    monkeypatch.setattr("pidflow.pid.discrete_solver.MAX_ITERATIONS", 4)
     monkeypatch.setattr("pidflow.pid.discrete.MAX_GAP_BITS", 1.0)
     early = discrete_pid(tables)
     assert not early.info.converged.any()
@@ -100,7 +100,7 @@ def test_the_certificate_is_honest_when_the_solver_stops_early(monkeypatch):
 
 
 def test_ordinary_tables_take_few_steps(monkeypatch):
-    monkeypatch.setattr("pidflow.pid.discrete.MAX_ITERATIONS", 20)
+    monkeypatch.setattr("pidflow.pid.discrete_solver.MAX_ITERATIONS", 20)
     assert discrete_pid(dirichlet((4, 4, 4), count=20, seed=14)).info.converged.all()
 
 

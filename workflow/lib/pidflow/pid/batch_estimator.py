@@ -23,30 +23,26 @@ Liang, Cheng, Fan, Ling, Nie, Chen, Deng, Allen, Auerbach, Mahmood, Salakhutdino
 multimodal interactions: an information decomposition framework. NeurIPS 2023.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.groups import grouped_folds
 from pidflow.pid.gaussian import PIDAtoms, PIDInfo
 from pidflow.pid.gaussian_system import LN2
-from pidflow.pid.sinkhorn import feasible, information, lower_bound, scaled, slope
+from pidflow.pid.learned_coupling import Networks, marginals_of, train
+from pidflow.pid.sinkhorn import information, lower_bound, scaled
 
 # Rows coupled at once when the result is computed; a coupling has this number squared entries per label.
 BLOCK = 2048
 # Arrays of the size of a coupling that exist at a time.
 COUPLINGS = 10
-# Largest log-weight of a coupling before scaling. e^6 against e^-6 is as good as never; more only slows scaling down.
-SHARPEST = 6.0
 # Scaling stops at this error of a marginal entry, in units of a row's mass, or after so many iterations; what is left
-# is then corrected exactly. In training, where a coupling lives for one step, less will do.
+# is then corrected exactly.
 SINKHORN_TOLERANCE, SINKHORN_ITERATIONS = 1e-6, 300
-TRAINING_TOLERANCE, TRAINING_ITERATIONS = 1e-4, 200
 # A prediction outside [0, 1] or rows that do not sum to one within this are no probabilities.
 SUM_TOLERANCE = 1e-4
 
@@ -185,9 +181,9 @@ def batch_pid(
     arrays.refuse_beyond_memory(
         8 * COUPLINGS * given[0].shape[1] * coupled**2, f"couplings of {coupled} rows for {given[0].shape[1]} labels"
     )
-    networks = _Networks(x1, x2, given, hidden=sizes["hidden"], rank=sizes["rank"], seed=seed)
+    networks = Networks(x1, x2, given, hidden=sizes["hidden"], rank=sizes["rank"], seed=seed)
     held_out = grouped_folds(n, folds=5, groups=groups, seed=seed) == 0
-    curve, steps, stopped = _train(
+    curve, steps, stopped = train(
         networks,
         given,
         np.flatnonzero(~held_out),
@@ -229,116 +225,8 @@ def _probabilities(p: np.ndarray, name: str) -> np.ndarray:
     return p / total
 
 
-class _Networks(nn.Module):
-    """Log-weights of a coupling: inner products of an embedding of each row of source 1 and of source 2 per label."""
-
-    def __init__(
-        self, x1: np.ndarray, x2: np.ndarray, given: list[np.ndarray], *, hidden: int, rank: int, seed: int
-    ) -> None:
-        super().__init__()
-        self.labels, self.rank = given[0].shape[1], rank
-        self.inputs = [_features(x, p) for x, p in ((x1, given[0]), (x2, given[1]))]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.sides = nn.ModuleList(
-                nn.Sequential(nn.Linear(x.shape[1], hidden), nn.GELU(), nn.Linear(hidden, self.labels * rank)).double()
-                for x in self.inputs
-            )
-
-    def forward(self, rows: np.ndarray) -> Tensor:
-        """Log-weights of these rows against each other, shape ``(ky, len(rows), len(rows))``."""
-        one, two = (
-            side(x[torch.from_numpy(rows)]).reshape(len(rows), self.labels, self.rank).transpose(0, 1)
-            for side, x in zip(self.sides, self.inputs, strict=True)
-        )
-        return SHARPEST * torch.tanh(one @ two.transpose(1, 2) / SHARPEST)
-
-
-def _features(x: np.ndarray, p: np.ndarray) -> Tensor:
-    """Rows beside what they say about the label, each column standardised.
-
-    Also the log-probabilities: a label that nobody predicts would be a constant far from zero, which saturates the
-    hidden units before training begins.
-    """
-    columns = np.concatenate([x, np.log(np.maximum(p, 1e-6))], axis=1)
-    varies = ~arrays.constant_columns(columns)
-    centred = np.where(varies, columns - columns.mean(axis=0), 0.0)
-    return torch.from_numpy(centred / np.where(varies, centred.std(axis=0), 1.0))
-
-
-def _marginals(given: list[np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Feasible marginals ``(ky, m)`` of both sources for these rows; their label frequencies are those of the joint
-    predictions of the same rows."""
-    target = given[2][rows].mean(axis=0)
-    return tuple(np.ascontiguousarray(feasible(p[rows], target).T) / len(rows) for p in given[:2])
-
-
-def _train(
-    networks: _Networks,
-    given: list[np.ndarray],
-    training: np.ndarray,
-    held_out: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    batch_size: int,
-    learning_rate: float,
-    max_steps: int,
-    evaluate_every: int,
-    patience: int,
-    min_gain: float,
-) -> tuple[np.ndarray, int, bool]:
-    """Fit the networks and keep the weights that were best on held-out rows: the held-out bits, steps, and whether
-    patience ended the training."""
-    optimizer = torch.optim.Adam(networks.parameters(), lr=learning_rate)
-    held_out = held_out[: 4 * batch_size]
-    marginals = _marginals(given, held_out)
-    curve = [_union(networks, held_out, marginals)]
-    best, kept, waited = curve[0], _copied(networks), 0
-    for step, rows in zip(range(1, max_steps + 1), _batches(training, batch_size, rng), strict=False):
-        here = _marginals(given, rows)
-        log_weights = networks(rows)
-        coupling, _ = scaled(
-            np.exp(log_weights.detach().numpy()),
-            *here,
-            tolerance=TRAINING_TOLERANCE,
-            max_iterations=TRAINING_ITERATIONS,
-        )
-        direction = slope(coupling, information(coupling)[1], *here)
-        optimizer.zero_grad()
-        log_weights.backward(torch.from_numpy(direction))
-        optimizer.step()
-        if step % evaluate_every:
-            continue
-        curve.append(_union(networks, held_out, marginals))
-        waited = 0 if curve[-1] < best - min_gain else waited + 1
-        if curve[-1] < best:
-            best, kept = curve[-1], _copied(networks)
-        if waited == patience:
-            break
-    networks.load_state_dict(kept)
-    return np.array(curve) / LN2, step, waited == patience
-
-
-def _copied(networks: _Networks) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in networks.state_dict().items()}
-
-
-def _union(networks: _Networks, rows: np.ndarray, marginals: tuple[np.ndarray, np.ndarray]) -> float:
-    """Information in nats of the coupling of these rows."""
-    with torch.no_grad():
-        weights = np.exp(networks(rows).numpy())
-    coupling, _ = scaled(weights, *marginals, tolerance=TRAINING_TOLERANCE, max_iterations=TRAINING_ITERATIONS)
-    return information(coupling)[0]
-
-
-def _batches(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Endless batches of nearly equal size, every row once in each round."""
-    while True:
-        yield from np.array_split(rng.permutation(rows), max(1, round(len(rows) / size)))
-
-
 def _result(
-    networks: _Networks,
+    networks: Networks,
     given: list[np.ndarray],
     *,
     curve: np.ndarray,
@@ -353,7 +241,7 @@ def _result(
     moved, mi = np.zeros(2), np.zeros(3)
     for rows in blocks:
         share = len(rows) / n
-        marginals = _marginals(given, rows)
+        marginals = marginals_of(given, rows)
         with torch.no_grad():
             weights = np.exp(networks(rows).numpy())
         coupling, off = scaled(weights, *marginals, tolerance=SINKHORN_TOLERANCE, max_iterations=SINKHORN_ITERATIONS)
