@@ -224,7 +224,11 @@ def edited(path, value):
     return config
 
 
-@pytest.mark.parametrize(("path", "value", "message"), BAD, ids=[f"{path}={value!r:.30}" for path, value, _ in BAD])
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    BAD,
+    ids=[f"{path}={'gone' if value is GONE else repr(value):.30}" for path, value, _ in BAD],
+)
 def test_a_bad_configuration_is_refused_with_one_sentence(path, value, message):
     with pytest.raises(ConfigError) as caught:
         design.check(edited(path, value))
