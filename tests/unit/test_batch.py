@@ -203,6 +203,16 @@ def test_labels_that_nobody_predicts_change_nothing():
         np.testing.assert_allclose(atoms_of(found), TRUTH["and"], atol=0.04)
 
 
+@pytest.mark.parametrize(("sparsity", "seed"), [(0.01, 6), (0.01, 11), (0.005, 3), (0.005, 4), (0.005, 7)])
+def test_predictions_that_drown_in_rounding_do_no_harm(sparsity, seed):
+    """Contradictory predictions with probabilities down to 1e-300: fits to masses below rounding used to diverge."""
+    rng = np.random.default_rng(seed)
+    said = [rng.dirichlet(np.full(3, sparsity), 30) for _ in range(3)]
+    found = batch_pid(rng.standard_normal(30), rng.standard_normal(30), *said, max_steps=10)
+    assert np.isfinite(atoms_of(found)).all()
+    assert 0 <= float(found.atoms.info.gap_bits) < 2
+
+
 def test_couplings_beyond_memory_are_refused(monkeypatch):
     monkeypatch.setattr("pidflow.arrays.memory", lambda: 1000)
     with pytest.raises(NumericsError, match="couplings of 100 rows for 2 labels would take"):

@@ -11,6 +11,8 @@ import numpy as np
 FEASIBLE = 1e-10
 _NEWTON_STEPS = 60
 _TINY = 1e-300
+# Smaller masses drown in the rounding of a coupling, so nothing can be fitted to them.
+_NEGLIGIBLE = 1e-20
 
 
 def feasible(predictions: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -148,14 +150,18 @@ def _marginal_fit(
     max_iterations: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """``a`` (ky, m) and ``b`` (ky, k): ``a_i + b_j`` fits `values` in least squares weighted by the coupling."""
-    per_row = np.divide(1.0, rows, out=np.zeros_like(rows), where=rows > 0)
-    per_column = np.divide(1.0, columns, out=np.zeros_like(columns), where=columns > 0)
+    used_rows, used_columns = rows > _NEGLIGIBLE, columns > _NEGLIGIBLE
+    per_row = np.divide(1.0, rows, out=np.zeros_like(rows), where=used_rows)
+    per_column = np.divide(1.0, columns, out=np.zeros_like(columns), where=used_columns)
     weighted = coupling * values
     in_rows, in_columns = weighted.sum(axis=2), weighted.sum(axis=1)
-    b = np.zeros_like(columns)
+    # What has next to no mass gets what it would tend to: any value fits it, and this one costs a bound nothing.
+    b = np.where(used_columns, 0.0, np.log(_NEGLIGIBLE))
     for _ in range(max_iterations):
         a = (in_rows - _summed_over_columns(coupling, b)) * per_row
+        a = np.where(used_rows, a, np.log(_NEGLIGIBLE))
         before, b = b, (in_columns - _summed_over_rows(coupling, a)) * per_column
+        b = np.where(used_columns, b, np.log(_NEGLIGIBLE))
         if np.abs(b - before).max() <= tolerance:
             break
     return a, b
