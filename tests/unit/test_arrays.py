@@ -150,7 +150,7 @@ def test_what_are_no_choices(given):
         arguments.choices(given, "definitions", ("broja", "mmi"))
 
 
-@pytest.mark.parametrize("given", [np.nan, np.inf, True, "1", None, 0.0, 1.5])
+@pytest.mark.parametrize("given", [np.nan, np.inf, True, "1", None, 0.0, 1.5, 10**400])
 def test_what_are_no_numbers_of_a_range(given):
     with pytest.raises(ConfigError, match="share must be"):
         arguments.number(given, "share", above=0.0, at_most=1.0)

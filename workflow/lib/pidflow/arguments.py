@@ -65,7 +65,8 @@ def number(
         When it is none.
     """
     plain = _scalar(value)
-    if not isinstance(plain, Real) or isinstance(plain, bool) or not np.isfinite(float(plain)):
+    largest = float(np.finfo(np.float64).max)
+    if not isinstance(plain, Real) or isinstance(plain, bool) or not -largest <= plain <= largest:
         raise ConfigError(f"{name} must be a finite number, found {shown(value)}")
     if not (above < plain < below and least <= plain <= at_most):
         bounds = {"above": above, "at least": least, "at most": at_most, "below": below}
