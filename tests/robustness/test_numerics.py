@@ -96,8 +96,14 @@ REFUSED = {
         "semi-definite.*differ",
     ),
     "one bad system of four": (partial(gaussian_pid, moved(np.eye(3)[::-1]), (1, 1, 1)), r"problem \(2,\) of a batch"),
-    "covariance that is no covariance": (partial(gaussian_pid, [[1, 2], [2, 1]], (1, 1, 0)), "semi-definite"),
-    "block with a negative direction": (partial(gaussian_pid, [[1, 2], [2, 1]], (2, 0, 0)), "eigenvalue of -1"),
+    "covariance that is no covariance": (
+        partial(gaussian_pid, [[1, 2], [2, 1]], (1, 1, 0)),
+        "a correlation of 2 is beyond 1",
+    ),
+    "block with a negative direction": (
+        partial(gaussian_pid, [[1, -0.6, -0.6], [-0.6, 1, -0.6], [-0.6, -0.6, 1]], (3, 0, 0)),
+        "the block of x1 has an eigenvalue of -0.2",
+    ),
     "negative variance": (partial(gaussian_pid, -COV, (1, 1, 1)), "x1 is degenerate: its column 0 has variance -1"),
     "constant column in a covariance": (partial(gaussian_pid, COV * [0, 1, 1], (1, 1, 1)), "has variance 0"),
     "covariance of another size": (partial(gaussian_pid, COV, (1, 1, 2)), r"cov must have shape \(..., 4, 4\)"),

@@ -144,7 +144,7 @@ def test_choices_are_taken_once_and_one_word_is_a_list_of_one():
     assert arguments.choices("mmi", "definitions", ("broja", "mmi")) == ("mmi",)
 
 
-@pytest.mark.parametrize("given", [(), None, 3, ["imin"], [["mmi"]], "im"])
+@pytest.mark.parametrize("given", [(), None, 3, ["imin"], [["mmi"]], "im", np.array("mmi")])
 def test_what_are_no_choices(given):
     with pytest.raises(ConfigError, match="definitions must be taken from broja, mmi, found"):
         arguments.choices(given, "definitions", ("broja", "mmi"))

@@ -127,6 +127,7 @@ def test_dims_must_be_three_whole_numbers(dims):
         [[1, 1, 0.5], [1, 1, 0.5001], [0.5, 0.5001, 1]],
         [[1, 1 + 1e-8, 0.5], [1 + 1e-8, 1, 0.5], [0.5, 0.5, 1]],
         [[1, 2, 0.5], [2, 1, 0.5], [0.5, 0.5, 1]],
+        [[1e-170, 0, 1], [0, 1e-170, 0], [1, 0, 1e-170]],
     ],
 )
 def test_copies_that_know_different_things_are_refused(cov):

@@ -4,7 +4,7 @@ Counts may be written as integral floats (``150.0``); booleans are no numbers. W
 sentence that names the argument, what was expected and what was found. Arrays go through :mod:`pidflow.arrays`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from numbers import Real
 from typing import Any
@@ -98,9 +98,10 @@ def choices(values: Any, name: str, allowed: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(values, str):
         values = (values,)
-    if not isinstance(values, Iterable):
-        raise ConfigError(f"{name} must be taken from {', '.join(allowed)}, found {shown(values)}")
-    taken = tuple(islice(values, 1000))
+    try:
+        taken = tuple(islice(values, 1000))
+    except TypeError:
+        raise ConfigError(f"{name} must be taken from {', '.join(allowed)}, found {shown(values)}") from None
     unknown = [value for value in taken if not isinstance(value, str) or value not in allowed]
     if unknown or not taken:
         found = shown(unknown[0]) if unknown else "none"

@@ -32,6 +32,8 @@ CONTRADICTION = 16.0
 LOST = 1e-5
 # Entries of one matrix per slice of a batch: bounds memory, and leaves every system's arithmetic as it is.
 SLICE = 2_000_000
+# A correlation may exceed 1 by this much: the rounding of covariances in single precision.
+BEYOND_ONE = 1e-6
 # Above this condition number the last digits of the answer are lost, and the result says so.
 ILL_CONDITIONED = 1e8
 
@@ -242,7 +244,7 @@ class Batch:
         DataError
             When a covariance is not symmetric.
         NumericsError
-            When a variance is not positive.
+            When a variance is not positive, or a correlation is beyond 1.
         """
         variance = np.einsum("bii->bi", self.flat)
 
@@ -256,9 +258,18 @@ class Batch:
 
         self.refuse((variance < 1.0 / arrays.LARGEST**2).any(axis=-1), degenerate)
         deviation = np.sqrt(variance)
-        flat = self.flat / deviation[:, :, None] / deviation[:, None, :]
-        if np.abs(flat - flat.swapaxes(-1, -2)).max(initial=0.0) > 1e-8:
+        with np.errstate(over="ignore", invalid="ignore"):
+            flat = self.flat / deviation[:, :, None] / deviation[:, None, :]
+            askew = np.abs(flat - flat.swapaxes(-1, -2)) > 1e-8
+        if askew.any():
             raise DataError("cov is not symmetric; pass a covariance matrix ordered " + ", ".join(self.names))
+        self.refuse(
+            (np.abs(flat) > 1.0 + BEYOND_ONE).any(axis=(-2, -1)),
+            lambda k: (
+                f"cov is not positive semi-definite: a correlation of {np.abs(flat[k]).max():.3g} is beyond 1; "
+                "one set of rows must produce every block"
+            ),
+        )
         return 0.5 * (flat + flat.swapaxes(-1, -2))
 
     def refuse(self, bad: np.ndarray, message: Callable[[int], str]) -> None:
