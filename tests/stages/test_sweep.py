@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -114,20 +115,24 @@ def test_batches_and_order_do_not_matter(write_items, sweep, model, tmp_path):
 
 
 def test_subsets_follow_the_answers_table(write_items, sweep, tmp_path):
-    items = write_items(N)
+    items, details, path = write_items(N), str(tmp_path / "details.parquet"), tmp_path / "answers.parquet"
+    sweep(items, edges=["image->last"], details=details)
+    identity = replace(store.table_identity(details), condition="intact", settings=None)
     answers = pd.DataFrame({"item_id": [f"q{row}" for row in range(N)][::-1], "correct": [True] * 4 + [False] * 8})
-    answers.to_parquet(tmp_path / "answers.parquet", index=False)
-    details = str(tmp_path / "details.parquet")
-    table = sweep(items, edges=["image->last"], answers=str(tmp_path / "answers.parquet"), details=details)
+    store.write_table(path, answers, identity=identity)
+    table = sweep(items, edges=["image->last"], answers=str(path), details=details)
     assert row_of(table, subset="right", centre=0)["n"] == 4
     assert row_of(table, subset="wrong", centre=0)["n"] == 8
     of_questions = store.read_table(details).drop_duplicates("item_id").set_index("item_id")["subset"]
     assert set(of_questions.index[of_questions == "right"]) == set(answers.loc[answers["correct"], "item_id"])
-    answers.iloc[:5].to_parquet(tmp_path / "answers.parquet", index=False)
+    store.write_table(path, answers.iloc[:5], identity=identity)
     with pytest.raises(
         DataError, match=r"tiny, mixed: .*has 5 answers, the items table 12 items, of which 'q0' has none"
     ):
-        sweep(items, answers=str(tmp_path / "answers.parquet"))
+        sweep(items, answers=str(path))
+    store.write_table(path, answers, identity=replace(identity, revision="sha256:other"))
+    with pytest.raises(DataError, match=r"made for revision 'sha256:other', asked for is revision 'sha256:"):
+        sweep(items, answers=str(path))
 
 
 def test_a_span_that_some_questions_lack_is_said_and_left_out(write_items, sweep, caplog):

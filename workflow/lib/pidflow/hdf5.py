@@ -7,6 +7,7 @@ their own besides (fletcher32), for readers other than this one.
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ from pidflow.versions import library_versions
 SCHEMA_VERSION = 2
 
 _CHUNK_BYTES = 1 << 20
+# What HDF5 says of an object or an attribute that is not there.
+_LACKING = re.compile(r"Unable to .*\((?:object ('.*') doesn't exist|can't locate (attribute: '.*')|[^)]*)\)")
 _USER_BLOCK = 512  # HDF5 leaves these bytes in front to the user: the checksum lies there
 
 
@@ -143,7 +146,8 @@ def reading_h5(path: str | Path, *, kind: str, expected: Identity | None = None)
     Raises
     ------
     DataError
-        If the file is missing, damaged, not ours, of another kind, of another schema version or about something else.
+        If the file is missing, damaged, not ours, of another kind, of another schema version or about something else;
+        also when the block asks for a dataset or an attribute that the file lacks.
     """
     path = Path(path)
     check_seal(path, at_end=False)
@@ -154,7 +158,16 @@ def reading_h5(path: str | Path, *, kind: str, expected: Identity | None = None)
     with file:
         _check_header(path, file, kind)
         identity_of(file).check(expected or Identity(), where=str(path))
-        yield file
+        try:
+            yield file
+        except KeyError as err:
+            lacking = _LACKING.search(str(err))
+            if lacking is None:
+                raise  # not HDF5's
+            raise DataError(
+                f"{path}: lacks {lacking[1] or lacking[2] or 'a part'}, which a file of kind '{kind}' has; "
+                "it is incomplete, delete it and run again"
+            ) from err
 
 
 def identity_of(file: h5py.File) -> Identity:

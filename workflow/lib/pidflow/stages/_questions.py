@@ -62,6 +62,18 @@ def own_attention(loaded: LoadedModel, model: Mapping[str, Any]) -> AbstractCont
     return continuous_attention(loaded.text_model, dynamics_of(settings, depth=loaded.depth))
 
 
+def identity_of_run(loaded: LoadedModel, *, model: str, task: str, items: str) -> store.Identity:
+    """What the results of a model on a table of items are about and made from, condition and settings apart."""
+    return store.Identity(
+        model=model,
+        task=task,
+        revision=loaded.revision,
+        prompt=loaded.prompting.digest,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        items=store.checksum_of(items),
+    )
+
+
 def read_items(path: Path) -> pd.DataFrame:
     """The items table, checked."""
     table = store.read_table(path, columns=COLUMNS)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pidflow.analysis import sweep_tables, transfer_windows, two_stages
 from pidflow.errors import DataError, PidflowError
-from pidflow.store import read_table, write_table
+from pidflow.store import read_table, table_identity, write_table
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def run(
     located: dict[str, dict[str, dict[str, transfer_windows.Transfer]]] = {}
     for summary_path, details_path in zip(summaries, details, strict=True):
         summary = read_table(summary_path, columns=sweep_tables.SUMMARY_COLUMNS)
-        each = read_table(details_path, columns=sweep_tables.DETAIL_COLUMNS)
+        each = read_table(details_path, columns=sweep_tables.DETAIL_COLUMNS, expected=table_identity(summary_path))
         model, task = _same_unit(summary_path, summary, details_path, each)
         if task in found.get(model, {}):
             raise DataError(f"{details_path}: a sweep of {model}, {task} was given already; pass each once")

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,15 @@ from pidflow.models.loading import LoadedModel
 from pidflow.models.readout import TARGETS, target
 from pidflow.names import layer_name
 from pidflow.stages._answering import answering, columns_of, log_first
-from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, own_attention, read_items
+from pidflow.stages._questions import (
+    examples_of,
+    identity_of_run,
+    image_files,
+    load_model,
+    one_ahead,
+    own_attention,
+    read_items,
+)
 
 log = logging.getLogger(__name__)
 
@@ -124,15 +133,9 @@ def run(
             answer_tokens=answer_tokens,
             batch_size=batch_size,
         )
-        dtype = str(loaded.dtype).removeprefix("torch.")
-        identity = store.Identity(
-            model=model_id,
-            task=task,
+        identity = replace(
+            identity_of_run(loaded, model=model_id, task=task, items=items),
             condition=condition,
-            revision=loaded.revision,
-            prompt=loaded.prompting.digest,
-            dtype=dtype,
-            items=store.checksum_of(items),
             settings=store.digest_of({"target": target_kind, "storage": storage, "seed": seed, "rule": rule}),
         )
         attrs = {
@@ -143,7 +146,7 @@ def run(
             "prompt": loaded.prompt,
             "prompt_name": loaded.prompting.name,
             "prompt_digest": loaded.prompting.digest,
-            "dtype": dtype,
+            "dtype": identity.dtype,
             "task": task,
             "condition": condition,
             "intervention": None if intervention is None else dict(intervention),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,17 @@ from pidflow.models.answers import NORMALISED
 from pidflow.models.images import image_size, read_image
 from pidflow.models.inputs import Batch, encode
 from pidflow.models.loading import LoadedModel
+from pidflow.names import INTACT
 from pidflow.stages._answering import answering, log_first
-from pidflow.stages._questions import examples_of, image_files, load_model, one_ahead, own_attention, read_items
+from pidflow.stages._questions import (
+    examples_of,
+    identity_of_run,
+    image_files,
+    load_model,
+    one_ahead,
+    own_attention,
+    read_items,
+)
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +111,9 @@ def run(
     try:
         table = read_items(Path(items))
         files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
-        right = None if answers is None else _answered_rightly(Path(answers), table)
         loaded, batch_size = load_model(model, instruction=instruction)
+        identity = identity_of_run(loaded, model=model_id, task=task, items=items)
+        right = None if answers is None else _answered_rightly(Path(answers), table, identity)
         wanted = probes(
             [edge_of(edge) for edge in edges] if edges is not None else DEFAULT_EDGES,
             depth=loaded.depth,
@@ -116,10 +127,13 @@ def run(
         log_first(loaded, sweep.examples, sweep.answering.expected, outcome.intact_spoken)
         _report_absent(wanted, outcome)
         rows = summarise(wanted, outcome, images=list(table["image_id"]), right=right)
-        store.write_table(output, pd.DataFrame(rows).assign(model=model_id, task=task)[["model", "task", *rows[0]]])
+        identity = replace(identity, settings=store.digest_of([list(map(str, wanted)), rule, seed]))
+        summary = pd.DataFrame(rows).assign(model=model_id, task=task)[["model", "task", *rows[0]]]
+        store.write_table(output, summary, identity=identity)
         if details is not None:
             each = _details(wanted, outcome, table, right=outcome.intact_right if right is None else right)
-            store.write_table(details, each.assign(model=model_id, task=task)[["model", "task", *each.columns]])
+            each = each.assign(model=model_id, task=task)[["model", "task", *each.columns]]
+            store.write_table(details, each, identity=identity)
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}: {err}") from err
     log.info(
@@ -207,8 +221,9 @@ class _Sweep:
             done += len(rows)
 
 
-def _answered_rightly(path: Path, table: pd.DataFrame) -> np.ndarray:
-    answers = store.read_table(path, columns=("item_id", "correct")).set_index("item_id")["correct"]
+def _answered_rightly(path: Path, table: pd.DataFrame, identity: store.Identity) -> np.ndarray:
+    expected = replace(identity, condition=INTACT)
+    answers = store.read_table(path, columns=("item_id", "correct"), expected=expected).set_index("item_id")["correct"]
     missing = [item for item in table["item_id"] if item not in answers.index]
     if missing or len(answers) != len(table):
         raise DataError(
