@@ -1,4 +1,4 @@
-"""Rule ``estimate_pid``: the decomposition of one layer of one unit."""
+"""Rule ``estimate_pid``: decompositions of all layers of one unit."""
 
 from pidflow.logs import job_log
 from pidflow.stages import estimate_pid
@@ -8,8 +8,9 @@ if __name__ == "__main__":
         estimate_pid.run(
             pca=snakemake.input.pca,
             flow=snakemake.input.flow,
-            output=snakemake.output.pid,
-            layer=snakemake.params.layer,
+            twin=snakemake.input.twin,
+            bound=snakemake.input.bound,
+            outputs=snakemake.output.pid,
             estimators=snakemake.params.estimators,
             definitions=snakemake.params.definitions,
             permutations=snakemake.params.permutations,

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex
 from tests import synthetic_run as run
 
-from pidflow.analysis import cells, claims, tables
+from pidflow.analysis import claims, tables
 from pidflow.analysis import dependence as moderated
 from pidflow.errors import ConfigError, DataError
 from pidflow.figures import _style as style
@@ -41,10 +41,9 @@ REPORT, LIBRARY = WORKFLOW / "report", WORKFLOW / "lib"
 def made(tasks, *, layers=9, conditions=("intact", run.CUT), control=None):
     """All tables of a made-up run, of which the last condition is the knockout, and of a deeper model."""
     estimated = {"tasks": tasks, "estimators": ("flow",), "definitions": ("broja",)}
-    records = run.records(layers=layers, conditions=conditions, **estimated)
+    decomposed = run.records(layers=layers, conditions=conditions, **estimated)
     deeper = run.records(models=("deeper",), layers=2 * layers, conditions=("intact",), seed=1, **estimated)
-    models = tables.pid_table([cell for each in records + deeper for cell in cells.cells(each, where="x.json")])
-    decomposed = [cell for record in records for cell in cells.cells(record, where="x.json")]
+    models = tables.pid_table(decomposed + deeper)
     units = [("standin", task, condition) for task in tasks for condition in conditions]
     answers = {unit: run.answers(unit[1], unit[2], layers=layers) for unit in units}
     lost = {

@@ -1,15 +1,27 @@
 """Flows, their twins and decompositions of one unit, from principal scores to the JSON of a layer."""
 
 import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pidflow.analysis.decompositions import PLACE
+from pidflow.analysis.tables import pid_table
 from pidflow.errors import DataError
-from pidflow.stages import estimate_pid, train_flow
-from pidflow.store import Identity, checksum_of, put, reading_h5, writing_h5
+from pidflow.names import QUANTITIES
+from pidflow.pid.estimate import estimate_pid as estimate_pid_of_rows
+from pidflow.pid.records import from_json
+from pidflow.plugins import available, module_of
+from pidflow.provenance import PACKAGE, modules_behind
+from pidflow.stages import bound_information, estimate_pid, plant_twin, train_flow
+from pidflow.store import Identity, checksum_of, identity_of, put, reading_h5, take, write_tensors, writing_h5
 
+FLOW = {"stages": 2}
 ROWS, ESTIMATORS, DEFINITIONS = 600, ["gaussian", "copula", "flow"], ["broja", "mmi"]
 WARPED, XOR = 0, 1
 
@@ -28,7 +40,7 @@ def unit(tmp_path_factory):
     noisy = [1.5 * y + rng.standard_normal((ROWS, 2)) for _ in range(2)]
     signs = [rng.standard_normal((ROWS, 2)) for _ in range(2)]
     signs[1][:, 0] = np.abs(signs[1][:, 0]) * np.sign(signs[0][:, 0] * y[:, 0])
-    with writing_h5(folder / "pca.h5", kind="pca") as file:
+    with writing_h5(folder / "pca.h5", kind="pca", identity=Identity("m", "t", "intact")) as file:
         for name, values in (
             ("image_id", np.array([f"image {row // 2}" for row in range(ROWS)])),
             ("fold", np.arange(ROWS) // 2 % 3),
@@ -43,126 +55,149 @@ def unit(tmp_path_factory):
             {"model": "m", "task": "t", "condition": "intact", "layers": 1, "language": "text", "dropped": 3}
         )
     before = torch.get_num_threads()
-    train_flow.run(
-        pca=str(folder / "pca.h5"),
-        output=str(folder / "flow.h5"),
-        weights=str(folder / "flow.safetensors"),
-        settings={"stages": 2},
-        seed=0,
-        threads=1,
-    )
+    same = {"seed": 0, "threads": 1}
+    paths = {name: str(folder / f"{name}.h5") for name in ("pca", "flow", "twin", "bound")}
+    weights = str(folder / "flow.safetensors")
+    train_flow.run(pca=paths["pca"], output=paths["flow"], weights=weights, settings=FLOW, **same)
+    plant_twin.run(flow=paths["flow"], weights=weights, output=paths["twin"], settings=FLOW, **same)
+    bound_information.run(pca=paths["pca"], flow=paths["flow"], output=paths["bound"], **same)
     torch.set_num_threads(before)
-    return folder
+    return paths
 
 
-def decomposed(folder, layer):
-    output = folder / f"layer-{layer:02d}.json"
-    estimate_pid.run(
-        pca=str(folder / "pca.h5"),
-        flow=str(folder / "flow.h5"),
-        output=str(output),
-        layer=f"{layer:02d}",
-        estimators=ESTIMATORS,
-        definitions=DEFINITIONS,
-        permutations=20,
-        jackknife_groups=20,
-        seed=0,
-    )
-    return json.loads(output.read_text())
+def decompose(paths, folder, **changes):
+    """Run the stage; gives its files."""
+    outputs = [str(folder / f"m/t/intact/layer-{layer:02d}.json") for layer in (WARPED, XOR)]
+    settings = {"estimators": ESTIMATORS, "definitions": DEFINITIONS, "outputs": outputs}
+    estimate_pid.run(**paths | settings | changes, permutations=20, jackknife_groups=20, seed=0)
+    return outputs
 
 
 @pytest.fixture(scope="module")
-def warped(unit):
-    return decomposed(unit, WARPED)
+def files(unit, tmp_path_factory):
+    return decompose(unit, tmp_path_factory.mktemp("pid"))
 
 
-def test_a_decomposition_names_its_unit_and_tells_how_its_union_was_corrected(warped):
-    assert {key: warped[key] for key in ("model", "task", "condition", "layer", "n", "images", "dims", "dropped")} == {
-        **{"model": "m", "task": "t", "condition": "intact", "layer": 0},
-        **{"n": ROWS, "images": ROWS // 2, "dims": [2, 2, 2], "dropped": 3},
-    }
-    for estimator in ESTIMATORS:
-        unions = {name: found["union"] for name, found in warped["estimators"][estimator]["definitions"].items()}
-        assert (unions["broja"]["correction"], unions["mmi"]["correction"]) == ("cross-fit", "exact")
-        assert 0 < unions["broja"]["null"] < 0.1
+@pytest.fixture(scope="module")
+def layers(files):
+    """Decompositions by estimator and definition, for each layer."""
+    read = (from_json(json.loads(Path(path).read_text()), where=path) for path in files)
+    return [{(each.estimator, each.definition): each for each in found} for found in read]
 
 
-def test_the_twin_says_which_estimator_to_believe(warped):
+def test_a_decomposition_names_its_unit_and_tells_how_its_union_was_corrected(layers):
+    for layer, found in enumerate(layers):
+        assert set(found) == set(product(ESTIMATORS, DEFINITIONS))
+        for each in found.values():
+            assert (each.model, each.task, each.condition, each.layer) == ("m", "t", "intact", layer)
+            assert (each.n, each.images, each.dims, each.dropped) == (ROWS, ROWS // 2, (2, 2, 2), 3)
+            assert each.estimate.union_correction == {"broja": "cross-fit", "mmi": "exact"}[each.definition]
+            assert 0 < each.estimate.union_null < 0.1
+
+
+def test_tables_read_what_the_stage_writes(files, layers, tmp_path):
+    """The contract: every number of a file, in the words of files, reaches its row of the table."""
+    table = pid_table([each for path in files for each in from_json(json.loads(Path(path).read_text()), where=path)])
+    assert len(table) == 2 * len(ESTIMATORS) * len(DEFINITIONS) * len(QUANTITIES)
+    placed = table.set_index([*PLACE, "atom"])
+    for path in files:
+        for entry in json.loads(Path(path).read_text())["decompositions"]:
+            found, place = entry["estimate"], [entry[name] for name in PLACE if name != "definition"]
+            for quantity in QUANTITIES:
+                row = placed.loc[(*place, found["definition"], quantity)]
+                assert row["bits"] == found[quantity]
+                assert row["se"] == found["se"][quantity]
+                assert row["twin_error"] == entry["twin"]["bits"][quantity] - entry["twin"]["truth"][quantity]
+                assert (row["n"], row["p_value"], row["clipped"]) == (ROWS, found["p_value"], found["clipped"])
+
+
+def test_the_stage_and_the_notebook_estimate_alike(unit, layers):
+    """Estimators that need no flow: the same rows, the same numbers."""
+    with reading_h5(unit["pca"], kind="pca") as file:
+        blocks = [take(file, f"layer-00/{name}/scores") for name in ("vision", "language")]
+        blocks.append(take(file, "target/scores"))
+        images = take(file, "image_id")
+    for estimator in ("gaussian", "copula"):
+        assert estimate_pid_of_rows(*blocks, estimator=estimator, groups=images)["broja"] == (
+            layers[0][estimator, "broja"].estimate
+        )
+
+
+def test_the_twin_says_which_estimator_to_believe(layers):
     """The twin has the clusters of the real rows: the plain Gaussian is wrong there, copula and flow are right."""
-    for estimator in ESTIMATORS:
-        for found in warped["estimators"][estimator]["definitions"].values():
-            twin = found["twin"]
-            assert set(twin) == {*estimate_pid.ATOMS, "mi_vision", "mi_language", "mi_joint"}
-            atoms = sum(twin[atom]["truth"] for atom in estimate_pid.ATOMS)
-            assert atoms == pytest.approx(twin["mi_joint"]["truth"])
-            assert twin["mi_joint"]["passed"] == (estimator != "gaussian")
-    plain = warped["estimators"]["gaussian"]["definitions"]["broja"]["twin"]["mi_joint"]
-    assert plain["bits"] < plain["truth"] - 0.5
+    for (estimator, _), each in layers[WARPED].items():
+        assert ("mi_joint" in each.twin_failed) == (estimator == "gaussian")
+    assert layers[WARPED]["gaussian", "broja"].twin_error("mi_joint") < -0.5
 
 
-def test_the_truth_of_the_twin_is_what_the_flow_found_in_the_real_rows(warped):
-    found = warped["estimators"]["flow"]["definitions"]["broja"]
-    for atom, planted in found["twin"].items():
-        if atom in estimate_pid.ATOMS:
-            assert planted["truth"] == pytest.approx(found["raw"][atom], abs=1e-9)
+def test_the_truth_of_the_twin_is_what_the_flow_found_in_the_real_rows(layers):
+    found = layers[WARPED]["flow", "broja"]
+    assert found.twin.truth == pytest.approx(found.estimate.raw, abs=1e-9)
 
 
-def test_what_is_missed_is_said_of_every_estimator(unit, warped):
-    xor = decomposed(unit, XOR)
-    bounds = set()
-    for estimator in ESTIMATORS:
-        missed = xor["estimators"][estimator]["missed_information"]
-        assert missed["flag"]
-        assert missed["bits"] == pytest.approx(missed["bound"] - missed["gaussian_bits"])
-        bounds.add(missed["bound"])
-        assert not warped["estimators"]["flow"]["missed_information"]["flag"]
-    assert len(bounds) == 1
-    assert warped["estimators"]["gaussian"]["missed_information"]["flag"]
+def test_what_is_missed_is_said_of_every_estimator(layers):
+    found = [layers[XOR][estimator, "broja"].missed for estimator in ESTIMATORS]
+    assert all(missed.flag for missed in found)
+    assert len({missed.bound for missed in found}) == 1
+    assert not layers[WARPED]["flow", "broja"].missed.flag
+    assert layers[WARPED]["gaussian", "broja"].missed.flag
 
 
-def test_a_flow_file_without_its_twin_is_refused(unit, tmp_path):
-    identity = Identity(made_from=checksum_of(unit / "pca.h5"))
+def test_a_file_that_lacks_something_is_refused(unit, tmp_path):
+    identity = Identity(made_from=checksum_of(unit["flow"]))
     with (
-        reading_h5(unit / "flow.h5", kind="flow") as whole,
-        writing_h5(tmp_path / "flow.h5", kind="flow", identity=identity) as part,
+        reading_h5(unit["twin"], kind="twin") as whole,
+        writing_h5(tmp_path / "twin.h5", kind="twin", identity=identity) as part,
     ):
         whole.copy("layer-00", part)
-        del part["layer-00/twin/x1"]
-    with pytest.raises(DataError, match="twin/x1"):
-        estimate_pid.run(
-            pca=str(unit / "pca.h5"),
-            flow=str(tmp_path / "flow.h5"),
-            output=str(tmp_path / "layer-00.json"),
-            layer="00",
-            estimators=["flow"],
-            definitions=["broja"],
-            permutations=20,
-            jackknife_groups=20,
-            seed=0,
-        )
-    assert not (tmp_path / "layer-00.json").exists()
+        del part["layer-00/x1"]
+    with pytest.raises(DataError, match="layer-00/x1"):
+        decompose(unit | {"twin": str(tmp_path / "twin.h5")}, tmp_path)
+    assert not list(tmp_path.glob("**/*.json"))
 
 
+@pytest.mark.parametrize("kind", ["flow", "twin", "bound"])
 @pytest.mark.parametrize(
     ("identity", "asked", "message"),
     [
-        ({}, {"condition": "image-question"}, "made for no condition, asked for is condition 'image-question'"),
+        ({"condition": "cut"}, {"condition": "intact"}, "made for .*condition 'cut'.*, asked for is .*'intact'"),
         ({"made_from": "0" * 64}, {}, "the checksum of its source '0000.*, asked for is the checksum"),
     ],
 )
-def test_a_file_of_another_condition_or_of_other_scores_is_refused(unit, tmp_path, identity, asked, message):
-    with writing_h5(tmp_path / "flow.h5", kind="flow", identity=Identity(**identity)):
+def test_a_file_of_another_condition_or_of_other_scores_is_refused(unit, tmp_path, kind, identity, asked, message):
+    other = str(tmp_path / "other.h5")
+    with writing_h5(other, kind=kind, identity=Identity(**identity)):
         pass
-    with pytest.raises(DataError, match=message):
-        estimate_pid.run(
-            pca=str(unit / "pca.h5"),
-            flow=str(tmp_path / "flow.h5"),
-            output=str(tmp_path / "layer-00.json"),
-            layer="00",
-            estimators=["flow"],
-            definitions=["broja"],
-            permutations=20,
-            jackknife_groups=20,
+    with pytest.raises(DataError, match=rf"other\.h5: was {message}"):
+        decompose(unit | {kind: other}, tmp_path, unit=asked)
+
+
+def test_another_number_of_layers_than_the_configuration_says_is_refused(unit, tmp_path):
+    with pytest.raises(DataError, match=r"pca\.h5: has 2 layers, expected the 1 .* blocks of model 'm'"):
+        decompose(unit, tmp_path, outputs=[str(tmp_path / "layer-00.json")])
+
+
+@pytest.mark.parametrize(("same", "message"), [(True, "no weights of layer-00"), (False, "was made for no model")])
+def test_weights_of_other_flows_are_refused(unit, tmp_path, same, message):
+    with reading_h5(unit["flow"], kind="flow") as file:
+        identity = identity_of(file) if same else Identity()
+    write_tensors(tmp_path / "other.safetensors", {"layer-07/dims": torch.tensor([2, 2, 2])}, identity=identity)
+    with pytest.raises(DataError, match=rf"other\.safetensors: {message}"):
+        plant_twin.run(
+            flow=unit["flow"],
+            weights=str(tmp_path / "other.safetensors"),
+            output=str(tmp_path / "twin.h5"),
+            settings=FLOW,
             seed=0,
-            unit=asked,
+            threads=1,
         )
+
+
+@pytest.mark.parametrize("stage", ["estimate_pid", "collect_tables"])
+def test_decomposing_needs_no_torch(stage):
+    """Of the stage and of the estimators that it may load: their digest covers neither flows nor networks."""
+    start = [f"pidflow.stages.{stage}", *(module_of("pid.estimators", name) for name in available("pid.estimators"))]
+    behind = set().union(*map(modules_behind, start))
+    assert not [module for module in behind if module.startswith(("pidflow.flows", "pidflow.models"))]
+    code = f"import sys; import {', '.join(start)}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(PACKAGE.parent)})

@@ -1,6 +1,5 @@
 """Stage ``collect_pid``: files of a run in, tables out; nothing of a run is lost or taken from the wrong place."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import pandas as pd
 import pytest
 from tests import synthetic_run as run
 
+from pidflow.analysis.decompositions import PLACE
 from pidflow.errors import DataError
+from pidflow.pid.records import from_json, to_json
 from pidflow.stages import collect_tables as stage
 from pidflow.store import Identity, read_json, write_h5, write_json, write_table
 
@@ -21,10 +22,8 @@ TABLES = ("pid", "differences", "answers", "lens", "gaussianity", "dependence", 
 def results(tmp_path_factory):
     """The files of a run, as lists of paths: two conditions, and answers without the image."""
     folder = tmp_path_factory.mktemp("results")
-    for record in run.records(tasks=TASKS, layers=3):
-        unit = "/".join((record["model"], record["task"], record["condition"]))
-        identity = Identity(record["model"], record["task"], record["condition"])
-        write_json(folder / f"pid/{unit}/layer-{record['layer']:02d}.json", record, identity=identity)
+    for name, found in run.by_layer(run.records(tasks=TASKS, layers=3)).items():
+        write_json(folder / "pid" / name, to_json(found), identity=Identity(*name.split("/")[:3]))
     for task in TASKS:
         blind = run.answers(task, run.BLIND, layers=3)
         identity = Identity("standin", task, run.BLIND)
@@ -86,12 +85,10 @@ def test_ids_of_answers_and_flows_come_from_their_path(found, name):
 
 def test_values_are_those_of_the_files(results, found):
     table = found["pid"]
-    with open(results["pid"][0]) as file:
-        record = json.load(file)
-    place = {key: record[key] for key in ("model", "task", "condition", "layer")} | {"estimator": "flow"}
-    place |= {"definition": "broja", "atom": "unique_vision"}
+    record = from_json(read_json(results["pid"][0]), where="x.json")[-1]
+    place = {name: getattr(record, name) for name in PLACE} | {"atom": "unique_vision"}
     row = table.loc[np.logical_and.reduce([table[key] == value for key, value in place.items()])]
-    assert row["bits"].item() == record["estimators"]["flow"]["definitions"]["broja"]["atoms"]["unique_vision"]
+    assert row["bits"].item() == record.estimate.unique_1
 
 
 def test_claims_use_the_accuracy_lost_under_the_knockout(found):
@@ -162,11 +159,20 @@ def test_claims_on_an_estimator_that_was_not_run(results, tmp_path, caplog):
 def test_damaged_decomposition_is_named(results, tmp_path):
     record = read_json(results["pid"][0])
     identity = Identity(**record.pop("identity"))
-    broken = tmp_path.joinpath(record["model"], record["task"], record["condition"], "layer-02.json")
+    broken = tmp_path.joinpath(identity.model, identity.task, identity.condition, "layer-02.json")
     write_json(broken, record | {"schema_version": 7}, identity=identity)
-    with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 2, found 7"):
+    with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 3, found 7"):
         collected(tmp_path, results | {"pid": [str(broken)]})
     assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_a_layer_of_another_number_than_its_path_says_is_refused(results, tmp_path):
+    record = read_json(results["pid"][0])
+    identity = Identity(**record.pop("identity"))
+    moved = tmp_path.joinpath(identity.model, identity.task, identity.condition, "layer-01.json")
+    write_json(moved, record, identity=identity)
+    with pytest.raises(DataError, match=r"layer-01\.json: holds layer 0 of standin/easy-shape/"):
+        collected(tmp_path, results | {"pid": [str(moved)]})
 
 
 def test_path_without_ids_is_refused(results, tmp_path, monkeypatch):

@@ -105,25 +105,25 @@ def test_truths_add_up_to_the_information(name):
 def test_rules():
     planted = case("gaussian")
     truth = planted.truth["broja"]["redundancy"]
-    edge = truth + 1.96 * 0.05 + planted.tolerance
-    assert planted.passes("broja", "redundancy", bits=edge - 1e-9, se=0.05, flagged=True)
-    assert not planted.passes("broja", "redundancy", bits=edge + 1e-9, se=0.05, flagged=True)
-    assert case("bent").passes("broja", "synergy", bits=0, se=0, flagged=True)
-    assert not case("bent").passes("broja", "synergy", bits=0, se=0, flagged=False)
-    assert case("xor").passes("broja", "synergy", bits=0, se=0, flagged=True)
-    assert not case("xor").holds("broja", "synergy", bits=0, se=0)
-    assert planted.holds("broja", "redundancy", bits=edge - 1e-9, se=0.05)
-    assert not case("xor").passes("broja", "synergy", bits=1, se=0, flagged=False)
-    assert not case("independent").passes("broja", "synergy", bits=0.11, se=1.0, flagged=False)
-    assert case("independent").passes("broja", "synergy", bits=-0.09, se=0, flagged=False)
+    edge = truth + 2.093024054 * 0.05 + planted.tolerance
+    assert planted.passes("broja", "redundancy", bits=edge - 1e-8, se=0.05, df=19, flagged=True)
+    assert not planted.passes("broja", "redundancy", bits=edge + 1e-8, se=0.05, df=19, flagged=True)
+    assert case("bent").passes("broja", "synergy", bits=0, se=0, df=19, flagged=True)
+    assert not case("bent").passes("broja", "synergy", bits=0, se=0, df=19, flagged=False)
+    assert case("xor").passes("broja", "synergy", bits=0, se=0, df=19, flagged=True)
+    assert not case("xor").holds("broja", "synergy", bits=0, se=0, df=19)
+    assert planted.holds("broja", "redundancy", bits=edge - 1e-8, se=0.05, df=19)
+    assert not case("xor").passes("broja", "synergy", bits=1, se=0, df=19, flagged=False)
+    assert not case("independent").passes("broja", "synergy", bits=0.11, se=1.0, df=19, flagged=False)
+    assert case("independent").passes("broja", "synergy", bits=-0.09, se=0, df=19, flagged=False)
 
 
 def test_a_flag_is_right_where_information_is_missing():
     planted = case("gaussian")
-    assert planted.flag_is_right(flagged=False, mi_12=0, se=0.1)
-    assert planted.flag_is_right(flagged=True, mi_12=planted.information - 0.5, se=0.1)
-    assert not planted.flag_is_right(flagged=True, mi_12=planted.information + 0.5, se=0.1)
-    assert not case("xor").flag_is_right(flagged=False, mi_12=0, se=0.1)
+    assert planted.flag_is_right(flagged=False, low=planted.information + 1)
+    assert planted.flag_is_right(flagged=True, low=planted.information - 0.5)
+    assert not planted.flag_is_right(flagged=True, low=planted.information + 0.5)
+    assert not case("xor").flag_is_right(flagged=False, low=0)
 
 
 @pytest.mark.parametrize(

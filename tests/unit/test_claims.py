@@ -7,7 +7,7 @@ import pytest
 from tests import synthetic_run as run
 
 from pidflow import names, stats
-from pidflow.analysis import cells, claims
+from pidflow.analysis import claims
 from pidflow.analysis.profiles import Profile, agreement, change, paired, quantity_of
 from pidflow.errors import DataError
 from pidflow.stats import NOT_SUPPORTED, SUPPORTED, UNDETERMINED
@@ -17,13 +17,9 @@ LOST = {("standin", task): stats.Estimate(0.45 * run.need_of_vision(task), 0.01,
 CONDITIONS = ("intact", run.CUT, run.RANDOM)
 
 
-def cells_of(records):
-    return [cell for record in records for cell in cells.cells(record, where="x.json")]
-
-
 def story(**options):
     options = {"tasks": TASKS, "estimators": ("flow",), "definitions": ("broja",)} | options
-    return cells_of(run.records(**options))
+    return run.records(**options)
 
 
 def verdicts(found, *, task="all", model="standin"):
@@ -33,8 +29,7 @@ def verdicts(found, *, task="all", model="standin"):
 def profile(course, *, quantity="unique_vision", condition="intact", n=run.ROWS, se=run.SE, model="m"):
     """A profile in which one atom follows `course` and the others are flat."""
     atoms = [dict.fromkeys(names.ATOMS, 0.3) | {quantity: value} for value in course]
-    records = [run.record(model, "t", condition, layer, a, se=se) | {"n": n} for layer, a in enumerate(atoms)]
-    return Profile.of(cells_of(records))
+    return Profile.of([run.record(model, "t", condition, layer, a, se=se, n=n) for layer, a in enumerate(atoms)])
 
 
 def test_the_planted_story_is_supported():
@@ -49,11 +44,8 @@ def test_the_planted_story_is_supported():
 
 def reversed_story():
     """The planted story with the layers upside down, and intact and cut exchanged."""
-    records = run.records(tasks=TASKS, estimators=("flow",), definitions=("broja",))
-    for record in records:
-        record["layer"] = 8 - record["layer"]
-        record["condition"] = {"intact": run.CUT, run.CUT: "intact"}[record["condition"]]
-    return cells_of(records)
+    exchanged = {"intact": run.CUT, run.CUT: "intact"}
+    return [replace(each, layer=8 - each.layer, condition=exchanged[each.condition]) for each in story()]
 
 
 def test_the_opposite_story_is_not_supported():
@@ -74,7 +66,7 @@ def test_noise_supports_nothing():
         for condition in ("intact", run.CUT)
         for layer in range(9)
     ]
-    found = verdicts(claims.judge(cells_of(records), LOST, knockout=run.CUT))
+    found = verdicts(claims.judge(records, LOST, knockout=run.CUT))
     assert not [name for name, claim in found.items() if claim.verdict == SUPPORTED]
     assert found["language-dominates-last"].verdict == NOT_SUPPORTED
     assert found["synergy-is-small"].verdict == NOT_SUPPORTED
@@ -105,7 +97,7 @@ NAMES = ("knockout-traps-vision", "knockout-raises-synergy", "knockout-raises-co
 def test_a_control_that_does_the_same_leaves_nothing():
     """A random control with the effect of the cut: the cut raises everything, and nothing beyond the control."""
     records = run.records(tasks=TASKS, conditions=(*CONDITIONS, "other"), estimators=("flow",), definitions=("broja",))
-    found = verdicts(claims.judge(cells_of(records), LOST, knockout=run.CUT, control="other"))
+    found = verdicts(claims.judge(records, LOST, knockout=run.CUT, control="other"))
     for name in NAMES:
         assert found[name].verdict == SUPPORTED
         assert found[f"{name}-beyond-random"].verdict != SUPPORTED
@@ -158,20 +150,16 @@ def test_few_tasks_give_no_correlation():
 
 def test_a_share_of_no_information_is_not_judged():
     records = [run.record("standin", "t", "intact", layer, dict.fromkeys(names.ATOMS, 0.001)) for layer in range(9)]
-    found = verdicts(claims.judge(cells_of(records), {}, knockout=None), task="t")
+    found = verdicts(claims.judge(records, {}, knockout=None), task="t")
     assert found["synergy-is-small"].verdict == UNDETERMINED
     assert "not above zero" in found["synergy-is-small"].reason
 
 
 def clipped_profile(atom):
     """Profiles whose `atom` is at zero in every replicate."""
-    records = [run.record("standin", "t", "intact", layer, dict.fromkeys(names.ATOMS, 0.3)) for layer in range(9)]
-    for record in records:
-        found = record["estimators"]["flow"]["definitions"]["broja"]
-        record["estimators"]["flow"]["mi"]["joint"] = 0.9
-        found["atoms"] = found["atoms"] | {atom: 0.0}
-        found["jackknife"] = found["jackknife"] | {atom: [0.0] * run.GROUPS}
-    return cells_of(records)
+    atoms = dict.fromkeys(names.ATOMS, 0.3) | {atom: 0.0}
+    jackknife = {atom: np.zeros(run.GROUPS)}
+    return [run.record("standin", "t", "intact", layer, atoms, jackknife=jackknife) for layer in range(9)]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +189,7 @@ def test_other_estimators_are_left_aside():
 
 
 def test_layers_without_a_first_third_are_not_judged():
-    late = [cell for cell in story() if cell.layer > 4]
+    late = [each for each in story() if each.layer > 4]
     found = verdicts(claims.judge(late, LOST, knockout=run.CUT))
     assert found["vision-peaks-early"].verdict == UNDETERMINED
     assert "first third" in found["vision-peaks-early"].reason
@@ -222,10 +210,8 @@ def test_models_that_agree():
 
 
 def test_models_that_disagree():
-    records = run.records(models=("llava",), tasks=TASKS, conditions=("intact",), estimators=("flow",))
-    for record in records:
-        record["layer"] = 8 - record["layer"]
-    both = story(conditions=("intact",), definitions=("broja",)) + cells_of(records)
+    upside_down = [replace(each, layer=8 - each.layer) for each in story(models=("llava",), conditions=("intact",))]
+    both = story(conditions=("intact",)) + upside_down
     claim = verdicts(claims.judge(both, {}, knockout=None), model="llava / standin")["trajectories-agree"]
     assert claim.verdict == NOT_SUPPORTED
 
@@ -250,20 +236,20 @@ def test_peak_location_error_covers():
         for layer in range(9):
             atoms = {atom: float(v[layer]) + run.SE * rng.standard_normal() for atom, v in truth.items()}
             records.append(run.record("m", "t", "intact", layer, atoms, rng=rng))
-        low, high = Profile.of(cells_of(records)).estimate(claims.INTACT_STATEMENTS[0].of).interval()
+        low, high = Profile.of(records).estimate(claims.INTACT_STATEMENTS[0].of).interval()
         hits.append(low <= contrast <= high)
     assert 0.88 <= np.mean(hits) <= 0.99
 
 
 def test_profile_orders_layers():
-    shuffled = Profile.of(profile([0.1, 0.2, 0.3]).cells[::-1])
+    shuffled = Profile.of(profile([0.1, 0.2, 0.3]).decompositions[::-1])
     assert shuffled.layers == [0, 1, 2]
     np.testing.assert_allclose(shuffled.course("unique_vision"), [0.1, 0.2, 0.3])
     np.testing.assert_allclose(shuffled.depth, [0, 0.5, 1])
 
 
 def test_profile_of_different_rows_is_refused():
-    found = [*profile([0.1, 0.2]).cells, *[c for c in profile([0.1, 0.2, 0.3], n=800).cells if c.layer == 2]]
+    found = [*profile([0.1, 0.2]).decompositions, profile([0.1, 0.2, 0.3], n=800).decompositions[2]]
     with pytest.raises(DataError, match=r"m/t/intact: layers \[2\] were decomposed with other rows"):
         Profile.of(found)
 
@@ -305,5 +291,5 @@ def test_agreement_compares_at_equal_depth():
 def test_numbers_of_the_claims(name, quantity, course, expected):
     """Seven layers: 0 to 2 are the first third, 4 to 6 the last."""
     found = profile([float(value) for value in course], quantity=quantity, se=0.001)
-    (claim,) = (c for c in claims.judge(found.cells, {}, knockout=None) if (c.id, c.task) == (name, "t"))
+    (claim,) = (c for c in claims.judge(found.decompositions, {}, knockout=None) if (c.id, c.task) == (name, "t"))
     assert claim.estimate == pytest.approx(expected)

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from pidflow.errors import ConfigError, DataError
+from pidflow.pid.results import MissedInformation
 from pidflow.validation.critic import CriticConfig, critic_information, critic_information_of_layers
 from pidflow.validation.critic import _gaussian_scores as gaussian_scores
 from pidflow.validation.critic import _row_bounds as row_bounds
-from pidflow.validation.missed import MissedInformation, missed_information
+from pidflow.validation.missed import missed_information
 
 
 def missed(*rows, folds, seed=0) -> MissedInformation:

@@ -5,7 +5,7 @@ import pytest
 from tests import synthetic_run as run
 
 from pidflow import names, stats
-from pidflow.analysis import cells, dependence
+from pidflow.analysis import dependence
 
 ATOMS = dict(zip(names.ATOMS, (0.2, 0.5, 1.0, 0.3), strict=True))
 LOST = {("m", "t"): stats.Estimate(0.4, 0.05, 99)}
@@ -18,8 +18,7 @@ def table(intact, cut, lost=LOST):
         for condition, atoms in (("intact", intact), (run.CUT, cut))
         for layer in range(3)
     ]
-    decomposed = [cell for record in records for cell in cells.cells(record, where="x.json")]
-    return dependence.dependence_table(decomposed, lost, knockout=run.CUT)
+    return dependence.dependence_table(records, lost, knockout=run.CUT)
 
 
 def test_numbers_of_one_task():
@@ -36,15 +35,11 @@ def test_numbers_of_one_task():
 
 def test_shared_error_is_that_of_share_and_change():
     """The intact redundancy enters the share as it is and the change of the joint information turned round."""
-    noisy = run.record("m", "t", "intact", 1, ATOMS)
-    cut = run.record("m", "t", run.CUT, 1, ATOMS)
-    for record, noise in ((noisy, np.linspace(-0.1, 0.1, run.GROUPS)), (cut, np.zeros(run.GROUPS))):
-        replicates = {atom: [value] * run.GROUPS for atom, value in ATOMS.items()}
-        replicates["redundancy"] = (ATOMS["redundancy"] + noise).tolist()
-        record["estimators"]["flow"]["definitions"]["broja"]["jackknife"] = replicates
-    decomposed = [cell for record in (noisy, cut) for cell in cells.cells(record, where="x.json")]
-    found = dependence.dependence_table(decomposed, LOST, knockout=run.CUT).set_index("atom")["shared_error"]
     noise = np.linspace(-0.1, 0.1, run.GROUPS)
+    still = {atom: np.full(run.GROUPS, value) for atom, value in ATOMS.items()}
+    noisy = run.record("m", "t", "intact", 1, ATOMS, jackknife=still | {"redundancy": ATOMS["redundancy"] + noise})
+    cut = run.record("m", "t", run.CUT, 1, ATOMS, jackknife=still)
+    found = dependence.dependence_table([noisy, cut], LOST, knockout=run.CUT).set_index("atom")["shared_error"]
     share = (ATOMS["redundancy"] + noise) / (sum(ATOMS.values()) + noise)
     expected = -(run.GROUPS - 1) / run.GROUPS * np.sum((share - share.mean()) * (noise - noise.mean()))
     assert found["mi_joint"] == pytest.approx(expected)
@@ -62,12 +57,13 @@ def test_a_task_that_lacks_a_number_keeps_the_others():
 
 def test_a_warning_needs_half_of_the_layers():
     def flagged(layers):
-        records = [run.record("m", "t", c, layer, ATOMS) for c in ("intact", run.CUT) for layer in range(4)]
-        for record in records:
-            wrong = record["condition"] == run.CUT and record["layer"] in layers
-            record["estimators"]["flow"]["definitions"]["broja"]["twin"]["synergy"]["passed"] = not wrong
-        decomposed = [cell for record in records for cell in cells.cells(record, where="x.json")]
-        return dependence.dependence_table(decomposed, {}, knockout=run.CUT).set_index("atom")["warning"]
+        wrong = {"synergy": 0.5}
+        records = [run.record("m", "t", "intact", layer, ATOMS) for layer in range(4)]
+        records += [
+            run.record("m", "t", run.CUT, layer, ATOMS, twin_errors=wrong if layer in layers else None)
+            for layer in range(4)
+        ]
+        return dependence.dependence_table(records, {}, knockout=run.CUT).set_index("atom")["warning"]
 
     assert (flagged([1]) == "").all()
     found = flagged([1, 3])
@@ -76,8 +72,7 @@ def test_a_warning_needs_half_of_the_layers():
 
 
 def test_no_knockout_no_rows():
-    decomposed = cells.cells(run.record("m", "t", "intact", 1, ATOMS), where="x.json")
-    found = dependence.dependence_table(decomposed, LOST, knockout=None)
+    found = dependence.dependence_table([run.record("m", "t", "intact", 1, ATOMS)], LOST, knockout=None)
     assert found.empty
     assert tuple(found.columns) == dependence.COLUMNS
 

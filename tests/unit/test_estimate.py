@@ -1,7 +1,6 @@
 """Estimates from rows: estimators, corrections, errors, refusals, paired differences."""
 
 import doctest
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from pidflow.pid.estimate import estimate_mi, estimate_pid
 from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS, gaussian_pid
 from pidflow.pid.gaussian_system import gaussian_mi
-from pidflow.pid.results import QUANTITIES, PIDEstimate, paired_difference
+from pidflow.pid.results import QUANTITIES, paired_difference
 from pidflow.stats import normal_scores
 
 
@@ -101,10 +100,6 @@ class TestEstimate:
         # Student with 19 degrees of freedom
         assert (high - low) / 2 == pytest.approx(2.093024 * result.se["mi_1"], rel=1e-6)
         assert result.interval("mi_1", level=0.99)[1] > high
-
-    def test_survives_json(self):
-        result = estimate_pid(*rows(), estimator="gaussian")["dep"]
-        assert PIDEstimate.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
     def test_latents_take_the_same_path(self):
         x1, x2, y = rows()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pidflow import stats
-from pidflow.analysis.cells import CLIPPED, MISSED, TWIN
+from pidflow.analysis.decompositions import CLIPPED, MISSED, TWIN
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _parts as parts

@@ -5,14 +5,10 @@ import pytest
 from tests import synthetic_run as run
 
 from pidflow import names
-from pidflow.analysis import cells, tables
+from pidflow.analysis import decompositions, tables
 from pidflow.errors import DataError
 
 ONE = {"redundancy": 0.25, "unique_vision": 0.5, "unique_language": 1.0, "synergy": 0.25}
-
-
-def cells_of(*records):
-    return [cell for record in records for cell in cells.cells(record, where="x.json")]
 
 
 def at(frame, **place):
@@ -23,7 +19,7 @@ def at(frame, **place):
 
 
 def test_pid_table_has_a_row_for_every_quantity():
-    found = cells_of(*run.records(tasks=run.TASKS[:2], layers=3))
+    found = run.records(tasks=run.TASKS[:2], layers=3)
     table = tables.pid_table(found)
     assert tuple(table.columns) == tables.PID_COLUMNS
     assert len(table) == 2 * 2 * 3 * 2 * 2 * 7
@@ -31,7 +27,7 @@ def test_pid_table_has_a_row_for_every_quantity():
 
 
 def test_pid_table_adds_up():
-    table = tables.pid_table(cells_of(run.record("m", "t", "intact", 2, ONE)))
+    table = tables.pid_table([run.record("m", "t", "intact", 2, ONE)])
     bits = table.set_index("atom")["bits"]
     assert bits["mi_joint"] == pytest.approx(sum(ONE.values()))
     assert bits["mi_vision"] == pytest.approx(bits["redundancy"] + bits["unique_vision"])
@@ -43,61 +39,60 @@ def test_pid_table_adds_up():
 
 def test_error_of_a_share_knows_that_the_joint_information_varies_with_it():
     """Where every atom scales by the same factor, no share varies."""
-    record = run.record("m", "t", "intact", 2, ONE)
     scale = 1 + 0.1 * np.random.default_rng(0).standard_normal(20)
-    found = record["estimators"]["flow"]["definitions"]["broja"]
-    found["jackknife"] = {atom: (value * scale).tolist() for atom, value in ONE.items()}
-    table = tables.pid_table(cells_of(record))
+    jackknife = {atom: value * scale for atom, value in ONE.items()}
+    table = tables.pid_table([run.record("m", "t", "intact", 2, ONE, jackknife=jackknife)])
     np.testing.assert_allclose(table["share_se"], 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("joint", [0.0, -0.01])
 def test_no_share_of_nothing(joint):
     record = run.record("m", "t", "intact", 0, dict.fromkeys(ONE, joint / 4))
-    assert tables.pid_table(cells_of(record))["share"].isna().all()
+    assert tables.pid_table([record])["share"].isna().all()
 
 
 def test_interval_is_students():
-    row = at(tables.pid_table(cells_of(run.record("m", "t", "intact", 2, ONE))), atom="synergy")
+    row = at(tables.pid_table([run.record("m", "t", "intact", 2, ONE)]), atom="synergy")
     assert row.high - row.bits == pytest.approx(2.0930241 * row.se)
 
 
 def test_warnings_are_joined_without_breaking_the_separator():
-    record = run.record("m", "t", "intact", 2, ONE)
-    record["estimators"]["flow"]["missed_information"] = {"bits": 0.4, "se": 0.1, "flag": True}
-    found = record["estimators"]["flow"]["definitions"]["broja"]
-    found |= {"clipped": True, "warnings": ["few rows; be careful"]}
-    table = tables.pid_table(cells_of(record))
+    record = run.record("m", "t", "intact", 2, ONE, missed=0.5, clipped=True, warnings=["few rows; be careful"])
+    table = tables.pid_table([record])
     assert set(table["warning"]) == {"missed information; clipped; few rows, be careful"}
     assert table["missed"].all()
     assert table["clipped"].all()
-    assert (table["missed_bits"] == 0.4).all()
+    assert table["missed_bits"].to_list() == pytest.approx([0.5] * 7)
 
 
 def test_a_quantity_that_is_wrong_in_the_twin_is_marked_and_the_others_are_not():
-    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
-    cut["estimators"]["flow"]["definitions"]["broja"]["twin"]["synergy"] |= {"passed": False, "bits": 0.25}
-    table = tables.pid_table(cells_of(intact, cut))
+    """Too little synergy in the twin is too little joint information."""
+    wrong = ["synergy", "mi_joint"]
+    intact = run.record("m", "t", "intact", 2, ONE)
+    cut = run.record("m", "t", run.CUT, 2, ONE, twin_errors={"synergy": -0.75})
+    table = tables.pid_table([intact, cut])
     marked = table[table["twin_failed"]]
-    assert marked[["condition", "atom", "warning"]].values.tolist() == [[run.CUT, "synergy", cells.TWIN]]
-    assert marked["twin_error"].tolist() == [-0.75]  # its truth is 1
+    assert marked[["condition", "atom", "warning"]].values.tolist() == [
+        [run.CUT, atom, decompositions.TWIN] for atom in wrong
+    ]
+    assert marked["twin_error"].tolist() == pytest.approx([-0.75] * 2)
     assert (table.drop(marked.index)["warning"] == "").all()
     assert (table.drop(marked.index)["twin_error"] == 0).all()
-    changes = tables.difference_table(cells_of(intact, cut)).set_index("atom")["warning"]
-    assert changes["synergy"] == f"{run.CUT}: {cells.TWIN}"
-    assert (changes.drop("synergy") == "").all()
-    assert [cell.warning for cell in cells_of(cut)] == [f"{cells.TWIN}: synergy"]
+    changes = tables.difference_table([intact, cut]).set_index("atom")["warning"]
+    assert (changes[wrong] == f"{run.CUT}: {decompositions.TWIN}").all()
+    assert (changes.drop(wrong) == "").all()
+    assert decompositions.warning(cut) == f"{decompositions.TWIN}: synergy, mi_joint"
 
 
 def test_order_of_files_does_not_matter():
     records = run.records(tasks=run.TASKS[:2], layers=3, estimators=("flow",))
-    one, two = tables.pid_table(cells_of(*records)), tables.pid_table(cells_of(*records[::-1]))
+    one, two = tables.pid_table(records), tables.pid_table(records[::-1])
     assert one.equals(two)
 
 
 def test_difference_is_condition_minus_intact():
     intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE | {"synergy": 0.5})
-    table = tables.difference_table(cells_of(intact, cut))
+    table = tables.difference_table([intact, cut])
     assert tuple(table.columns) == tables.DIFFERENCE_COLUMNS
     assert set(table["condition"]) == {run.CUT}
     bits = table.set_index("atom")["bits"]
@@ -107,15 +102,11 @@ def test_difference_is_condition_minus_intact():
 
 
 def shifted(by, *, n=run.ROWS, seed=1):
-    """An intact cell and a cut one whose replicates move together."""
+    """The differences of two decompositions whose replicates move together."""
     intact = run.record("m", "t", "intact", 2, ONE)
-    cut = run.record("m", "t", run.CUT, 2, {k: v + by for k, v in ONE.items()})
-    jackknife = intact["estimators"]["flow"]["definitions"]["broja"]["jackknife"]
-    cut["estimators"]["flow"]["definitions"]["broja"]["jackknife"] = {
-        atom: (np.array(r) + by).tolist() for atom, r in jackknife.items()
-    }
-    cut["n"] = n
-    return tables.difference_table(cells_of(intact, cut))
+    jackknife = {atom: intact.replicates[atom] + by for atom in ONE}
+    cut = run.record("m", "t", run.CUT, 2, {k: v + by for k, v in ONE.items()}, jackknife=jackknife, n=n)
+    return tables.difference_table([intact, cut])
 
 
 def test_difference_of_the_same_images_is_paired():
@@ -133,18 +124,17 @@ def test_difference_of_other_rows_is_not_paired():
 
 
 def test_no_difference_without_intact():
-    assert tables.difference_table(cells_of(run.record("m", "t", run.CUT, 2, ONE))).empty
+    assert tables.difference_table([run.record("m", "t", run.CUT, 2, ONE)]).empty
 
 
 def test_control_stands_beside_the_effect():
     """Three conditions whose replicates move together: every paired difference is exact, whatever the noise."""
-    records = {name: run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT, run.RANDOM)}
-    noise = records["intact"]["estimators"]["flow"]["definitions"]["broja"]["jackknife"]["synergy"]
-    for name, bits in (("intact", 0.25), (run.CUT, 0.75), (run.RANDOM, 0.35)):
-        found = records[name]["estimators"]["flow"]["definitions"]["broja"]
-        found["atoms"]["synergy"] = bits
-        found["jackknife"]["synergy"] = (np.array(noise) - 0.25 + bits).tolist()
-    table = tables.difference_table(cells_of(*records.values()), {run.CUT: run.RANDOM})
+    noise = run.record("m", "t", "intact", 2, ONE).replicates["synergy"] - ONE["synergy"]
+    records = [
+        run.record("m", "t", name, 2, ONE | {"synergy": bits}, jackknife={"synergy": bits + noise})
+        for name, bits in (("intact", 0.25), (run.CUT, 0.75), (run.RANDOM, 0.35))
+    ]
+    table = tables.difference_table(records, {run.CUT: run.RANDOM})
     row = at(table, condition=run.CUT, atom="synergy")
     assert row.control == run.RANDOM
     assert (row.bits, row.control_bits, row.net_bits) == pytest.approx((0.5, 0.1, 0.4))
@@ -157,32 +147,29 @@ def test_control_stands_beside_the_effect():
 
 
 def test_net_of_other_rows_adds_variances():
-    records = {name: run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT, run.RANDOM)}
-    records[run.RANDOM]["n"] = run.ROWS - 1
-    row = at(
-        tables.difference_table(cells_of(*records.values()), {run.CUT: run.RANDOM}), condition=run.CUT, atom="synergy"
-    )
+    records = [run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT)]
+    records.append(run.record("m", "t", run.RANDOM, 2, ONE, n=run.ROWS - 1))
+    row = at(tables.difference_table(records, {run.CUT: run.RANDOM}), condition=run.CUT, atom="synergy")
     assert row.paired
     assert row.net_se == pytest.approx(np.sqrt(2) * run.SE, rel=0.4)
 
 
 def test_a_control_that_was_not_run_leaves_its_columns_empty():
     records = [run.record("m", "t", name, 2, ONE) for name in ("intact", run.CUT)]
-    table = tables.difference_table(cells_of(*records), {run.CUT: run.RANDOM})
+    table = tables.difference_table(records, {run.CUT: run.RANDOM})
     assert (table["control"] == "").all()
     assert table[["control_bits", "control_se", "net_bits", "net_se", "net_low", "net_high"]].isna().all(axis=None)
 
 
 def test_difference_names_the_side_of_a_warning():
-    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE)
-    cut["estimators"]["flow"]["definitions"]["broja"]["clipped"] = True
-    assert set(tables.difference_table(cells_of(intact, cut))["warning"]) == {f"{run.CUT}: clipped"}
+    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE, clipped=True)
+    assert set(tables.difference_table([intact, cut])["warning"]) == {f"{run.CUT}: clipped"}
 
 
 def test_answers_table():
     task = run.TASKS[-1]
     answers = {("m", task, condition): run.answers(task, condition) for condition in ("intact", run.CUT)}
-    found = cells_of(*[run.record("m", task, condition, 2, ONE) | {"n": 800} for condition in ("intact", run.CUT)])
+    found = [run.record("m", task, condition, 2, ONE, n=800) for condition in ("intact", run.CUT)]
     table = tables.answers_table(answers, found)
     assert tuple(table.columns) == tables.ANSWER_COLUMNS
     intact, cut = at(table, condition="intact"), at(table, condition=run.CUT)
@@ -228,21 +215,7 @@ def test_gaussianity_splits_columns_into_blocks():
     assert len(table) == 7
 
 
-@pytest.mark.parametrize("version", [None, 1])
-def test_other_schema_versions_are_refused(version):
-    record = run.record("m", "t", "intact", 2, ONE) | {"schema_version": version}
-    with pytest.raises(DataError, match=r"layer-02\.json.*schema version 2, found"):
-        cells.cells(record, where="layer-02.json")
-
-
-def test_lacking_key_is_named():
-    record = run.record("m", "t", "intact", 2, ONE)
-    del record["estimators"]["flow"]["definitions"]["broja"]["jackknife"]
-    with pytest.raises(DataError, match=r"layer-02\.json.*lacks 'jackknife'"):
-        cells.cells(record, where="layer-02.json")
-
-
 def test_a_file_given_twice_is_refused():
     record = run.record("m", "t", "intact", 2, ONE)
     with pytest.raises(DataError, match="two decompositions of layer 2 of m/t/intact"):
-        tables.pid_table(cells_of(record, record))
+        tables.pid_table([record, record])

@@ -19,8 +19,12 @@ def real():
     return gaussianize(np.sinh(x1), x2, y**3, folds=np.arange(2000) % 2 + 5, config=CONFIG)
 
 
+def twin_of(real, **settings):
+    return planted_twin(real.z1, real.z2, real.y, real.weights, **settings)
+
+
 def test_its_latents_under_the_same_flow_are_the_gaussian(real):
-    twin = planted_twin(real)
+    twin = twin_of(real)
     latents = apply(real.weights, twin.x1, twin.x2, twin.y, folds=np.full(2000, 5))
     rows = np.concatenate([latents.x1, latents.x2, latents.y], axis=1)
     scale = np.sqrt(np.outer(np.diag(twin.covariance), np.diag(twin.covariance)))
@@ -30,19 +34,19 @@ def test_its_latents_under_the_same_flow_are_the_gaussian(real):
 
 def test_it_looks_like_the_real_rows(real):
     """The heavy tails of the first source come back; a Gaussian of the same covariance has none."""
-    twin = planted_twin(real)
+    twin = twin_of(real)
     kurtosis = (((twin.x1 - twin.x1.mean(axis=0)) / twin.x1.std(axis=0)) ** 4).mean(axis=0)
     assert (kurtosis > 5).all()
 
 
 def test_the_draw_depends_on_the_seed(real):
-    one, again, other = (planted_twin(real, seed=seed).x1 for seed in (0, 0, 1))
+    one, again, other = (twin_of(real, seed=seed).x1 for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(one, other)
 
 
 def test_a_flow_trained_on_it_finds_its_truth(real):
-    twin = planted_twin(real)
+    twin = twin_of(real)
     found = gaussianize(twin.x1, twin.x2, twin.y, folds=np.arange(2000) % 2, config=CONFIG)
     truth = gaussian_mi(twin.covariance, (5, 2))
     linear = gaussian_mi(np.cov(np.hstack([twin.x1, twin.x2, twin.y]).T), (5, 2))

@@ -4,6 +4,7 @@ Path grammar, below results/: <stage>/{model}/{task}/{condition}[/layer-{layer}]
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pidflow import config_files, design, running
 from pidflow.figures._registry import Run, all_figures
 from pidflow.models import weights
 from pidflow.names import INTACT
+from pidflow.plugins import module_of
 from pidflow.provenance import code_digest
 from pidflow.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
@@ -42,7 +44,6 @@ wildcard_constraints:
     standin=ID_PATTERN,
     task=ID_PATTERN,
     condition=ID_PATTERN,
-    layer=r"\d\d+",
 
 
 def unrecorded(function):
@@ -117,15 +118,20 @@ def blind_answers():
     return expand(f"results/answers/{{model}}/{{task}}/{blind}.parquet", model=RUN["models"], task=RUN["tasks"])
 
 
+def layer_files(unit, model):
+    """The decomposition of each layer of a model, below the folder of a unit."""
+    return [f"{unit}/layer-{layer}.json" for layer in design.layer_names(config, model)]
+
+
 def decompositions():
     """One file per layer of every unit of the run."""
     return [
-        f"{unit}/layer-{layer}.json"
+        file
         for model in RUN["models"]
         for unit in expand(
             f"results/pid/{model}/{{task}}/{{condition}}", task=RUN["tasks"], condition=RUN["conditions"]
         )
-        for layer in design.layer_names(config, model)
+        for file in layer_files(unit, model)
     ]
 
 

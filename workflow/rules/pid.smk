@@ -1,34 +1,45 @@
-"""The decomposition of one layer of one unit, and its calibration on planted truth of the same size.
+"""The decomposition of every layer of one unit, and its calibration on planted truth of the same size.
 
-Inputs from elsewhere: scores of fit_pca (estimators gaussian and copula), latents of train_flow (flow).
+Inputs from elsewhere: scores of fit_pca; latents of train_flow; the twin that estimators are tried on; the critic's bound.
 Outputs: results/pid/{model}/{task}/{condition}/layer-{layer}.json, results/tables/calibration.{parquet,csv}
 """
 
+# What each estimator does is in a file of its own, and only those that are asked for count.
+ESTIMATORS = [module_of("pid.estimators", name) for name in config["pid"]["estimators"]]
 
-rule estimate_pid:
-    input:
-        pca="results/pca/{model}/{task}/{condition}.h5",
-        flow="results/flows/{model}/{task}/{condition}.h5",
-    output:
-        pid="results/pid/{model}/{task}/{condition}/layer-{layer}.json",
-    log:
-        "results/logs/estimate_pid/{model}/{task}/{condition}/layer-{layer}.log",
-    benchmark:
-        "results/benchmarks/estimate_pid/{model}/{task}/{condition}/layer-{layer}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: 1
-    params:
-        layer="{layer}",
-        estimators=config["pid"]["estimators"],
-        definitions=config["pid"]["definitions"],
-        permutations=config["pid"]["permutations"],
-        jackknife_groups=config["pid"]["jackknife_groups"],
-        seed=config["seed"],
-        unit=unit_of,
-        code=code_digest("estimate_pid"),
-    script:
-        "../../scripts/estimate_pid.py"
+
+# One job writes a file for each layer, and models have different numbers of layers: hence a rule a model.
+for model in config["models"]:
+
+    rule:
+        name:
+            f"estimate_pid_{model}"
+        input:
+            pca="results/pca/{model}/{task}/{condition}.h5",
+            flow="results/flows/{model}/{task}/{condition}.h5",
+            twin="results/twins/{model}/{task}/{condition}.h5",
+            bound="results/bounds/{model}/{task}/{condition}.h5",
+        output:
+            pid=layer_files("results/pid/{model}/{task}/{condition}", model),
+        log:
+            "results/logs/estimate_pid/{model}/{task}/{condition}.log",
+        benchmark:
+            "results/benchmarks/estimate_pid/{model}/{task}/{condition}.tsv"
+        wildcard_constraints:
+            model=re.escape(model),
+        conda:
+            "../../envs/analysis.yaml"
+        threads: 1
+        params:
+            estimators=config["pid"]["estimators"],
+            definitions=config["pid"]["definitions"],
+            permutations=config["pid"]["permutations"],
+            jackknife_groups=config["pid"]["jackknife_groups"],
+            seed=config["seed"],
+            unit=unit_of,
+            code=code_digest("estimate_pid", *ESTIMATORS),
+        script:
+            "../../scripts/estimate_pid.py"
 
 
 rule calibrate:
@@ -51,7 +62,7 @@ rule calibrate:
         folds=config["items"]["folds"],
         settings=config["flow"],
         seed=config["seed"],
-        code=code_digest("calibrate"),
+        code=code_digest("calibrate", *ESTIMATORS),
     script:
         "../../scripts/calibrate.py"
 

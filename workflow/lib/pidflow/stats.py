@@ -262,6 +262,10 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
 TOLERANCE = 0.1
 
 
-def within(bits: float, truth: float, *, se: float, tolerance: float = TOLERANCE) -> bool:
-    """Whether ``bits ± (1.96 se + tolerance)`` holds the truth."""
-    return bool(abs(bits - truth) <= 1.96 * se + tolerance)
+def within(bits: float, truth: float, *, se: float, df: float, tolerance: float = TOLERANCE) -> bool:
+    """Whether the 95 % interval of an estimate, widened by `tolerance` on both sides, holds the truth.
+
+    The interval is Student's t of `df` degrees of freedom, as everywhere (:func:`interval`).
+    """
+    low, high = interval(bits, se, df)
+    return bool(low - tolerance <= truth <= high + tolerance)

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from pidflow import stats
-from pidflow.analysis.cells import UNKNOWN, Cell
+from pidflow.analysis.decompositions import UNKNOWN, warning
 from pidflow.analysis.dependence import EFFECTS, LOST, REDUNDANT, dependence_table, over_tasks
 from pidflow.analysis.profiles import (
     Profile,
@@ -37,6 +37,7 @@ from pidflow.analysis.profiles import (
     quantity_of,
 )
 from pidflow.names import ALL_TASKS, INTACT, MIN_TASKS
+from pidflow.pid.results import Decomposition
 
 NO_CONDITION = "none"
 
@@ -218,7 +219,7 @@ AGREEMENT = Statement(
 
 
 def judge(
-    cells: Sequence[Cell],
+    decompositions: Sequence[Decomposition],
     lost: Mapping[tuple[str, str], stats.Estimate],
     *,
     knockout: str | None,
@@ -230,8 +231,8 @@ def judge(
 
     Parameters
     ----------
-    cells
-        Decompositions of the run; those of other estimators and definitions are left aside.
+    decompositions
+        All of the run; those of other estimators and definitions are left aside.
     lost
         Accuracy lost without the image, by (model, task); empty when that was not measured.
     knockout
@@ -244,15 +245,15 @@ def judge(
     Returns
     -------
     list of Claim
-        Empty when no cell has this estimator and definition.
+        Empty when no decomposition has this estimator and definition.
 
     Raises
     ------
     DataError
         When layers of one profile were decomposed with different rows.
     """
-    profiles = by_condition(cells, estimator=estimator, definition=definition)
-    tasks = dependence_table(cells, lost, knockout=knockout, estimator=estimator, definition=definition)
+    profiles = by_condition(decompositions, estimator=estimator, definition=definition)
+    tasks = dependence_table(decompositions, lost, knockout=knockout, estimator=estimator, definition=definition)
     models = sorted({model for model, _ in profiles})
 
     claims: list[Claim] = []
@@ -315,7 +316,7 @@ def _changed(statement: Statement, without: Profile, cut: Profile) -> _Evidence:
     """The number of a statement under the cut minus the same number without it."""
     if not comparable(without, cut):
         return UNKNOWN, "the two conditions were not decomposed at the same layers behind the embedding"
-    notes = [*_warned(without, f"{without.cells[0].condition} "), *_warned(cut, "cut ")]
+    notes = [*_warned(without, f"{without.decompositions[0].condition} "), *_warned(cut, "cut ")]
     return change(cut, without, statement.of), "; ".join(notes)
 
 
@@ -345,8 +346,8 @@ def _correlated(rows: pd.DataFrame, moderator: str) -> _Evidence:
 
 
 def _warned(profile: Profile, which: str = "") -> list[str]:
-    flagged = sum(bool(cell.warning) for cell in profile.cells)
-    return [f"{flagged} of {len(profile.cells)} {which}layers carry warnings"] if flagged else []
+    flagged = sum(bool(warning(each)) for each in profile.decompositions)
+    return [f"{flagged} of {len(profile.decompositions)} {which}layers carry warnings"] if flagged else []
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from pidflow import stats
-from pidflow.analysis.cells import UNKNOWN, Cell, estimate_columns
+from pidflow.analysis.decompositions import UNKNOWN, estimate_columns, warning_about
 from pidflow.analysis.profiles import Profile, by_condition, change, comparable, mean_behind_input, paired
 from pidflow.names import INTACT, MIN_TASKS
+from pidflow.pid.results import Decomposition
 
 # What a cut is said to raise: vision-unique information it traps, synergy that compensates, information altogether.
 EFFECTS = ("unique_vision", "synergy", "mi_joint")
@@ -24,7 +25,7 @@ COLUMNS = (
 
 
 def dependence_table(
-    cells: Sequence[Cell],
+    decompositions: Sequence[Decomposition],
     lost: Mapping[tuple[str, str], stats.Estimate],
     *,
     knockout: str | None,
@@ -35,8 +36,8 @@ def dependence_table(
 
     Parameters
     ----------
-    cells
-        Decompositions of the run; those of other estimators and definitions are left aside.
+    decompositions
+        All of the run; those of other estimators and definitions are left aside.
     lost
         Accuracy lost without the image, by (model, task).
     knockout
@@ -53,7 +54,7 @@ def dependence_table(
         little; ``shared_error`` the covariance of the errors of these two, which come from the same intact rows.
         ``warning`` is set where half of the layers of either condition carry one about the quantity.
     """
-    profiles = by_condition(cells, estimator=estimator, definition=definition)
+    profiles = by_condition(decompositions, estimator=estimator, definition=definition)
     rows = []
     for model in sorted({model for model, _ in profiles}):
         intact, cut = (profiles.get((model, condition), {}) for condition in (INTACT, knockout))
@@ -121,6 +122,6 @@ def _measured(intact: Profile, cut: Profile, quantity: str) -> tuple[stats.Estim
 
 
 def _warned(profile: Profile, quantity: str) -> str:
-    flagged = sum(bool(cell.warning_about(quantity)) for cell in profile.cells)
-    where = f"{profile.cells[0].condition}: {flagged} of {len(profile.cells)} layers carry warnings"
-    return where if 2 * flagged >= len(profile.cells) else ""
+    flagged = sum(bool(warning_about(each, quantity)) for each in profile.decompositions)
+    where = f"{profile.decompositions[0].condition}: {flagged} of {len(profile.decompositions)} layers carry warnings"
+    return where if 2 * flagged >= len(profile.decompositions) else ""

@@ -8,39 +8,40 @@ from dataclasses import dataclass
 import numpy as np
 
 from pidflow import stats
-from pidflow.analysis.cells import Cell, same_groups
+from pidflow.analysis.decompositions import same_groups
 from pidflow.errors import DataError
 from pidflow.names import ATOMS, QUANTITIES
+from pidflow.pid.results import Decomposition
 
 
 @dataclass(frozen=True)
 class Profile:
-    """All layers of one (model, task, condition) along one estimator and definition, in order of depth.
+    """All layers of one (model, task, condition) by one estimator and definition, in order of depth.
 
     Attributes
     ----------
-    cells
+    decompositions
         One per layer.
     bits, replicates
         `QUANTITIES` over the layers, shapes ``(quantities, layers)`` and ``(G, quantities, layers)``.
     """
 
-    cells: tuple[Cell, ...]
+    decompositions: tuple[Decomposition, ...]
     bits: np.ndarray
     replicates: np.ndarray
 
     @classmethod
-    def of(cls, cells: Sequence[Cell]) -> Profile:
-        """The profile of some cells.
+    def of(cls, decompositions: Sequence[Decomposition]) -> Profile:
+        """The profile of some layers.
 
         Raises
         ------
         DataError
             When the layers were decomposed with different rows.
         """
-        ordered = tuple(sorted(cells, key=lambda cell: cell.layer))
+        ordered = tuple(sorted(decompositions, key=lambda each: each.layer))
         first = ordered[0]
-        unlike = [cell.layer for cell in ordered if not same_groups(first, cell)]
+        unlike = [each.layer for each in ordered if not same_groups(first, each)]
         if unlike:
             raise DataError(
                 f"{first.model}/{first.task}/{first.condition}: layers {unlike} were decomposed with other rows or "
@@ -49,13 +50,13 @@ class Profile:
             )
         return cls(
             ordered,
-            np.array([[cell.bits[q] for cell in ordered] for q in QUANTITIES]),
-            np.stack([[cell.replicates[q] for cell in ordered] for q in QUANTITIES]).transpose(2, 0, 1),
+            np.array([[each.bits[q] for each in ordered] for q in QUANTITIES]),
+            np.stack([[each.replicates[q] for each in ordered] for q in QUANTITIES]).transpose(2, 0, 1),
         )
 
     @property
     def layers(self) -> list[int]:
-        return [cell.layer for cell in self.cells]
+        return [each.layer for each in self.decompositions]
 
     @property
     def depth(self) -> np.ndarray:
@@ -92,7 +93,7 @@ def mean_behind_input(quantity: str) -> Callable[[np.ndarray, np.ndarray], np.nd
 
 
 def by_condition(
-    cells: Iterable[Cell], *, estimator: str, definition: str
+    decompositions: Iterable[Decomposition], *, estimator: str, definition: str
 ) -> dict[tuple[str, str], dict[str, Profile]]:
     """Profiles of one estimator and definition: by (model, condition) a profile per task, all in alphabetical order.
 
@@ -101,10 +102,10 @@ def by_condition(
     DataError
         When layers of one profile were decomposed with different rows.
     """
-    grouped: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in cells:
-        if (cell.estimator, cell.definition) == (estimator, definition):
-            grouped.setdefault((cell.model, cell.condition, cell.task), []).append(cell)
+    grouped: dict[tuple[str, str, str], list[Decomposition]] = {}
+    for each in decompositions:
+        if (each.estimator, each.definition) == (estimator, definition):
+            grouped.setdefault((each.model, each.condition, each.task), []).append(each)
     found: dict[tuple[str, str], dict[str, Profile]] = {}
     for (model, condition, task), of_task in sorted(grouped.items()):
         found.setdefault((model, condition), {})[task] = Profile.of(of_task)
@@ -118,7 +119,7 @@ def comparable(a: Profile, b: Profile) -> bool:
 
 def paired(a: Profile, b: Profile) -> bool:
     """Whether both profiles deleted the same groups of images."""
-    return same_groups(a.cells[0], b.cells[0])
+    return same_groups(a.decompositions[0], b.decompositions[0])
 
 
 def change(cut: Profile, intact: Profile, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> stats.Estimate:

@@ -1,7 +1,7 @@
 """Tidy tables of a run: one row a number, with its 95 % interval and what speaks against believing it.
 
-A decomposition record (the content of one ``layer-XX.json``) becomes one `Cell` per estimator and definition; every
-table about information is made of cells. All informations are in bits, shares are fractions of the joint information.
+Every table about information is made of :class:`pidflow.pid.results.Decomposition`. All informations are in bits,
+shares are fractions of the joint information.
 """
 
 from __future__ import annotations
@@ -12,8 +12,18 @@ import numpy as np
 import pandas as pd
 
 from pidflow import stats
-from pidflow.analysis.cells import PLACE, UNKNOWN, Cell, estimate_columns, indexed, same_groups
+from pidflow.analysis.decompositions import (
+    PLACE,
+    UNKNOWN,
+    estimate_columns,
+    indexed,
+    place,
+    same_groups,
+    share,
+    warning_about,
+)
 from pidflow.names import INTACT, QUANTITIES
+from pidflow.pid.results import Decomposition
 
 PID_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high"),
@@ -35,49 +45,40 @@ LENS_COLUMNS = ("model", "task", "condition", "layer", "probability", "se", "low
 GAUSSIANITY_COLUMNS = ("model", "task", "condition", "layer", "block", "at", "statistic", "value")
 
 
-def pid_table(found: Sequence[Cell]) -> pd.DataFrame:
-    """Atoms and informations of every cell, one row each; columns `PID_COLUMNS`.
+def pid_table(found: Sequence[Decomposition]) -> pd.DataFrame:
+    """Atoms and informations of every decomposition, one row each; columns `PID_COLUMNS`.
 
     Raises
     ------
     DataError
-        When two cells claim the same place.
+        When two claim the same place.
     """
     indexed(found)
     rows = []
-    for cell in found:
-        groups = len(cell.replicates["mi_joint"])
+    for each in found:
         for quantity in QUANTITIES:
-            low, high = stats.interval(cell.bits[quantity], cell.se[quantity], groups - 1)
-            share = cell.share(quantity)
-            share_low, share_high = share.interval()
+            bits = stats.Estimate(each.bits[quantity], each.se[quantity], each.groups - 1)
             rows.append(
                 {
-                    **cell.place,
+                    **place(each),
                     "atom": quantity,
-                    "bits": cell.bits[quantity],
-                    "se": cell.se[quantity],
-                    "low": low,
-                    "high": high,
-                    "share": share.value,
-                    "share_se": share.se,
-                    "share_low": share_low,
-                    "share_high": share_high,
-                    "p_value": cell.p_value,
-                    "missed_bits": cell.missed_bits,
-                    "n": cell.n,
-                    "groups": groups,
-                    "clipped": cell.clipped,
-                    "missed": cell.missed,
-                    "twin_error": cell.twin_error[quantity],
-                    "twin_failed": quantity in cell.twin_failed,
-                    "warning": cell.warning_about(quantity),
+                    **estimate_columns(bits, "bits", ""),
+                    **estimate_columns(share(each, quantity), "share", "share_"),
+                    "p_value": each.estimate.p_value,
+                    "missed_bits": each.missed.bits,
+                    "n": each.n,
+                    "groups": each.groups,
+                    "clipped": each.estimate.clipped,
+                    "missed": each.missed.flag,
+                    "twin_error": each.twin_error(quantity),
+                    "twin_failed": quantity in each.twin_failed,
+                    "warning": warning_about(each, quantity),
                 }
             )
     return _sorted(pd.DataFrame(rows, columns=PID_COLUMNS))
 
 
-def difference_table(found: Sequence[Cell], controls: Mapping[str, str] | None = None) -> pd.DataFrame:
+def difference_table(found: Sequence[Decomposition], controls: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Every condition minus intact, one row a quantity; columns `DIFFERENCE_COLUMNS`.
 
     Where both sides deleted the same groups of images the error is the jackknife of the difference (``paired``);
@@ -85,44 +86,44 @@ def difference_table(found: Sequence[Cell], controls: Mapping[str, str] | None =
     `controls` (condition to condition) gives a control stand what the control changes (``control_…``) and the condition
     minus its control (``net_…``); what speaks against the control is said in its own rows.
     """
-    place = indexed(found)
+    placed = indexed(found)
     rows = []
-    for cell in found:
-        intact = _under(place, cell, INTACT)
-        if cell.condition == INTACT or intact is None:
+    for each in found:
+        intact = _under(placed, each, INTACT)
+        if each.condition == INTACT or intact is None:
             continue
-        control = _under(place, cell, (controls or {}).get(cell.condition))
+        control = _under(placed, each, (controls or {}).get(each.condition))
         for quantity in QUANTITIES:
-            texts = ((c.condition, c.warning_about(quantity)) for c in (cell, intact))
-            change = _minus(cell, intact, quantity)
+            texts = ((side.condition, warning_about(side, quantity)) for side in (each, intact))
+            change = _minus(each, intact, quantity)
             rows.append(
                 {
-                    **cell.place,
+                    **place(each),
                     "atom": quantity,
                     **estimate_columns(change, "bits", ""),
                     "z": change.value / change.se if change.se > 0 else np.nan,
-                    "paired": same_groups(cell, intact),
+                    "paired": same_groups(each, intact),
                     "warning": "; ".join(f"{condition}: {text}" for condition, text in texts if text),
                     "control": "" if control is None else control.condition,
                     **estimate_columns(_minus(control, intact, quantity), "control_bits", "control_"),
-                    **estimate_columns(_minus(cell, control, quantity), "net_bits", "net_"),
+                    **estimate_columns(_minus(each, control, quantity), "net_bits", "net_"),
                 }
             )
     return _sorted(pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS))
 
 
-def _under(place: Mapping[tuple, Cell], cell: Cell, condition: str | None) -> Cell | None:
-    """The same cell under another condition."""
-    return place.get(tuple((cell.place | {"condition": condition}).values()))
+def _under(placed: Mapping[tuple, Decomposition], found: Decomposition, condition: str | None) -> Decomposition | None:
+    """The same place under another condition."""
+    return placed.get(tuple((place(found) | {"condition": condition}).values()))
 
 
-def _minus(a: Cell | None, b: Cell | None, quantity: str) -> stats.Estimate:
-    """A quantity of one cell minus that of another; NaN where there is none."""
+def _minus(a: Decomposition | None, b: Decomposition | None, quantity: str) -> stats.Estimate:
+    """A quantity of one decomposition minus that of another; NaN where there is none."""
     if a is None or b is None:
         return UNKNOWN
     return stats.propagate(
         lambda x, y: (x - y)[..., 0],
-        [(np.array([c.bits[quantity]]), c.replicates[quantity][:, None]) for c in (a, b)],
+        [(np.array([side.bits[quantity]]), side.replicates[quantity][:, None]) for side in (a, b)],
         paired=same_groups(a, b),
     )
 
@@ -135,7 +136,9 @@ def accuracy_lost(intact: pd.DataFrame, other: pd.DataFrame) -> stats.Estimate:
     return stats.clustered_mean(both["correct"].astype(float) - both["correct_other"], both["image_id"])
 
 
-def answers_table(answers: Mapping[tuple[str, str, str], pd.DataFrame], decomposed: Sequence[Cell]) -> pd.DataFrame:
+def answers_table(
+    answers: Mapping[tuple[str, str, str], pd.DataFrame], decomposed: Sequence[Decomposition]
+) -> pd.DataFrame:
     """How well and how surely each (model, task, condition) answers; columns `ANSWER_COLUMNS`.
 
     ``accuracy_lost`` is that of :func:`accuracy_lost`: without the image, how much the task depends on vision.

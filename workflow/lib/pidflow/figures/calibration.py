@@ -59,7 +59,7 @@ def _points(axes: Axes, rows: pd.DataFrame, cases: list[str]) -> None:
         axes.errorbar(
             row.truth,
             row.bits,
-            yerr=1.96 * row.se,
+            yerr=[[row.bits - row.low], [row.high - row.bits]],
             fmt=look.case_marker(cases.index(row.case)),
             color=color,
             markerfacecolor=color if row.passed else "white",
@@ -72,7 +72,6 @@ def _points(axes: Axes, rows: pd.DataFrame, cases: list[str]) -> None:
 
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
     """From the lowest to the highest of all truths and intervals, with a margin."""
-    ends = [rows["bits"] + side * 1.96 * rows["se"] for side in (-1, 1)]
-    low, high = min(0, rows["truth"].min(), ends[0].min()), max(rows["truth"].max(), ends[1].max())
+    low, high = min(0, rows["truth"].min(), rows["low"].min()), max(rows["truth"].max(), rows["high"].max())
     margin = 0.04 * (high - low)
     return low - margin, high + margin

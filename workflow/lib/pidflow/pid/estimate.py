@@ -1,17 +1,8 @@
 """Partial information decomposition and mutual information estimated from samples, with errors.
 
-Three estimators lead from rows to a covariance; behind it there is one code path.
-
-``"gaussian"``
-    The rows as they are: exact for jointly Gaussian data, otherwise what a linear model can see.
-``"copula"``
-    Each column replaced by its normal scores (van der Waerden): free of monotone warps of single columns.
-``"flow"``
-    Held-out latents of a product of diffeomorphisms (:mod:`pidflow.flows.gaussianize`): free of smooth warps of
-    whole blocks.
-
-Then: plug-in decomposition, exact bias of the informations, bias of the union information, clipping to the consistent
-range, delete-group jackknife. Plug-in, permutations and jackknife replicates are one batch.
+An estimator (a file in :mod:`pidflow.pid.estimators`) makes the rows Gaussian; after it there is one code path: plug-in
+decomposition, exact bias of the informations, bias of the union information, clipping to the consistent range,
+delete-group jackknife. Plug-in, permutations and jackknife replicates are one batch.
 """
 
 from collections.abc import Sequence
@@ -30,13 +21,13 @@ from pidflow.pid.covariances import (
     standardised,
     varying,
 )
+from pidflow.pid.estimators._rows import Blocks, gaussian_rows
 from pidflow.pid.from_latents import bias_warning, estimates_of_rows
 from pidflow.pid.gaussian import DEFINITIONS
 from pidflow.pid.gaussian_system import gaussian_mi
 from pidflow.pid.results import MIEstimate, PIDEstimate
-from pidflow.stats import jackknife_se, normal_scores
-
-ESTIMATORS = ("copula", "flow", "gaussian")
+from pidflow.plugins import available
+from pidflow.stats import jackknife_se
 
 
 def estimate_pid(
@@ -60,9 +51,9 @@ def estimate_pid(
         The two sources and the target; one-dimensional arrays count as one column. Constant columns are left out and
         named in the warnings; a constant block carries 0 bits.
     estimator : {"flow", "copula", "gaussian"}
-        How rows are made Gaussian, see the module.
+        How rows are made Gaussian: the name of a file in :mod:`pidflow.pid.estimators`.
     folds : int
-        Folds of cross-fitting for ``estimator="flow"``.
+        Folds of cross-fitting, for estimators that need a flow.
     groups : array_like, shape (n,), optional
         Rows with equal labels (questions about one image) are dependent: folds, permutations and jackknife blocks
         keep them together.
@@ -91,7 +82,7 @@ def estimate_pid(
     blocks, notes = varying(x1=x1, x2=x2, y=y)
     definitions = arguments.choices(definitions, "definitions", DEFINITIONS)
     return estimates_of_rows(
-        _through_estimator(*blocks, estimator=estimator, folds=folds, groups=groups, seed=seed),
+        _gaussian(tuple(blocks), estimator=estimator, folds=folds, groups=groups, seed=seed),
         notes=notes + repeated_rows(blocks, groups),
         groups=groups,
         permutations=permutations,
@@ -129,7 +120,7 @@ def estimate_mi(
     n, dims = len(y), (x.shape[1], y.shape[1])
     # The flow's likelihood is over three blocks; an independent one adds nothing to it.
     bystander = np.random.default_rng(arguments.seed_of(seed)).standard_normal((n, 1))
-    x, _, y = _through_estimator(x, bystander, y, estimator=estimator, folds=folds, groups=groups, seed=seed)
+    x, _, y = _gaussian((x, bystander, y), estimator=estimator, folds=folds, groups=groups, seed=seed)
 
     rows = np.concatenate([standardised(x), standardised(y)], axis=1)
     without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
@@ -151,25 +142,19 @@ def estimate_mi(
     )
 
 
-def _through_estimator(
-    x1: np.ndarray,
-    x2: np.ndarray,
-    y: np.ndarray,
-    *,
-    estimator: str,
-    folds: int,
-    groups: np.ndarray | None,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    arguments.choice(estimator, "estimator", ESTIMATORS)
+def _gaussian(scores: Blocks, *, estimator: str, folds: int, groups: np.ndarray | None, seed: int) -> Blocks:
+    arguments.choice(estimator, "estimator", available("pid.estimators"))
     folds, seed = arguments.count(folds, "folds", least=2, most=MOST), arguments.seed_of(seed)
-    if estimator == "gaussian" or not y.shape[1] or not x1.shape[1] + x2.shape[1]:
-        return x1, x2, y
-    if estimator == "copula":
-        return normal_scores(x1), normal_scores(x2), normal_scores(y)
-    # torch takes seconds to import, and decompositions do not need it.
-    from pidflow.flows.gaussianize import gaussianize
+    x1, x2, y = scores
 
-    labels = grouped_folds(len(y), folds=folds, groups=groups, seed=seed)
-    latents = gaussianize(x1, x2, y, folds=labels, groups=groups, seed=seed)
-    return latents.z1, latents.z2, latents.y
+    def latents() -> Blocks:
+        if not y.shape[1] or not x1.shape[1] + x2.shape[1]:
+            return scores  # nothing depends on anything
+        # torch takes seconds to import, and other estimators do not need it.
+        from pidflow.flows.gaussianize import gaussianize
+
+        labels = grouped_folds(len(y), folds=folds, groups=groups, seed=seed)
+        found = gaussianize(x1, x2, y, folds=labels, groups=groups, seed=seed)
+        return found.z1, found.z2, found.y
+
+    return gaussian_rows(estimator, scores=scores, latents=latents)

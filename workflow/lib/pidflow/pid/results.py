@@ -1,17 +1,25 @@
-"""Results of estimating from rows: a decomposition, an information, the paired difference of two conditions."""
+"""Results of estimating from rows: a decomposition, an information, the paired difference of two conditions.
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+:class:`PIDEstimate` is what an estimator returns. :class:`Decomposition` is the record of one layer of one unit: the
+estimate with its place in a run and with what speaks against believing it. Files hold it (:mod:`pidflow.pid.records`)
+and tables are made of it.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 from pidflow import arguments
 from pidflow.errors import DataError
-from pidflow.pid.gaussian import ATOMS, INFORMATIONS
-from pidflow.stats import jackknife_se
+from pidflow.names import NUMBERED
+from pidflow.stats import jackknife_se, within
 
-QUANTITIES = (*ATOMS, *INFORMATIONS)
+# The four atoms and the three informations, as the numerics call them.
+QUANTITIES = tuple(NUMBERED.values())
+# One-sided level at which missed information is flagged.
+MISSED_LEVEL = 0.01
 
 
 @dataclass(frozen=True)
@@ -86,20 +94,160 @@ class PIDEstimate:
     blocks: str
     warnings: tuple[str, ...]
 
+    @property
+    def groups(self) -> int:
+        """Jackknife blocks."""
+        return len(self.replicates["mi_12"])
+
     def interval(self, quantity: str, *, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of an atom or an information: estimate ± Student quantile (blocks - 1) times `se`."""
         arguments.choice(quantity, "quantity", QUANTITIES)
-        return _interval(getattr(self, quantity), self.se[quantity], len(self.replicates[quantity]), level)
+        return _interval(getattr(self, quantity), self.se[quantity], self.groups, level)
 
-    def to_dict(self) -> dict:
-        """Plain Python values, ready for JSON."""
-        return {**asdict(self), "warnings": list(self.warnings)}
+
+@dataclass(frozen=True)
+class MissedInformation:
+    """What a held-out bound proves beyond the Gaussian estimate of one estimator.
+
+    Attributes
+    ----------
+    gaussian_bits
+        Gaussian ``I(X1,X2;Y)`` of the estimator's rows without its exact bias, at least 0, bits.
+    bound
+        The lower bound, bits.
+    se
+        Standard error of their difference.
+    """
+
+    gaussian_bits: float
+    bound: float
+    se: float
+
+    @property
+    def bits(self) -> float:
+        """``max(0, bound - gaussian_bits)``."""
+        return max(0.0, self.bound - self.gaussian_bits)
+
+    @property
+    def p_value(self) -> float:
+        """One-sided, of no positive difference."""
+        difference = self.bound - self.gaussian_bits
+        return float(ndtr(-difference / self.se)) if self.se > 0 else float(difference <= 0)
+
+    @property
+    def flag(self) -> bool:
+        """Whether the difference is positive at the one-sided level `MISSED_LEVEL` (1 %: 2.33 standard errors)."""
+        return self.p_value < MISSED_LEVEL
+
+
+@dataclass(frozen=True)
+class TwinEstimate:
+    """What an estimator found in the parametric bootstrap twin of the rows, beside the truth that is known there.
+
+    Attributes
+    ----------
+    truth, bits, se : dict of str to float
+        Each of the seven quantities.
+    groups : int
+        Jackknife blocks behind `se`.
+    """
+
+    truth: dict[str, float]
+    bits: dict[str, float]
+    se: dict[str, float]
+    groups: int
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "PIDEstimate":
-        """The estimate `to_dict` came from; keys that are not fields are ignored."""
-        known = {f.name: values[f.name] for f in fields(cls)}
-        return cls(**{**known, "warnings": tuple(known["warnings"])})
+    def of(cls, estimate: PIDEstimate, truth: dict[str, float]) -> "TwinEstimate":
+        """An estimate made from the twin, beside the truth of each of the seven quantities."""
+        found = {name: getattr(estimate, name) for name in QUANTITIES}
+        return cls(truth=truth, bits=found, se=dict(estimate.se), groups=estimate.groups)
+
+    def error(self, quantity: str) -> float:
+        """Estimate minus truth, bits."""
+        return self.bits[quantity] - self.truth[quantity]
+
+    def passed(self, quantity: str) -> bool:
+        """Whether the interval of the estimate, widened by a tolerance, holds the truth (:func:`stats.within`)."""
+        return within(self.bits[quantity], self.truth[quantity], se=self.se[quantity], df=self.groups - 1)
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """One layer of one (model, task, condition), decomposed by one estimator and one definition.
+
+    Source 1 is vision and source 2 is language; `bits`, `se` and `replicates` use those words (`names.QUANTITIES`).
+
+    Attributes
+    ----------
+    model, task, condition, layer
+        Where in a run.
+    estimator
+        How the rows were made Gaussian.
+    language
+        The block read as the language source.
+    images, dropped
+        Images behind the rows; questions that were left out of the analysis.
+    dims
+        Columns of vision, language and target.
+    estimate
+        What the estimator found.
+    twin
+        What it found in the twin of these rows; tells how far to believe `estimate`.
+    missed
+        What it provably misses.
+    """
+
+    model: str
+    task: str
+    condition: str
+    layer: int
+    estimator: str
+    language: str
+    images: int
+    dropped: int
+    dims: tuple[int, int, int]
+    estimate: PIDEstimate
+    twin: TwinEstimate
+    missed: MissedInformation
+
+    @property
+    def definition(self) -> str:
+        return self.estimate.definition
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.estimate.n
+
+    @property
+    def groups(self) -> int:
+        """Jackknife blocks."""
+        return self.estimate.groups
+
+    @cached_property
+    def bits(self) -> dict[str, float]:
+        """Each of the seven quantities."""
+        return {word: getattr(self.estimate, name) for word, name in NUMBERED.items()}
+
+    @cached_property
+    def se(self) -> dict[str, float]:
+        """Standard error of each quantity."""
+        return {word: self.estimate.se[name] for word, name in NUMBERED.items()}
+
+    @cached_property
+    def replicates(self) -> dict[str, np.ndarray]:
+        """Each quantity without each of G groups of images, shape ``(G,)``."""
+        return {word: np.asarray(self.estimate.replicates[name]) for word, name in NUMBERED.items()}
+
+    def twin_error(self, quantity: str) -> float:
+        """By how much the estimator errs on a quantity in the twin, bits."""
+        return self.twin.error(NUMBERED[quantity])
+
+    @cached_property
+    def twin_failed(self) -> tuple[str, ...]:
+        """Quantities that the estimator gets wrong in the twin."""
+        return tuple(word for word, name in NUMBERED.items() if not self.twin.passed(name))
 
 
 @dataclass(frozen=True)
@@ -186,7 +334,7 @@ def paired_difference(first: PIDEstimate, second: PIDEstimate) -> PairedDifferen
         definition=first.definition,
         difference={q: getattr(second, q) - getattr(first, q) for q in QUANTITIES},
         se={q: float(jackknife_se(values)) for q, values in replicates.items()},
-        groups=len(replicates["mi_12"]),
+        groups=first.groups,
     )
 
 

@@ -6,44 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 import torch
 
-from pidflow.errors import ConfigError, PidflowError
+from pidflow.errors import PidflowError
 from pidflow.flows.gaussianize import FlowConfig, gaussianize
 from pidflow.groups import grouped_folds
-from pidflow.names import layer_name
-from pidflow.pid.estimate import ESTIMATORS
+from pidflow.names import ATOMS, NUMBERED, layer_name
+from pidflow.pid.estimators._rows import gaussian_rows
 from pidflow.pid.from_latents import estimate_pid_from_latents
-from pidflow.pid.results import PIDEstimate
-from pidflow.stats import normal_scores
+from pidflow.pid.results import MissedInformation, PIDEstimate
+from pidflow.plugins import module_of
+from pidflow.stats import interval
 from pidflow.store import reading_h5, write_table
 from pidflow.validation.critic import critic_information
-from pidflow.validation.missed import MissedInformation, missed_information
+from pidflow.validation.missed import missed_information
 from pidflow.validation.planted_cases import CASES, Case, planted_cases
 
 log = logging.getLogger(__name__)
 
-# Names of the two sources in tables; the numerics know them as 1 and 2.
-ATOMS = {
-    "redundancy": "redundancy",
-    "unique_vision": "unique_1",
-    "unique_language": "unique_2",
-    "synergy": "synergy",
-}
 COLUMNS = (
-    "case",
-    "replicate",
-    "estimator",
-    "definition",
-    "atom",
-    "truth",
-    "bits",
-    "se",
-    "n",
-    "d1",
-    "d2",
-    "m",
-    "within",
-    "passed",
-    "note",
+    *("case", "replicate", "estimator", "definition", "atom", "truth", "bits", "se", "low", "high"),
+    *("n", "d1", "d2", "m", "within", "passed", "note"),
 )
 
 
@@ -72,7 +53,7 @@ def run(
         Where the table goes, usually one parquet and one csv file. A row an atom, plus, for each estimator, a row
         ``missed_information``: what the held-out critic proves beyond the estimate, beside what is truly missing (the
         critic's number is a lower bound on that, so they need not agree: ``within`` says that it does not exceed the
-        truth by more than 1.96 standard errors, ``passed`` judges the flag). ``within`` of an atom says that the truth
+        truth by more than its 95 % interval, ``passed`` judges the flag). ``within`` of an atom says that the truth
         is in its interval; what is not within and has passed was announced as missed information.
     estimators, definitions, permutations, jackknife_groups, folds
         As in the run.
@@ -94,9 +75,8 @@ def run(
     PidflowError
         When an estimate is refused, with the case in the message.
     """
-    unknown = [estimator for estimator in estimators if estimator not in ESTIMATORS]
-    if unknown:
-        raise ConfigError(f"calibration: unknown estimator {unknown[0]!r}, expected some of {', '.join(ESTIMATORS)}")
+    for estimator in estimators:
+        module_of("pid.estimators", estimator)
     torch.set_num_threads(threads)
     n, dims = size_of_run(pca)
     rows = []
@@ -156,44 +136,44 @@ def _judged(
     labels = grouped_folds(len(case.y), folds=folds, **same)
     blocks = case.x1, case.x2, case.y
     latents = gaussianize(*blocks, folds=labels, config=config, **same)
-    inputs = {
-        "gaussian": blocks,
-        "copula": tuple(normal_scores(block) for block in blocks),
-        "flow": (latents.z1, latents.z2, latents.y),
-    }
-    bound = critic_information(inputs["gaussian"], inputs["flow"], folds=labels, **same)
+    represented = latents.z1, latents.z2, latents.y
+    bound = critic_information(blocks, represented, folds=labels, **same)
     for estimator in estimators:
+        rows = gaussian_rows(estimator, scores=blocks, latents=lambda: represented)
         estimates = estimate_pid_from_latents(
-            *inputs[estimator], permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
+            *rows, permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
         )
-        yield estimator, estimates, missed_information(*inputs[estimator], bound=bound.rows)
+        yield estimator, estimates, missed_information(*rows, bound=bound.rows)
 
 
 def _rows(case: Case, estimates: Mapping[str, PIDEstimate], missed: MissedInformation) -> Iterator[dict]:
     """A row an atom, for the definitions with a known truth, and one for what was missed."""
     for definition, estimate in estimates.items():
-        for name, atom in ATOMS.items():
-            if definition not in case.truth:
-                continue
-            bits, se = getattr(estimate, atom), estimate.se[atom]
+        for word in ATOMS if definition in case.truth else ():
+            atom = NUMBERED[word]
+            found = {"bits": getattr(estimate, atom), "se": estimate.se[atom]}
+            low, high = estimate.interval(atom)
+            df = estimate.groups - 1
             yield {
-                "definition": definition,
-                "atom": name,
-                "truth": case.truth[definition][atom],
-                "bits": bits,
-                "se": se,
-                "within": case.holds(definition, atom, bits=bits, se=se),
-                "passed": case.passes(definition, atom, bits=bits, se=se, flagged=missed.flag),
+                **{"definition": definition, "atom": word, "truth": case.truth[definition][atom]},
+                **found,
+                **{"low": low, "high": high},
+                "within": case.holds(definition, atom, **found, df=df),
+                "passed": case.passes(definition, atom, **found, df=df, flagged=missed.flag),
                 "note": case.note,
             }
     total = next(iter(estimates.values()))
+    # Its error comes from the rows, which are many.
+    low, high = interval(missed.bits, missed.se, total.n - 1)
     yield {
         "definition": "any",
         "atom": "missed_information",
         "truth": max(0.0, case.information - total.mi_12),
         "bits": missed.bits,
         "se": missed.se,
-        "within": missed.bound <= case.information + 1.96 * missed.se,
-        "passed": case.flag_is_right(flagged=missed.flag, mi_12=total.mi_12, se=total.se["mi_12"]),
+        "low": low,
+        "high": high,
+        "within": missed.bound <= case.information + (high - missed.bits),
+        "passed": case.flag_is_right(flagged=missed.flag, low=total.interval("mi_12")[0]),
         "note": f"{'flag raised' if missed.flag else 'no flag'} (p = {missed.p_value:.2g}); {case.note}",
     }

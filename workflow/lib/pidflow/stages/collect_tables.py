@@ -8,9 +8,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pidflow.analysis import cells, claims, dependence, tables
+from pidflow.analysis import claims, dependence, tables
+from pidflow.analysis.decompositions import warning
 from pidflow.errors import DataError
-from pidflow.names import INTACT
+from pidflow.names import INTACT, layer_name
+from pidflow.pid.records import from_json
+from pidflow.pid.results import Decomposition
 from pidflow.store import Identity, read_json, read_table, reading_h5, write_table
 
 log = logging.getLogger(__name__)
@@ -69,8 +72,7 @@ def run(
     DataError
         When a file is damaged, of another version, or given twice.
     """
-    records = [(path, read_json(path, expected=_about(Path(path).parent))) for path in pid]
-    decomposed = [cell for path, record in records for cell in cells.cells(record, where=str(path))]
+    decomposed = [each for path in pid for each in _decompositions(path)]
     answered, unseen = (
         {_unit(path): read_table(path, columns=_ANSWERS, expected=_about(path)) for path in paths}
         for paths in (answers, blind_answers)
@@ -94,6 +96,19 @@ def run(
     _write(gaussianity_table, tables.gaussianity_table(entry for path in flows for entry in _diagnostics(path)))
     _write(dependence_table, pd.concat(effects, ignore_index=True))
     _write(claims_table, claims.claims_table(judged))
+
+
+def _decompositions(path: str) -> list[Decomposition]:
+    """The decompositions of one layer, which must be those that the path names."""
+    found = from_json(read_json(path, expected=_about(Path(path).parent)), where=path)
+    *unit, name = Path(path).with_suffix("").parts[-4:]
+    for each in found:
+        if [each.model, each.task, each.condition, layer_name(each.layer)] != [*unit, name]:
+            raise DataError(
+                f"{path}: holds layer {each.layer} of {each.model}/{each.task}/{each.condition}, not what its path "
+                "says; delete the file and run again"
+            )
+    return found
 
 
 def _about(path: str | Path) -> Identity:
@@ -130,8 +145,8 @@ def _write(paths: Sequence[str], frame: pd.DataFrame) -> None:
         log.info("%s: %d rows", path, len(frame))
 
 
-def _report(decomposed: Sequence[cells.Cell], judged: Sequence[claims.Claim], estimators: Sequence[str]) -> None:
-    flagged = sum(bool(cell.warning) for cell in decomposed)
+def _report(decomposed: Sequence[Decomposition], judged: Sequence[claims.Claim], estimators: Sequence[str]) -> None:
+    flagged = sum(bool(warning(each)) for each in decomposed)
     if flagged:
         log.warning("%d of %d decompositions carry warnings, see column 'warning'", flagged, len(decomposed))
     if not judged:

@@ -1,50 +1,20 @@
 """Information that a Gaussian estimate provably misses: a held-out bound beside it, row by row."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.special import ndtr
 
 from pidflow import arrays
 from pidflow.errors import DataError
 from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import standardised, varying
 from pidflow.pid.gaussian_system import LN2, SHARED, whiten_system
-
-LEVEL = 0.01
-
-
-@dataclass(frozen=True)
-class MissedInformation:
-    """What a held-out bound proves beyond the Gaussian estimate of one estimator.
-
-    Attributes
-    ----------
-    bits, se
-        ``max(0, bound - gaussian_bits)`` and the standard error of the difference, bits.
-    flag
-        Whether the difference is positive at the one-sided level `LEVEL` (1 %: 2.33 standard errors).
-    p_value
-        One-sided, of no positive difference.
-    gaussian_bits
-        Gaussian ``I(X1,X2;Y)`` of the estimator's rows without its exact bias, at least 0, bits.
-    bound
-        The lower bound, bits.
-    """
-
-    bits: float
-    se: float
-    flag: bool
-    p_value: float
-    gaussian_bits: float
-    bound: float
+from pidflow.pid.results import MissedInformation
 
 
 def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: np.ndarray) -> MissedInformation:
     """How much of ``I(X1,X2;Y)`` the Gaussian description of these rows misses at least.
 
     The difference is paired: each row contributes its share of the bound minus its Gaussian information density, so
-    that luck common to both cancels. False alarms are rarer than `LEVEL`, as the bound is conservative.
+    that luck common to both cancels. False alarms are rarer than `MISSED_LEVEL`, as the bound is conservative.
 
     Parameters
     ----------
@@ -69,26 +39,17 @@ def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: 
     both = np.concatenate([z1, z2, y], axis=1)
     p, q = both.shape[1] - y.shape[1], y.shape[1]
     if not p or not q:
-        return MissedInformation(0.0, 0.0, False, 1.0, 0.0, float(np.mean(bound)))
+        return MissedInformation(gaussian_bits=0.0, bound=min(0.0, float(np.mean(bound))), se=0.0)
     covariance = np.cov(both.T, ddof=0)
     system = whiten_system(covariance, (z1.shape[1], z2.shape[1], q))
     # Directions in which the sources are copies of each other count once.
     p -= int(system.shared_directions)
     gaussian = max(0.0, float(system.mi_12) - mi_bias(len(y), p, q))
-    difference = float(np.mean(bound)) - gaussian
     spread = bound - _information_density(both - both.mean(axis=0), covariance, both.shape[1] - q)
     # Near independence densities all but vanish, and with them their spread; what the Gaussian estimate still scatters
     # by is that of a chi-square with p q degrees of freedom over 2 n.
     se = float(np.sqrt(spread.var(ddof=1) / len(y) + p * q / 2 / (len(y) * LN2) ** 2))
-    p_value = float(ndtr(-difference / se))
-    return MissedInformation(
-        bits=max(0.0, difference),
-        se=se,
-        flag=p_value < LEVEL,
-        p_value=p_value,
-        gaussian_bits=gaussian,
-        bound=float(np.mean(bound)),
-    )
+    return MissedInformation(gaussian_bits=gaussian, bound=float(np.mean(bound)), se=se)
 
 
 def _information_density(rows: np.ndarray, covariance: np.ndarray, p: int) -> np.ndarray:

@@ -65,7 +65,7 @@ class Case:
     rule : str
         What counts as a pass, see :meth:`passes`.
     tolerance : float
-        Bits allowed on top of ``1.96 se``.
+        Bits allowed on top of the 95 % interval.
     note : str
         What the case shows.
     """
@@ -81,29 +81,32 @@ class Case:
     tolerance: float
     note: str
 
-    def holds(self, definition: str, atom: str, *, bits: float, se: float) -> bool:
-        """Whether ``bits ± (1.96 se + tolerance)`` holds the truth; by rule ``"bound"``, ``bits ± tolerance``."""
-        return within(
-            bits, self.truth[definition][atom], se=0.0 if self.rule == BOUND else se, tolerance=self.tolerance
-        )
+    def holds(self, definition: str, atom: str, *, bits: float, se: float, df: float) -> bool:
+        """Whether the 95 % interval (Student's t of `df` degrees of freedom) with the tolerance holds the truth.
 
-    def passes(self, definition: str, atom: str, *, bits: float, se: float, flagged: bool) -> bool:
+        By rule ``"bound"`` the tolerance alone has to hold it.
+        """
+        error = 0.0 if self.rule == BOUND else se
+        return within(bits, self.truth[definition][atom], se=error, df=df, tolerance=self.tolerance)
+
+    def passes(self, definition: str, atom: str, *, bits: float, se: float, df: float, flagged: bool) -> bool:
         """Whether an estimated atom counts as right.
 
         By rules ``"interval"`` and ``"bound"``: its interval :meth:`holds`. By rule ``"flag"``: missed information was
         flagged, whatever the atom. By rule ``"interval or flag"``: either; an announced shortfall misleads nobody.
         """
-        holds = self.holds(definition, atom, bits=bits, se=se)
+        holds = self.holds(definition, atom, bits=bits, se=se, df=df)
         return {FLAG: flagged, INTERVAL_OR_FLAG: holds or flagged}.get(self.rule, holds)
 
-    def flag_is_right(self, *, flagged: bool, mi_12: float, se: float) -> bool:
-        """Whether raising, or not raising, the flag was right, given the estimate of the joint information.
+    def flag_is_right(self, *, flagged: bool, low: float) -> bool:
+        """Whether raising, or not raising, the flag was right.
 
-        Silence is wrong only where the rule demands a flag; a flag is wrong where nothing is missing.
+        Silence is wrong only where the rule demands a flag; a flag is wrong where nothing is missing: where the true
+        joint information lies below the interval of its estimate, whose lower end is `low`.
         """
         if self.rule == FLAG:
             return flagged
-        return not flagged or self.information - mi_12 > -1.96 * se
+        return not flagged or self.information > low
 
 
 def planted_cases(n: int, dims: Sequence[int], *, seed: int = 0, names: Sequence[str] = CASES) -> Iterator[Case]:

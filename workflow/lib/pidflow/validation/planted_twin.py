@@ -1,4 +1,4 @@
-"""A planted twin of a decomposition: rows that look like the real ones and whose truth is known.
+"""A planted twin (parametric bootstrap sample): rows that look like the real ones and whose truth is known.
 
 Latents are drawn from the Gaussian that was fitted to the real latents and sent backwards through the flow of one fold.
 The twin thus has the rows, the dimensions, the spectrum, the ties between sources and the warped columns of the real
@@ -7,12 +7,14 @@ an estimator finds in it says how far to believe what the same estimator found i
 dependence that its flow could not make Gaussian: of that, only missed information speaks.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from pidflow import arguments
-from pidflow.flows.gaussianize import Gaussianized, invert
+from pidflow.flows.weights import invert
 from pidflow.pid.covariances import covariance
 
 
@@ -34,23 +36,26 @@ class Twin:
     covariance: np.ndarray
 
 
-def planted_twin(real: Gaussianized, *, seed: int = 0) -> Twin:
+def planted_twin(
+    z1: np.ndarray, z2: np.ndarray, y: np.ndarray, weights: Mapping[str, Tensor], *, seed: int = 0
+) -> Twin:
     """The twin of one layer, with as many rows.
 
     Parameters
     ----------
-    real
-        Latents and flows of the real rows.
+    z1, z2, y
+        Latents of the real rows, of shapes ``(n, d1)``, ``(n, d2)``, ``(n, m)``.
+    weights
+        The flows that made them, as :func:`pidflow.flows.gaussianize.gaussianize` returns them.
     seed
         Random state of the draw.
     """
-    latents = np.concatenate([real.z1, real.z2, real.y], axis=1)
+    latents = np.concatenate([z1, z2, y], axis=1)
     truth = covariance(latents)
     rng = np.random.default_rng([arguments.seed_of(seed), len(latents)])
     drawn = rng.standard_normal(latents.shape) @ _root(truth).T + latents.mean(axis=0)
-    widths = np.cumsum([real.z1.shape[1], real.z2.shape[1]])
-    one_fold = np.full(len(drawn), real.info.fold_labels[0])
-    rows = invert(real.weights, *np.split(drawn, widths, axis=1), folds=one_fold)
+    one_fold = np.full(len(drawn), int(weights["fold_labels"][0]))
+    rows = invert(weights, *np.split(drawn, np.cumsum([z1.shape[1], z2.shape[1]]), axis=1), folds=one_fold)
     return Twin(rows.x1, rows.x2, rows.y, truth)
 
 

@@ -1,0 +1,1 @@
+"""Estimators: how rows are made Gaussian before they are decomposed. One file each, called by its name."""

@@ -1,0 +1,59 @@
+"""Stage ``bound_information``: what a held-out critic proves of the joint information of every layer of one unit."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import fields, replace
+
+import torch
+
+from pidflow.names import layer_name
+from pidflow.stages._scores import made_from, read_scores
+from pidflow.store import checksum_of, identity_of, put, reading_h5, take, writing_h5
+from pidflow.validation.critic import critic_information_of_layers
+
+log = logging.getLogger(__name__)
+
+
+def run(*, pca: str, flow: str, output: str, seed: int, threads: int, unit: Mapping[str, str] | None = None) -> None:
+    """Bound the information of all layers from below.
+
+    Parameters
+    ----------
+    pca, flow
+        Principal scores and latents, the two representations of the rows that critics are trained on.
+    output
+        HDF5 with the fields of :class:`pidflow.validation.critic.CriticBound` per layer.
+    seed
+        Random state.
+    threads
+        CPU threads.
+    unit
+        Model, task and condition that both files must be about; None: any.
+
+    Raises
+    ------
+    DataError
+        If a file is about another unit, or the latents were not made from these scores.
+    """
+    torch.set_num_threads(threads)
+    scores = read_scores(pca, unit)
+    rows = (len(scores.images), None)
+    with reading_h5(flow, kind="flow", expected=made_from(pca, unit)) as file:
+        identity = replace(identity_of(file), made_from=checksum_of(flow))
+        latents = [
+            tuple(take(file, f"{layer_name(layer)}/{part}", shape=rows) for part in ("z1", "z2", "y"))
+            for layer in scores.layers
+        ]
+    bounds = critic_information_of_layers(
+        [(scores.of_layer(layer), latents[layer]) for layer in scores.layers],
+        folds=scores.folds,
+        groups=scores.images,
+        seed=seed,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+    with writing_h5(output, kind="bound", identity=identity, attrs=scores.place | {"seed": seed}) as file:
+        for layer, bound in enumerate(bounds):
+            name = layer_name(layer)
+            for field in fields(bound):
+                put(file, f"{name}/{field.name}", getattr(bound, field.name))
+            log.info("%s: a held-out critic proves %.3f (error %.3f) bits in all", name, bound.bits, bound.se)

@@ -1,0 +1,73 @@
+"""Stage ``plant_twin``: a parametric bootstrap twin of every layer of one unit, and the latents found in it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pidflow.errors import DataError
+from pidflow.names import layer_name
+from pidflow.stages._flows import trained
+from pidflow.store import Identity, checksum_of, identity_of, put, read_tensors, reading_h5, take, writing_h5
+from pidflow.validation.planted_twin import planted_twin
+
+
+def run(
+    *,
+    flow: str,
+    weights: str,
+    output: str,
+    settings: Mapping,
+    seed: int,
+    threads: int,
+    unit: Mapping[str, str] | None = None,
+) -> None:
+    """Draw a twin of every layer from its flow, and train flows on the twins as they were trained on the real rows.
+
+    Parameters
+    ----------
+    flow, weights
+        Latents and weights from stage ``train_flow``.
+    output
+        HDF5 with, per layer, rows ``x1``, ``x2``, ``y`` of the twin, the ``covariance`` of the Gaussian they come from
+        (:mod:`pidflow.validation.planted_twin`), and the held-out latents ``z1``, ``z2``, ``zy`` found in them.
+    settings, seed, threads, unit
+        As in stage ``train_flow``: the twin is judged by the same training.
+
+    Raises
+    ------
+    ConfigError
+        If ``settings`` names an unknown field, or a value is out of range.
+    DataError
+        If a file is about another unit, latents and weights were not made together, or a layer lacks its weights.
+    """
+    with reading_h5(flow, kind="flow", expected=Identity(**(unit or {}))) as file:
+        identity = identity_of(file)
+        attrs = {name: file.attrs[name] for name in ("model", "task", "condition", "layers")}
+        images = take(file, "image_id")
+        folds = take(file, "fold", shape=(len(images),))
+        names = [layer_name(layer) for layer in range(int(attrs["layers"]) + 1)]
+        latents = [
+            [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")] for name in names
+        ]
+    stored = read_tensors(weights, expected=identity)
+    twins = []
+    for name, blocks in zip(names, latents, strict=True):
+        own = {key.removeprefix(f"{name}/"): value for key, value in stored.items() if key.startswith(f"{name}/")}
+        if not own:
+            raise DataError(f"{weights}: no weights of {name}, which {flow} has; delete both and run again")
+        twins.append(planted_twin(*blocks, own, seed=seed))
+    found = trained(
+        *([getattr(twin, part) for twin in twins] for part in ("x1", "x2", "y")),
+        folds=folds,
+        images=images,
+        settings=settings,
+        seed=seed,
+        threads=threads,
+        what="twins",
+    )
+    attrs |= {"seed": seed, "settings": dict(settings)}
+    with writing_h5(output, kind="twin", identity=replace(identity, made_from=checksum_of(flow)), attrs=attrs) as file:
+        for name, twin, each in zip(names, twins, found, strict=True):
+            for part in ("x1", "x2", "y", "covariance"):
+                put(file, f"{name}/{part}", getattr(twin, part))
+            for part, values in (("z1", each.z1), ("z2", each.z2), ("zy", each.y)):
+                put(file, f"{name}/{part}", values)
