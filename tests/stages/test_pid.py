@@ -161,7 +161,7 @@ def test_a_file_that_lacks_something_is_refused(unit, tmp_path):
     ("identity", "asked", "message"),
     [
         ({"condition": "cut"}, {"condition": "intact"}, "made for .*condition 'cut'.*, asked for is .*'intact'"),
-        ({"made_from": "0" * 64}, {}, "the checksum of its source '0000.*, asked for is the checksum"),
+        ({"made_from": "0" * 64}, {}, "made for the checksum of its source '0000.*, asked for is the checksum"),
     ],
 )
 def test_a_file_of_another_condition_or_of_other_scores_is_refused(unit, tmp_path, kind, identity, asked, message):

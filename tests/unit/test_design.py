@@ -157,7 +157,7 @@ def edited(config, path, value):
         (["pid", "estimators"], ["gaussian"], "config claims.estimators: 'flow' is not defined under pid.estimators"),
         (["pid", "routes"], ["linear"], "config pid: 'routes' is called 'estimators' now"),
         (["claims", "routes"], ["flow"], "config claims: 'routes' is called 'estimators' now"),
-        (["pid", "estimators"], ["linear", "flow"], "found 'linear', expected one of: gaussian, copula, flow"),
+        (["pid", "estimators"], ["linear", "flow"], "found 'linear', expected one of: copula, flow, gaussian"),
         (["pid", "estimators"], ["rank"], "'rank' is called 'copula' now"),
         (["pid", "permutations"], 3, "config pid.permutations: found 3, expected a whole number from 20 to 10,000"),
     ],

@@ -58,7 +58,7 @@ def test_copied_sources_have_a_twin_of_copies():
     rng = np.random.default_rng(0)
     y = rng.standard_normal((300, 2))
     x = y + rng.standard_normal((300, 2))
-    twin = planted_twin(gaussianize(x, x, y, folds=np.arange(300) % 2, config=CONFIG))
+    twin = twin_of(gaussianize(x, x, y, folds=np.arange(300) % 2, config=CONFIG))
     assert all(np.isfinite(block).all() for block in (twin.x1, twin.x2, twin.y))
     assert gaussian_pid(twin.covariance, (2, 2, 2)).synergy == pytest.approx(0, abs=0.05)
 
@@ -66,6 +66,6 @@ def test_copied_sources_have_a_twin_of_copies():
 def test_a_constant_source_stays_without_columns():
     rng = np.random.default_rng(0)
     y = rng.standard_normal((300, 2))
-    twin = planted_twin(gaussianize(y + rng.standard_normal((300, 2)), y[:, :0], y, folds=np.arange(300) % 2))
+    twin = twin_of(gaussianize(y + rng.standard_normal((300, 2)), y[:, :0], y, folds=np.arange(300) % 2))
     assert twin.x2.shape == (300, 0)
     assert gaussian_pid(twin.covariance, (2, 0, 2)).mi_2 == 0

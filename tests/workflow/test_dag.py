@@ -9,10 +9,12 @@ import pytest
 from pidflow.plugins import available
 
 ROOT = Path(__file__).resolve().parents[2]
+# A rule has its name in its first line, or, if there is one a model, in a line of its own.
+NAMED = re.compile(r"^(?:rule (\w+):|\s+f\"(\w+)_{model}\"$)", flags=re.MULTILINE)
 RULES = {
-    name: path
+    found[1] or found[2]: (path, found.start())
     for path in (ROOT / "workflow" / "rules").glob("*.smk")
-    for name in re.findall(r"^rule (\w+):", path.read_text(), flags=re.MULTILINE)
+    for found in NAMED.finditer(path.read_text())
 }
 TARGETS = {"activations", "pid", "sweeps", "figures"}
 JOBS = sorted(set(RULES) - TARGETS)
@@ -20,8 +22,8 @@ PLOT = "plot"  # the script of every figure; their rules are made in a loop
 
 
 def text_of(rule):
-    text = RULES[rule].read_text()
-    start = text.index(f"rule {rule}:")
+    path, start = RULES[rule]
+    text = path.read_text()
     end = text.find("\nrule ", start + 1)
     return text[start : end if end > 0 else None]
 
@@ -66,11 +68,11 @@ def test_the_digest_of_a_rule_is_that_of_the_stage_its_script_calls():
 
 def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path):
     done = snakemake("--dry-run", "--quiet", "host", cwd=tmp_path)
-    jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    jobs = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
     assert jobs["prepare_items"] == 9
     assert jobs["fit_pca"] == jobs["train_flow"] == 9 * 2
     assert jobs["extract_activations"] == 9 * 3  # of the third condition, without the image, the answers are all
-    assert jobs["estimate_pid"] == 9 * 2 * 9
+    assert jobs["plant_twin"] == jobs["bound_information"] == jobs["estimate_pid_standin"] == 9 * 2
     assert jobs["plot_dependence"] == 1
     assert jobs["train_standin"] == jobs["plot_model_profiles"] == 0
 
@@ -87,20 +89,20 @@ def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path
 def test_what_changes_depend_on_is_drawn_where_it_can_be(snakemake, tmp_path, study, extracted, drawn):
     (tmp_path / "study.yaml").write_text(study)
     done = snakemake("--dry-run", "--quiet", "host", "--configfile", "study.yaml", cwd=tmp_path)
-    jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    jobs = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
     assert (jobs["extract_activations"], jobs["plot_dependence"]) == (extracted, drawn)
 
 
 def test_several_models_are_drawn_side_by_side(snakemake, tmp_path):
     study = ROOT / "config/continuous-time.yaml"
     done = snakemake("--dry-run", "--quiet", "host", "--configfile", str(study), cwd=tmp_path)
-    jobs = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    jobs = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
     assert (jobs["plot_layer_profiles"], jobs["plot_model_profiles"]) == (3, 1)
 
 
 def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
     done = snakemake("sweeps", "--dry-run", "--quiet", "host", cwd=tmp_path)
-    found = Counter(re.findall(r"^rule (\w+):", done.stdout, flags=re.MULTILINE))
+    found = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
     assert found["sweep_knockout"] == found["extract_activations"] == 9  # the intact answers, no condition
     assert found["collect_sweeps"] == found["plot_sweep_edges"] == found["plot_sweep_subsets"] == 1
-    assert not {"fit_pca", "train_flow", "estimate_pid"} & set(found)
+    assert not {"fit_pca", "train_flow", "estimate_pid_standin"} & set(found)

@@ -63,7 +63,7 @@ def study(tmp_path_factory, snakemake):
 
 
 def jobs(done):
-    return Counter(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE))
+    return Counter(re.findall(r"^(?:local)?rule ([\w.-]+):", done.stdout + done.stderr, flags=re.MULTILINE))
 
 
 def test_every_result_is_there(study):
@@ -100,9 +100,9 @@ def test_then_nothing_is_to_be_done(study):
 def test_a_pid_setting_reruns_pid_and_what_follows(study):
     _, _, run = study
     found = jobs(run("--dry-run", changes={"pid": {"permutations": 21}}))
-    assert found.pop("estimate_pid") == 2 * 2 * 3
+    assert found.pop("estimate_pid_tiny") == 2 * 2
     assert found.pop("collect_pid") == 1
-    assert not {"prepare_items", "extract_activations", "fit_pca", "train_flow"} & set(found)
+    assert not {"prepare_items", "extract_activations", "fit_pca", "train_flow", "plant_twin"} & set(found)
 
 
 def test_an_edited_function_reruns_exactly_the_stages_behind_it(study):
@@ -112,8 +112,7 @@ def test_an_edited_function_reruns_exactly_the_stages_behind_it(study):
     module.write_text(before.replace("_NOISE = 1e-6", "_NOISE = 1e-7"))
     found = jobs(run("--dry-run"))
     module.write_text(before)
-    assert found["fit_pca"] == found["train_flow"] == 2 * 2
-    assert found["estimate_pid"] == 2 * 2 * 3
+    assert found["fit_pca"] == found["train_flow"] == found["estimate_pid_tiny"] == 2 * 2
     assert not {"prepare_items", "extract_activations"} & set(found)
 
 
@@ -144,6 +143,42 @@ def test_the_report_has_every_figure_with_its_caption(study):
     run("--report", "report.html")
     report = (work / "report.html").read_text()
     assert "before drawing a conclusion" in report  # the end of the overview's caption
+
+
+@pytest.mark.parametrize(
+    ("module", "rerun"),
+    [
+        ("validation/critic.py", {"bound_information", "estimate_pid_tiny", "collect_pid", "calibrate"}),
+        ("validation/planted_twin.py", {"plant_twin", "estimate_pid_tiny", "collect_pid"}),
+        ("pid/estimators/copula.py", {"estimate_pid_tiny", "collect_pid", "calibrate"}),
+    ],
+)
+def test_neither_critic_nor_twin_nor_estimator_retrains_a_flow(study, module, rerun):
+    repository, _, run = study
+    path = repository / "workflow/lib/pidflow" / module
+    before = path.read_text()
+    path.write_text(before + "\nADDED = 1\n")
+    found = jobs(run("--dry-run"))
+    path.write_text(before)
+    assert {name for name in found if not name.startswith("plot_")} - {"all"} == rerun
+
+
+def test_an_estimator_that_nobody_asks_for_reruns_nothing(study):
+    repository, _, run = study
+    path = repository / "workflow/lib/pidflow/pid/estimators/mine.py"
+    path.write_text((path.parent / "gaussian.py").read_text())
+    done = run("--dry-run")
+    asked = jobs(run("--dry-run", changes={"pid": {"estimators": ["gaussian", "copula", "flow", "mine"]}}))
+    path.unlink()
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert asked["estimate_pid_tiny"] == 2 * 2
+    assert not {"train_flow", "plant_twin", "bound_information"} & set(asked)
+
+
+def test_one_layer_can_be_asked_for(study):
+    _, _, run = study
+    done = run("--dry-run", "results/pid/tiny/easy-yesno/intact/layer-01.json", "--forcerun", "estimate_pid_tiny")
+    assert jobs(done)["estimate_pid_tiny"] == 1
 
 
 def test_a_comment_reruns_nothing(study):

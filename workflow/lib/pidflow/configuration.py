@@ -16,7 +16,7 @@ from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Text, Unique, Whole, WindowSize
 
-ESTIMATORS = ("gaussian", "copula", "flow")
+ESTIMATORS = plugins.available("pid.estimators")
 DEFINITIONS = ("broja", "mmi", "dep")
 RENAMED_ESTIMATORS = {"linear": "gaussian", "rank": "copula"}
 _PROMPT = Field(
