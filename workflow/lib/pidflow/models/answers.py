@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 from pidflow.errors import ConfigError
@@ -157,6 +158,7 @@ RULES: dict[str, Callable[[str, str], bool]] = {
 _EVER_STRICTER = (LENIENT, NORMALISED, CASELESS, VERBATIM)
 
 
+@lru_cache(maxsize=65_536)  # a run judges the same few texts over and over
 def words(text: str) -> tuple[str, ...]:
     """The words that the rule ``normalised`` compares.
 
