@@ -56,11 +56,15 @@ def sweep(
         pairs=np.full((len(wanted), n), "{}", dtype=object),
         change_first=values,
         change_answer=np.maximum(1.2 * values, -1),
+        spoken=np.full((len(wanted), n), "red", dtype=object),
         right=intact_right & (values > -0.5),
+        right_published=intact_right & (values > -0.5),
         kl_bits=np.abs(values),
         intact_first=np.full(n, 0.9),
         intact_answer=np.full(n, 0.8),
+        intact_spoken=np.full(n, "red", dtype=object),
         intact_right=intact_right,
+        intact_right_published=intact_right,
     )
     table = pd.DataFrame({"item_id": [f"q{i}" for i in range(n)], "image_id": [f"{task}-im{i}" for i in member]})
     rows = pd.DataFrame(summarise(wanted, outcome, images=list(table["image_id"])))

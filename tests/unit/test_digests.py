@@ -25,12 +25,13 @@ MAY = {
     "train_standin": FILES | SETTINGS | MODELS | NUMERICS,
     "fit_pca": FILES | NUMERICS | {"sklearn"},
     "train_flow": FILES | SETTINGS | NUMERICS | {"torch", "safetensors", "zuko"},
+    "plant_twin": FILES | SETTINGS | NUMERICS | {"torch", "safetensors", "zuko"},
+    "bound_information": FILES | SETTINGS | NUMERICS | {"torch"},
     "calibrate": FILES | SETTINGS | NUMERICS | {"torch", "safetensors", "zuko"},
     "estimate_pid": FILES | NUMERICS,
     "collect_tables": FILES | NUMERICS,
     "collect_sweeps": FILES | NUMERICS,
     "plot": FILES | NUMERICS | {"matplotlib"},
-    "plot_sweeps": FILES | NUMERICS | {"matplotlib"},
 }
 MAY_NOT = {
     "prepare_items": (
@@ -48,13 +49,14 @@ MAY_NOT = {
     "sweep_knockout": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),
     "train_standin": ("interventions", "flows", "pid", "validation", "analysis", "figures"),
     "fit_pca": ("data", "models", "interventions", "pid", "validation", "analysis", "figures"),
-    "train_flow": ("data", "models", "interventions", "pid.estimate", "analysis", "figures"),
+    "train_flow": ("data", "models", "interventions", "pid", "validation", "analysis", "figures"),
+    "plant_twin": ("data", "models", "interventions", "pid.estimate", "validation.critic", "analysis", "figures"),
+    "bound_information": ("data", "models", "interventions", "flows.gaussianize", "analysis", "figures"),
     "calibrate": ("data", "models", "interventions", "analysis", "figures"),
     "estimate_pid": ("data", "models", "interventions", "flows", "analysis", "figures"),
     "collect_tables": ("data", "models", "interventions", "flows", "figures"),
     "collect_sweeps": ("data", "models", "flows", "pid", "figures"),
     "plot": ("data", "models", "interventions.knockout", "flows", "pid.estimate"),
-    "plot_sweeps": ("data", "models", "interventions.knockout", "flows", "pid"),
 }
 # The configuration is read by the workflow, which hands its values over.
 NEVER = ("design", "configuration", "config_files", "provenance")
