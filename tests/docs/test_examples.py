@@ -18,7 +18,7 @@ def test_examples_print_what_they_say(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     done = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert done.failed == 0
-    assert done.attempted > 3
+    assert done.attempted > 1
 
 
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.stem)

@@ -1,0 +1,190 @@
+"""What docs/extending.md says is done in a copy of the library: its files are written there and used, and nothing else."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+BLOCKS = re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, flags=re.DOTALL)
+DIFFS = re.findall(r"```diff\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A copy of the library with the files of the page in it."""
+    root = tmp_path_factory.mktemp("extended")
+    shutil.copytree(ROOT / "workflow" / "lib", root / "workflow" / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("config", "workflow/resources"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).symlink_to(ROOT / name)
+    for path, text in BLOCKS:
+        assert not (root / path).exists(), "a file of the page must not be there already"
+        (root / path).write_text(text)
+    for number, diff in enumerate(DIFFS):
+        patch = root / f"{number}.patch"
+        patch.write_text(diff)
+        subprocess.run(["git", "apply", "--recount", "--unidiff-zero", patch.name], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture
+def run(repository, tmp_path):
+    """Run code with the copy as its library, in an empty folder; gives what it prints."""
+
+    def run(code):
+        path = os.pathsep.join([str(repository / "workflow" / "lib"), str(ROOT)])
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": path},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
+
+
+CONFIGURATION = """
+import yaml
+from pidflow import design
+config = yaml.safe_load(open({path!r}))
+def checked(section, name, entry):
+    config[section][name] = entry
+    return design.check(config)[section][name]
+""".format(path=str(ROOT / "config" / "config.yaml"))
+
+
+def test_the_page_has_one_file_for_each_kind():
+    folders = [path.removeprefix("workflow/lib/pidflow/").rsplit("/", 1)[0] for path, _ in BLOCKS]
+    assert folders == ["models/families", "data/readers", "interventions/kinds", "pid/estimators", "figures"]
+    files = {path for diff in DIFFS for path in re.findall(r"^\+\+\+ b/(\S+)", diff, flags=re.MULTILINE)}
+    assert 1 <= len(files) <= 2
+
+
+def test_the_family_is_known(run):
+    code = (
+        CONFIGURATION
+        + """
+entry = {"family": "vip-llava", "path": "here", "layers": 2, "dtype": "float32", "batch_size": 1}
+print(checked("models", "mine", entry)["family"])
+from pidflow.models.loading import wrap
+from pidflow.models.standin.architecture import build_model, build_processor
+loaded = wrap("vip-llava", build_model(seed=0, width=32, depth=2), build_processor(), prompt="<image> {question}")
+print(loaded.depth, len(loaded.layout((48, 48))))
+"""
+    )
+    assert run(code).split("\n") == ["vip-llava", "2 36"]
+
+
+def test_the_reader_reads(run, tmp_path):
+    for name in ("cat/1", "cat/2", "dog/3"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / f"{name}.png").write_bytes(b"")
+    code = (
+        CONFIGURATION
+        + """
+from pidflow.data.datasets import dataset_of
+entry = {"reader": "named-folders", "images": "photos", "question": "What is it?"}
+dataset = dataset_of(checked("datasets", "mine", entry))
+print([(item.item_id, item.answer) for item in dataset.read(select=None, count=9, seed=0)])
+print(len(dataset.read(select="cat", count=1, seed=0)))
+"""
+    )
+    assert run(code).split("\n") == ["[('cat/1.png', 'cat'), ('cat/2.png', 'cat'), ('dog/3.png', 'dog')]", "1"]
+
+
+def test_the_intervention_is_entered(run):
+    code = (
+        CONFIGURATION
+        + """
+entry = {"kind": "every-second", "source": "image", "target": "question", "layers": "all"}
+checked("interventions", "half", entry)
+import numpy as np, torch
+from pidflow import Example, encode_questions, plugins
+from pidflow.data.scenes import ask_about_new_scene, render
+from pidflow.models.loading import wrap
+from pidflow.models.standin.architecture import build_model, build_processor
+loaded = wrap("llava", build_model(seed=0, width=32, depth=2), build_processor(), prompt="<image> {question}")
+scene, question = ask_about_new_scene("choose-attr", np.random.default_rng(0), language_prior=0.0, answer=None)
+batch = encode_questions(loaded, [Example(question.text, question.options, question.boxes)], [render(scene)])
+kinds = [plugins.load("interventions.kinds", name) for name in ("cut", "every-second")]
+cut, half = (kind.Intervention.on("image", "question", None) for kind in kinds)
+blocked = [int(each.blocked(batch.spans).sum()) for each in (cut, half)]
+print(blocked[0] == 2 * blocked[1] > 0)
+with torch.inference_mode():
+    intact = loaded.model(**batch.inputs).logits
+    with half.entered(loaded, batch.spans):
+        changed = loaded.model(**batch.inputs).logits
+print(bool((intact != changed).any()))
+"""
+    )
+    assert run(code).split("\n") == ["True", "True"]
+
+
+def test_the_estimator_estimates(run):
+    code = (
+        CONFIGURATION
+        + """
+config["pid"]["estimators"] = ["gaussian", "winsorised"]
+config["claims"]["estimators"] = ["winsorised"]
+design.check(config)
+import numpy as np
+from pidflow import estimate_pid
+x1, x2, noise = np.random.default_rng(0).standard_normal((3, 400, 1))
+y = x1 + noise
+y[0] = 1e6
+for estimator in ("gaussian", "winsorised"):
+    print(estimate_pid(x1, x2, y, estimator=estimator)["broja"].mi_1 > 0.1)
+"""
+    )
+    assert run(code).split("\n") == ["False", "True"]
+
+
+def test_the_figure_is_drawn(run, tmp_path):
+    code = """
+from tests import synthetic_run
+from tests.stages.test_figures import made
+from pidflow.figures._registry import all_figures
+from pidflow.stages import plot
+from pidflow.store import write_table
+figure = next(each for each in all_figures() if each.id == "joint-information")
+print(figure.rule, figure.path, figure.tables)
+write_table("pid.parquet", made(synthetic_run.TASKS[:2]).pid)
+given = {"model": "standin", "estimator": "flow", "definition": "broja"}
+tasks = dict.fromkeys(synthetic_run.TASKS[:2], "") | {synthetic_run.TASKS[0]: "one", synthetic_run.TASKS[1]: "two"}
+plot.run(figure="joint-information", tables={"pid": "pid.parquet"}, output=["a.svg"], tasks=tasks, given=given)
+"""
+    assert run(code) == "plot_joint_information {model}/joint-information ('pid',)"
+    assert (tmp_path / "a.svg").stat().st_size > 1000
+
+
+def test_the_column_is_in_the_table(run):
+    code = """
+from tests import synthetic_run
+from tests.stages.test_figures import made
+table = made(synthetic_run.TASKS[:1]).pid
+print(list(table["rows_per_column"].unique()))
+"""
+    assert run(code) == f"[{900 / 25}]"
+
+
+def test_nothing_that_stands_runs_again(run, repository):
+    code = """
+from pidflow.provenance import code_digest
+print(*(code_digest(stage) for stage in ("prepare_items", "extract_activations", "fit_pca", "train_flow", "plot")))
+"""
+    here = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow" / "lib")},
+        capture_output=True,
+        text=True,
+    )
+    assert run(code) == here.stdout.strip()
