@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pidflow import stats
-from pidflow.analysis.decompositions import CLIPPED, MISSED, TWIN
+from pidflow.analysis.decompositions import CLIPPED, MISSED, NOT_CONVERGED, TWIN
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _parts as parts
@@ -69,7 +69,7 @@ def test_level_of_a_warning(warning, level):
 
 
 def test_levels_know_the_words_of_the_tables():
-    assert levels.level_of(MISSED) == levels.DO_NOT_USE
+    assert levels.level_of(MISSED) == levels.level_of(NOT_CONVERGED) == levels.DO_NOT_USE
     assert levels.level_of(CLIPPED) == levels.level_of(TWIN) == levels.CAUTION
 
 

@@ -1,5 +1,7 @@
 """Tables: every number in its place, errors that follow from the replicates, and clear refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests import synthetic_run as run
@@ -54,6 +56,12 @@ def test_no_share_of_nothing(joint):
 def test_interval_is_students():
     row = at(tables.pid_table([run.record("m", "t", "intact", 2, ONE)]), atom="synergy")
     assert row.high - row.bits == pytest.approx(2.0930241 * row.se)
+
+
+def test_a_solver_that_did_not_arrive_is_named():
+    record = run.record("m", "t", "intact", 2, ONE)
+    stuck = replace(record, estimate=replace(record.estimate, converged=False))
+    assert set(tables.pid_table([stuck])["warning"]) == {decompositions.NOT_CONVERGED}
 
 
 def test_warnings_are_joined_without_breaking_the_separator():

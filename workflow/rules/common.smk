@@ -49,7 +49,7 @@ wildcard_constraints:
 def unrecorded(function):
     """A parameter that a job gets and that reruns nothing: Snakemake records no function that also takes `input`.
 
-    For what says where things lie and how fast they run. What results depend on is recorded beside it, by content.
+    For what tells where things lie and how fast they run. What results depend on is recorded beside it, by content.
     """
     return lambda wildcards, input: function(wildcards)
 

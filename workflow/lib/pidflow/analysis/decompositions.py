@@ -12,6 +12,7 @@ from pidflow.pid.results import Decomposition
 
 MISSED = "missed information"
 CLIPPED = "clipped"
+NOT_CONVERGED = "did not converge"
 TWIN = "wrong in the planted twin"
 
 PLACE = ("model", "task", "condition", "layer", "estimator", "definition")
@@ -34,7 +35,12 @@ def warning_about(found: Decomposition, quantity: str) -> str:
 
 
 def _joined(found: Decomposition, twin: Sequence[str]) -> str:
-    flags = [name for name, raised in ((MISSED, found.missed.flag), (CLIPPED, found.estimate.clipped)) if raised]
+    raised = {
+        MISSED: found.missed.flag,
+        NOT_CONVERGED: not found.estimate.converged,
+        CLIPPED: found.estimate.clipped,
+    }
+    flags = [name for name, is_raised in raised.items() if is_raised]
     return "; ".join([*flags, *twin, *(text.replace(";", ",") for text in found.estimate.warnings)])
 
 
