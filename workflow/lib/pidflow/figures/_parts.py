@@ -93,9 +93,9 @@ def draw_atoms(axes: Axes, rows: pd.DataFrame, *, linestyle="-", band: float = l
         )
 
 
-def share_bars(axes: Axes, found: pd.DataFrame, tasks: Sequence[str], *, whiskers: bool) -> None:
+def share_bars(axes: Axes, rows: pd.DataFrame, tasks: Sequence[str], *, whiskers: bool) -> None:
     """Stacked shares at the last layer, the joint information beside each bar."""
-    last = found[found["layer"] == found["layer"].max()].set_index(["task", "atom"])
+    last = rows[rows["layer"] == rows["layer"].max()].set_index(["task", "atom"])
     # Whiskers of thin neighbouring segments would lie on each other, so each atom has its own height.
     heights = np.linspace(-0.24, 0.24, len(ATOMS))
     farthest = 1.0

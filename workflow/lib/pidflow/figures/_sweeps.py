@@ -85,21 +85,21 @@ def interval_of(rows: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray
     return interval(rows[metric].to_numpy(), rows[f"{metric}_se"].to_numpy(), rows["images"].to_numpy() - 1)
 
 
-def limits(found: pd.DataFrame) -> tuple[float, float]:
+def limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Where the curves lie, and the zero line; bands that leave this are cut off."""
     import pandas as pd
 
-    values = found["change_first"]
-    if "random_change_first" in found:
-        values = pd.concat([values, found["random_change_first"].dropna()])
+    values = rows["change_first"]
+    if "random_change_first" in rows:
+        values = pd.concat([values, rows["random_change_first"].dropna()])
     low, high = min(0.0, values.min()), max(0.0, values.max())
     margin = 0.06 * max(high - low, 0.05)
     return low - margin, high + margin
 
 
-def grid_of(found: pd.DataFrame) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+def grid_of(rows: pd.DataFrame) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """A row per task and a column per edge, all on the same scales."""
-    tasks, edges = parts.in_order(found["task"]), list(edge_looks(parts.in_order(found["edge"])))
+    tasks, edges = parts.in_order(rows["task"]), list(edge_looks(parts.in_order(rows["edge"])))
     figure = look.new_figure(min(look.PAGE, 0.5 + 2.3 * len(edges)), 0.82 * len(tasks) + 1.05)
     grid = figure.subplots(len(tasks), len(edges), sharex=True, sharey=True, squeeze=False)
     for axes, edge in zip(grid[0], edges, strict=True):
@@ -108,31 +108,31 @@ def grid_of(found: pd.DataFrame) -> tuple[Figure, dict[tuple[str, str], Axes]]:
         axes.set_ylabel("\n".join(textwrap.wrap(task, _ROW_CHARACTERS)))
         look.percent_axis(axes)
     for axes in grid[-1]:
-        window_axis(axes, found)
+        window_axis(axes, rows)
     figure.supylabel(CHANGE_LABEL, fontsize=7.5)
     return figure, {
         (task, edge): grid[row, column] for row, task in enumerate(tasks) for column, edge in enumerate(edges)
     }
 
 
-def name_axes(figure: Figure, panels: Sequence[Axes], found: pd.DataFrame) -> None:
+def name_axes(figure: Figure, panels: Sequence[Axes], rows: pd.DataFrame) -> None:
     """Label the axes of panels over the windows."""
     figure.supylabel(CHANGE_LABEL, fontsize=7.5)
     for axes in panels:
         look.percent_axis(axes)
-        window_axis(axes, found, named=axes.xaxis.get_tick_params()["labelbottom"])
+        window_axis(axes, rows, named=axes.xaxis.get_tick_params()["labelbottom"])
 
 
-def window_axis(axes: Axes, found: pd.DataFrame, *, named: bool = True) -> None:
+def window_axis(axes: Axes, rows: pd.DataFrame, *, named: bool = True) -> None:
     """Blocks as whole numbers, with room for a single one and none that suggests blocks beyond the last."""
     look.layer_axis(axes)
-    axes.set_xlim(found["first"].min() - 0.5, found["last"].max() + 0.5)
-    if found["last"].max() == 0:
+    axes.set_xlim(rows["first"].min() - 0.5, rows["last"].max() + 0.5)
+    if rows["last"].max() == 0:
         axes.set_xticks([0])
     if named:
         axes.set_xlabel(WINDOW_LABEL)
 
 
-def dense(found: pd.DataFrame) -> bool:
+def dense(rows: pd.DataFrame) -> bool:
     """Whether there are so many windows that markers would run into each other."""
-    return found["centre"].nunique() > look.MANY_LAYERS
+    return rows["centre"].nunique() > look.MANY_LAYERS
