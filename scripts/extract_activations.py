@@ -1,4 +1,4 @@
-"""Rule ``extract_activations``: hidden states and answers of one model on one task under one condition."""
+"""Rule ``extract_activations``: hidden states and answers of one model on one task, under one condition or several."""
 
 from pidflow.logs import job_log
 from pidflow.stages import extract_activations
@@ -7,15 +7,12 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         extract_activations.run(
             items=snakemake.input.table,
-            activations=snakemake.output.activations,
-            answers=snakemake.output.answers,
+            conditions=snakemake.params.conditions,
             image_root=snakemake.params.images,
             model=snakemake.params.model,
             model_id=snakemake.params.model_id,
             task=snakemake.params.task,
             instruction=snakemake.params.instruction,
-            condition=snakemake.params.condition,
-            intervention=snakemake.params.intervention,
             target_kind=snakemake.params.target,
             storage=snakemake.params.storage,
             rule=snakemake.params.rule,

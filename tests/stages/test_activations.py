@@ -23,19 +23,19 @@ CUT = {"kind": "cut", "source": "image", "target": "question", "layers": [1, 2]}
 
 @pytest.fixture
 def extract(tmp_path, saved_model):
-    """``extract(items, ...)``: run the stage; gives the paths of both results."""
+    """``extract(items, ...)``: run the stage under one condition; gives the paths of both results."""
 
-    def run(items, name="intact", **changed):
+    def run(items, name="intact", *, intervention=None, **changed):
         settings = {
             "model": MODEL | {"path": str(saved_model)},
             "model_id": "tiny",
             "task": "mixed",
-            "condition": name,
             "storage": "float32",
             "seed": 3,
         } | changed
         h5, parquet = tmp_path / f"{name}.h5", tmp_path / f"{name}.parquet"
-        stage.run(items=str(items), activations=str(h5), answers=str(parquet), **settings)
+        wanted = {name: {"intervention": intervention, "activations": str(h5), "answers": str(parquet)}}
+        stage.run(items=str(items), conditions=wanted, **settings)
         return h5, parquet
 
     return run
@@ -232,7 +232,7 @@ def break_image(items, how):
 def test_bad_pictures_are_named_and_nothing_is_written(tmp_path, write_items, extract, how, message):
     items = write_items(5)
     break_image(items, how)
-    with pytest.raises(DataError, match=f"tiny, mixed, intact: item q2: {message}"):
+    with pytest.raises(DataError, match=f"tiny, mixed: item q2: {message}"):
         extract(items)
     assert results(tmp_path) == []
 
@@ -350,14 +350,15 @@ def spoiled(monkeypatch):
     """``spoiled(change)``: the captured states of one row of every batch go through ``change``."""
 
     def apply(change):
-        real = stage.capture
+        real = stage.passes
 
-        def wrapped(loaded, batch, **kwargs):
-            captured = real(loaded, batch, **kwargs)
-            change(captured.states)
-            return captured
+        def wrapped(loaded, batch, *args, **kwargs):
+            for found in real(loaded, batch, *args, **kwargs):
+                with torch.inference_mode():
+                    change(found.captured.states)
+                yield found
 
-        monkeypatch.setattr(stage, "capture", wrapped)
+        monkeypatch.setattr(stage, "passes", wrapped)
 
     return apply
 
@@ -380,15 +381,15 @@ def test_states_too_large_for_half_storage_are_named(tmp_path, write_items, extr
 def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract, monkeypatch, caplog):
     items = write_items(11)
     expected = store.read_table(extract(items)[1])
-    real, sizes = stage.capture, []
+    real, sizes = stage.passes, []
 
-    def cramped(loaded, batch, **kwargs):
+    def cramped(loaded, batch, *args, **kwargs):
         sizes.append(len(batch))
         if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(loaded, batch, **kwargs)
+        return real(loaded, batch, *args, **kwargs)
 
-    monkeypatch.setattr(stage, "capture", cramped)
+    monkeypatch.setattr(stage, "passes", cramped)
     found = store.read_table(extract(items, "cramped")[1])
     assert sizes == [4, 2] + [1] * 11
     assert "going on with batches of 1" in caplog.text
@@ -396,10 +397,10 @@ def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract
 
 
 def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monkeypatch):
-    def full(loaded, batch, **kwargs):
+    def full(loaded, batch, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
-    monkeypatch.setattr(stage, "capture", full)
+    monkeypatch.setattr(stage, "passes", full)
     with pytest.raises(ConfigError, match=r"no room for a single item \(CUDA out of memory. Tried to allocate 2 GiB\)"):
         extract(write_items(3))
     assert results(tmp_path) == []
@@ -407,7 +408,7 @@ def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monke
 
 def test_a_failed_self_check_stops_the_stage(tmp_path, write_items, extract, monkeypatch):
     monkeypatch.setattr("pidflow.interventions.knockout.State.allowed", lambda state, layer, queries, keys, base: base)
-    with pytest.raises(NumericsError, match="tiny, mixed, intact: knockout self-check: a cut edge kept weight"):
+    with pytest.raises(NumericsError, match="tiny, mixed: knockout self-check: a cut edge kept weight"):
         extract(write_items(3))
     assert results(tmp_path) == []
 

@@ -192,15 +192,16 @@ def test_controls_are_conditions_too(write_items, model, tmp_path, intervention)
     common = {"model_id": "tiny", "task": "mixed", "storage": "float32", "seed": 3, "model": model}
     results = {}
     for condition, entry in (("intact", None), ("changed", intervention)):
-        paths = {name: str(tmp_path / f"{condition}.{name}") for name in ("activations", "answers")}
-        extract_activations.run(items=str(items), condition=condition, intervention=entry, **paths, **common)
-        results[condition] = store.read_table(paths["answers"])
+        answers = str(tmp_path / f"{condition}.answers")
+        wanted = {condition: {"intervention": entry, "answers": answers}}
+        extract_activations.run(items=str(items), conditions=wanted, **common)
+        results[condition] = store.read_table(answers)
     if intervention["kind"] == "pde":
         entry = {key: value for key, value in intervention.items() if key != "kind"}
-        paths = {name: str(tmp_path / f"trained.{name}") for name in ("activations", "answers")}
+        answers = str(tmp_path / "trained.answers")
         settings = common | {"model": model | {"attention": entry}}
-        extract_activations.run(items=str(items), condition="intact", **paths, **settings)
-        pd.testing.assert_frame_equal(store.read_table(paths["answers"]), results["changed"])
+        extract_activations.run(items=str(items), conditions={"intact": {"answers": answers}}, **settings)
+        pd.testing.assert_frame_equal(store.read_table(answers), results["changed"])
     else:
         first, last = (0, 2) if intervention["layers"] == "all" else intervention["layers"]
         stage.run(
@@ -246,15 +247,12 @@ def test_controls_say_how_they_match_and_where_their_pairs_lie(write_items, swee
 def test_bad_continuous_attention_is_refused(write_items, model, tmp_path):
     entry = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.7, "layers": "all"}
     with pytest.raises(
-        ConfigError, match=r"tiny, mixed, pde: .* 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
+        ConfigError, match=r"tiny, mixed: pde: .* 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
     ):
         extract_activations.run(
             items=str(write_items(2)),
-            activations=str(tmp_path / "a.h5"),
-            answers=str(tmp_path / "a.parquet"),
+            conditions={"pde": {"intervention": entry, "answers": str(tmp_path / "a.parquet")}},
             model=model,
             model_id="tiny",
             task="mixed",
-            condition="pde",
-            intervention=entry,
         )

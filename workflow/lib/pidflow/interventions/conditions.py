@@ -81,9 +81,31 @@ def passes(
     """
     length = batch.spans.valid.shape[1]
     stands = prefix_stands and attends_to_all(loaded, length)
-    shared = [place for place, each in enumerate(conditions) if stands and _is_cheap(each, batch, names)]
-    start = min((first_changed(conditions[place], batch.spans, names) for place in shared), default=length)
-    cache = DynamicCache()
+    firsts = {place: _cheap_from(each, batch, names) for place, each in enumerate(conditions) if stands}
+    shared = [place for place, first in firsts.items() if first is not None]
+    fed = None
+    if shared or not all(conditions):
+        start = min((firsts[place] for place in shared), default=length)
+        intact, prefix, cache, fed = _intact_pass(loaded, batch, start)
+    for place, each in enumerate(conditions):
+        if not each:
+            yield Pass(place, intact, cache)  # what grows in it takes new places; the prefix keeps the old
+        elif place not in shared:
+            with language_inputs(loaded) as newly_fed:
+                found = _full_pass(loaded, batch, fed, place, each, names)
+            fed = fed or newly_fed
+            yield found
+    chosen = [conditions[place] for place in shared]
+    again = recompute(loaded, prefix, chosen, names=names, pools=pools_of(batch), keep_cache=True) if chosen else ()
+    for part in again:
+        for index, place in enumerate(part.which):
+            yield _from_prefix(prefix, intact, part, index, shared[place])
+
+
+def _intact_pass(
+    loaded: LoadedModel, batch: Batch, start: int
+) -> tuple[Captured, Prefix, DynamicCache, "LanguageInputs"]:
+    length, cache = batch.spans.valid.shape[1], DynamicCache()
     with (
         torch.inference_mode(),
         language_inputs(loaded) as fed,
@@ -92,17 +114,7 @@ def passes(
     ):
         logits = loaded.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
     intact = found.captured(logits)
-    prefix = prefix_of(said_first(batch, intact.logits), cache, kept, start)
-    for place, each in enumerate(conditions):
-        if not each:
-            yield Pass(place, intact, cache)  # what grows in it takes new places; the prefix keeps the old
-        elif place not in shared:
-            yield _full_pass(loaded, batch, fed, place, each, names)
-    chosen = [conditions[place] for place in shared]
-    again = recompute(loaded, prefix, chosen, names=names, pools=pools_of(batch), keep_cache=True)
-    for part in again if chosen else ():
-        for index, place in enumerate(part.which):
-            yield _from_prefix(prefix, intact, part, index, shared[place])
+    return intact, prefix_of(said_first(batch, intact.logits), cache, kept, start), cache, fed
 
 
 def earlier_states_stand(loaded: LoadedModel, batch: Batch) -> bool:
@@ -150,30 +162,31 @@ def language_inputs(loaded: LoadedModel) -> Iterator[LanguageInputs]:
         hook.remove()
 
 
-def _is_cheap(condition: Sequence[Intervention], batch: Batch, names: Sequence[str]) -> bool:
-    """Whether the condition can be computed from the intact prefix, and most of the prompt stays."""
+def _cheap_from(condition: Sequence[Intervention], batch: Batch, names: Sequence[str]) -> int | None:
+    """The first position to compute again from the intact prefix; None if that is not exact or not worth it."""
     if not recomputable(condition):
-        return False
-    length = batch.spans.valid.shape[1]
-    return length - first_changed(condition, batch.spans, names) <= _LARGEST_SHARE * length
+        return None
+    length, first = batch.spans.valid.shape[1], first_changed(condition, batch.spans, names)
+    return first if length - first <= _LARGEST_SHARE * length else None
 
 
 def _full_pass(
     loaded: LoadedModel,
     batch: Batch,
-    fed: LanguageInputs,
+    fed: "LanguageInputs | None",
     place: int,
     condition: Sequence[Intervention],
     names: Sequence[str],
 ) -> Pass:
+    """A pass of the language model over what it was fed before, or of the whole model where it was fed nothing yet."""
     cache = DynamicCache()
-    with (
-        torch.inference_mode(),
-        entered(loaded, condition, batch.spans, names),
-        capturing(loaded, batch) as found,
-    ):
-        again = loaded.text_model(**fed.arguments | {"past_key_values": cache, "use_cache": True})
-        logits = loaded.unembedding(again.last_hidden_state[:, -1])
+    kept = {"past_key_values": cache, "use_cache": True}
+    with torch.inference_mode(), entered(loaded, condition, batch.spans, names), capturing(loaded, batch) as found:
+        if fed is None:
+            logits = loaded.model(**batch.inputs, **kept, logits_to_keep=1).logits[:, -1]
+        else:
+            again = loaded.text_model(**fed.arguments | kept)
+            logits = loaded.unembedding(again.last_hidden_state[:, -1])
     return Pass(place, found.captured(logits), cache)
 
 

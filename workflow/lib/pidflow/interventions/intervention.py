@@ -7,9 +7,10 @@ also ``on(source, target, layers, seed=)``, and sweeps can run it beside their c
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -163,6 +164,14 @@ def reach_of(interventions: Sequence[Intervention], spans: Spans, names: Sequenc
     """What several interventions reach together in each row; nothing where there are none."""
     found = [intervention.reach(spans, names) for intervention in interventions]
     return [_together(list(row)) for row in zip(*found, strict=True)] or [Reach(changed=False)] * len(spans.valid)
+
+
+def summed_pairs(texts: Iterable[str]) -> str:
+    """Pairs of positions over many questions, from one JSON text each; as JSON."""
+    total: Counter[str] = Counter()
+    for text, times in Counter(texts).items():
+        total.update({way: times * count for way, count in json.loads(text).items()})
+    return json.dumps(dict(sorted(total.items())))
 
 
 def _together(parts: list[Reach]) -> Reach:

@@ -6,7 +6,6 @@ The first token is the first one that is not blank ("▁" stands before a number
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.draws import weakest
 from pidflow.interventions.edges import Edge
 from pidflow.interventions.heard import Answers
-from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of
+from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of, summed_pairs
 from pidflow.interventions.prefix import Prefix, read_prefix, recomputable
 from pidflow.interventions.recompute import TOKENS_AT_ONCE, full_pass, recompute
 from pidflow.interventions.windows import Window, windows
@@ -310,7 +309,7 @@ def summarise(
                 "subset": subset,
                 "n": int(chosen.sum()),
                 "images": len(np.unique(clusters[chosen])),
-                "pairs": _summed(outcome.pairs[place, chosen]),
+                "pairs": summed_pairs(outcome.pairs[place, chosen]),
             }
             for name, values in metrics.items():
                 found = clustered_mean(values[place, chosen], clusters[chosen]) if chosen.any() else None
@@ -318,11 +317,3 @@ def summarise(
                 row[f"{name}_se"] = found.se if found else np.nan
             rows.append(row)
     return rows
-
-
-def _summed(pairs: Iterable[str]) -> str:
-    """Pairs of positions over all questions, as JSON."""
-    total: Counter[str] = Counter()
-    for text, times in Counter(pairs).items():
-        total.update({way: times * count for way, count in json.loads(text).items()})
-    return json.dumps(dict(sorted(total.items())))

@@ -1,22 +1,25 @@
 """What the stages that run a model over questions share: the items table, its pictures, the model, batches ahead."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 
 from pidflow import store
 from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError
+from pidflow.interventions.self_check import self_check
 from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import dynamics_of
-from pidflow.models.inputs import Batch, Example
+from pidflow.models.images import image_size, read_image
+from pidflow.models.inputs import Batch, Example, encode
 from pidflow.models.layout_check import check_layout
 from pidflow.models.loading import LoadedModel, load
 
@@ -25,6 +28,9 @@ log = logging.getLogger(__name__)
 COLUMNS = ("item_id", "image_id", "image_path", "question", "answer", "options", "boxes", "fold")
 MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt", "attention", "image")
 BATCH_SIZE = 16
+_SELF_CHECK_ROWS = 2
+
+T = TypeVar("T")
 
 
 def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> tuple[LoadedModel, int]:
@@ -128,7 +134,90 @@ def examples_of(table: pd.DataFrame) -> list[Example]:
     return examples
 
 
-def one_ahead(batches: Iterator[tuple[np.ndarray, Batch]]) -> Iterator[tuple[np.ndarray, Batch]]:
+class Questions:
+    """The questions of one task, run through a model batch by batch.
+
+    Batches hold prompts of like length, since a short one among long ones costs as much as these. The next batch is
+    read and encoded by a thread while the model works on this one. Before the first the model is checked. Where a GPU
+    has no room for a batch, it is halved, as all after it.
+    """
+
+    def __init__(self, loaded: LoadedModel, table: pd.DataFrame, files: Sequence[Picture], *, batch_size: int) -> None:
+        self.loaded, self.files, self.batch_size = loaded, files, batch_size
+        self.names = list(table["item_id"])
+        self.examples = examples_of(table)
+        self.checked = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def run(self, work: Callable[[Batch, np.ndarray], T], rows: np.ndarray) -> Iterator[tuple[np.ndarray, T]]:
+        """``work(batch, rows)`` of one batch after the other, each with the numbers of its questions.
+
+        Parameters
+        ----------
+        work
+            Gets a batch on the model's device and the numbers of its questions.
+        rows
+            Which questions; the order in which they come back is another.
+
+        Raises
+        ------
+        DataError
+            Naming the question whose picture or text is at fault.
+        ConfigError
+            If the GPU has no room for a single question.
+        NumericsError
+            If the model fails the self-check of knockouts.
+        """
+        for chunk, batch in _one_ahead(self._batches(rows)):
+            if not self.checked:
+                found = self_check(self.loaded, batch.take(slice(0, _SELF_CHECK_ROWS)).to(self.loaded))
+                log.info("self-check passed: attention rows sum to 1 within %.1e", found.row_error)
+                self.checked = True
+            done = 0
+            while done < len(chunk):
+                part = slice(done, done + self.batch_size)
+                try:
+                    result = work(batch.take(part).to(self.loaded), chunk[part])
+                except torch.OutOfMemoryError as err:
+                    self._halve(len(chunk[part]), err)
+                    torch.cuda.empty_cache()
+                    continue
+                yield chunk[part], result
+                done += len(chunk[part])
+
+    def _halve(self, size: int, err: Exception) -> None:
+        if size == 1:
+            raise ConfigError(
+                f"the GPU has no room for a single item ({str(err).splitlines()[0]}); set dtype to float16 or "
+                "bfloat16, or use another device"
+            ) from err
+        self.batch_size = size // 2
+        log.warning("the GPU ran out of memory; going on with batches of %d", self.batch_size)
+
+    def _batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Numbers of questions and encoded batch, the shortest prompts first."""
+        lengths = {int(row): self._length(row) for row in rows}
+        rows = np.array(sorted(lengths, key=lengths.__getitem__))
+        while len(rows):
+            chunk, rows = rows[: self.batch_size], rows[self.batch_size :]
+            pictures = [self._named(row, read_image) for row in chunk]
+            yield chunk, encode(self.loaded, [self.examples[row] for row in chunk], pictures)
+
+    def _length(self, row: int) -> tuple[int, int]:
+        """Image tokens, of which the tiled families have more or fewer, and tokens of the question."""
+        size = self._named(row, image_size)
+        return len(self.loaded.layout(size)), len(self.loaded.tokenizer.tokenize(self.examples[row].question))
+
+    def _named(self, row: int, read: Callable[[Picture], Any]) -> Any:
+        try:
+            return read(self.files[row])
+        except DataError as err:
+            raise DataError(f"{self.examples[row].name}: {err}") from err
+
+
+def _one_ahead(batches: Iterator[tuple[np.ndarray, Batch]]) -> Iterator[tuple[np.ndarray, Batch]]:
     """The same batches; the next one is read and encoded by a thread while the model works on this one."""
     with ThreadPoolExecutor(max_workers=1) as worker:
         upcoming = worker.submit(next, batches, None)

@@ -12,29 +12,17 @@ import torch
 from tqdm import tqdm
 
 from pidflow import store
-from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.errors import DataError, PidflowError
 from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
-from pidflow.interventions.self_check import self_check
 from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
 from pidflow.models.answers import NORMALISED
-from pidflow.models.images import image_size, read_image
-from pidflow.models.inputs import Batch, encode
-from pidflow.models.loading import LoadedModel
+from pidflow.models.inputs import Batch
 from pidflow.names import INTACT
-from pidflow.stages._answering import answering, log_first
-from pidflow.stages._questions import (
-    examples_of,
-    identity_of_run,
-    image_files,
-    load_model,
-    one_ahead,
-    own_attention,
-    read_items,
-)
+from pidflow.stages._answering import Answering, answering, log_first
+from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
 
 log = logging.getLogger(__name__)
 
-_SELF_CHECK_ROWS = 2
 _INTACT = ("intact_first", "intact_answer", "intact_spoken", "intact_right", "intact_right_published")
 _CUT = ("control", "pairs", "change_first", "change_answer", "spoken", "right", "right_published", "kl_bits")
 
@@ -121,10 +109,11 @@ def run(
             controls=controls,
             other_windows=other_windows,
         )
-        sweep = _Sweep(loaded, table, files, wanted, batch_size, seed, rule=rule, answer_tokens=answer_tokens)
+        questions = Questions(loaded, table, files, batch_size=batch_size)
+        asked = answering(loaded, table, questions.examples, rule=rule, answer_tokens=answer_tokens)
         with own_attention(loaded, model):
-            outcome = sweep.run(progress=progress)
-        log_first(loaded, sweep.examples, sweep.answering.expected, outcome.intact_spoken)
+            outcome = _swept(questions, asked, wanted, seed=seed, progress=progress)
+        log_first(loaded, questions.examples, asked.expected, outcome.intact_spoken)
         _report_absent(wanted, outcome)
         rows = summarise(wanted, outcome, images=list(table["image_id"]), right=right)
         identity = replace(identity, settings=store.digest_of([list(map(str, wanted)), rule, seed]))
@@ -146,79 +135,27 @@ def run(
     )
 
 
-class _Sweep:
-    """All probes over one table of items."""
+def _swept(questions: Questions, asked: Answering, wanted: list[Probe], *, seed: int, progress: bool | None) -> Outcome:
+    """The outcome of every probe for every question, in the order of the questions."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        table: pd.DataFrame,
-        files: list[Path],
-        wanted: list[Probe],
-        batch_size: int,
-        seed: int,
-        *,
-        rule: str,
-        answer_tokens: int,
-    ) -> None:
-        self.loaded, self.files, self.wanted, self.batch_size = loaded, files, wanted, batch_size
-        self.seed = seed
-        self.names = list(table["item_id"])
-        self.examples = examples_of(table)
-        self.answering = answering(loaded, table, self.examples, rule=rule, answer_tokens=answer_tokens)
+    def work(batch: Batch, rows: np.ndarray) -> Outcome:
+        return measure(
+            questions.loaded,
+            batch,
+            wanted,
+            expected=[asked.expected[row] for row in rows],
+            names=[questions.names[row] for row in rows],
+            seed=seed,
+            answer_tokens=asked.at_most,
+        )
 
-    def run(self, *, progress: bool | None) -> Outcome:
-        """The outcome of every probe for every item, in the order of the items."""
-        order, parts = [], []
-        with tqdm(total=len(self.names), unit="item", disable=None if progress is None else not progress) as bar:
-            for chunk, batch in one_ahead(self._batches()):
-                if not parts:
-                    self_check(self.loaded, batch.take(slice(0, _SELF_CHECK_ROWS)).to(self.loaded))
-                for rows, part in self._measured(chunk, batch):
-                    order.append(rows)
-                    parts.append(part)
-                    bar.update(len(rows))
-        return Outcome.joined(parts).take(np.argsort(np.concatenate(order)))
-
-    def _batches(self):
-        """Row numbers and encoded batch, prompts of like length together: a short one among long ones costs as much."""
-        lengths = [
-            (len(self.loaded.layout(image_size(file))), len(self.loaded.tokenizer.tokenize(example.question)))
-            for file, example in zip(self.files, self.examples, strict=True)
-        ]
-        rows = np.array(sorted(range(len(lengths)), key=lengths.__getitem__))
-        for start in range(0, len(rows), self.batch_size):
-            chunk = rows[start : start + self.batch_size]
-            pictures = [read_image(self.files[row]) for row in chunk]
-            yield chunk, encode(self.loaded, [self.examples[row] for row in chunk], pictures)
-
-    def _measured(self, chunk: np.ndarray, batch: Batch):
-        """Row numbers and outcomes of one batch, in smaller pieces if a GPU has no room for it."""
-        done = 0
-        while done < len(chunk):
-            rows = chunk[done : done + self.batch_size]
-            try:
-                part = measure(
-                    self.loaded,
-                    batch.take(slice(done, done + self.batch_size)).to(self.loaded),
-                    self.wanted,
-                    expected=[self.answering.expected[row] for row in rows],
-                    names=[self.names[row] for row in rows],
-                    seed=self.seed,
-                    answer_tokens=self.answering.at_most,
-                )
-            except torch.OutOfMemoryError as err:
-                if len(rows) == 1:
-                    raise ConfigError(
-                        f"the GPU has no room for a single item ({str(err).splitlines()[0]}); set dtype to float16 or "
-                        "bfloat16, or use another device"
-                    ) from err
-                self.batch_size = len(rows) // 2
-                log.warning("the GPU ran out of memory; going on with batches of %d", self.batch_size)
-                torch.cuda.empty_cache()
-                continue
-            yield rows, part
-            done += len(rows)
+    order, parts = [], []
+    with tqdm(total=len(questions), unit="item", disable=None if progress is None else not progress) as bar:
+        for rows, part in questions.run(work, np.arange(len(questions))):
+            order.append(rows)
+            parts.append(part)
+            bar.update(len(rows))
+    return Outcome.joined(parts).take(np.argsort(np.concatenate(order)))
 
 
 def _answered_rightly(path: Path, table: pd.DataFrame, identity: store.Identity) -> np.ndarray:
