@@ -1,4 +1,4 @@
-"""Rule ``extract_activations``: hidden states and answers of one model on one task, under one condition or several."""
+"""Rule ``extract_activations``: hidden states and answers of one model on one task under one condition."""
 
 from pidflow.logs import job_log
 from pidflow.stages import extract_activations
@@ -7,7 +7,12 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         extract_activations.run(
             items=snakemake.input.table,
-            conditions=snakemake.params.conditions,
+            answers=snakemake.output.answers,
+            activations=snakemake.output.get("activations"),
+            condition=snakemake.params.condition,
+            intervention=snakemake.params.intervention,
+            key=snakemake.params.key,
+            along=snakemake.params.along,
             image_root=snakemake.params.images,
             model=snakemake.params.model,
             model_id=snakemake.params.model_id,

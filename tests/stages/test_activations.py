@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.models.answers import judge
 from pidflow.models.inputs import encode
 from pidflow.models.standin.architecture import PROMPT
-from pidflow.stages import extract_activations as stage
+from pidflow.stages import _extraction as stage
+from pidflow.stages import extract_activations
 
 MODEL = {"family": "llava", "batch_size": 4, "dtype": "float32", "prompt": PROMPT}
 CUT = {"kind": "cut", "source": "image", "target": "question", "layers": [1, 2]}
@@ -444,3 +446,54 @@ def test_pictures_of_every_mode_are_read(write_items, extract, mode):
     table.loc[0, "image_path"] = f"images/odd.{suffix}"
     table.to_parquet(items)
     extract(items)
+
+
+@pytest.fixture
+def asked_along(tmp_path, saved_model, write_items):
+    """``asked_along(condition, along)``: run the stage as the rule does; gives its files and its arguments."""
+    items = str(write_items(5))
+
+    def run(condition, *, states=True, along=None, key=0):
+        files = {"answers": str(tmp_path / "answers" / f"{condition}.parquet")}
+        if states:
+            files["activations"] = str(tmp_path / "activations" / f"{condition}.h5")
+        for path in files.values():
+            Path(path).parent.mkdir(exist_ok=True)
+        entry = CUT if condition == "cut" else None
+        settings = {"model": MODEL | {"path": str(saved_model)}, "model_id": "tiny", "task": "mixed", "seed": 3}
+        given = {"condition": condition, "intervention": entry, "key": [condition, key], "along": along or {}}
+        extract_activations.run(items=items, **files, **given, **settings, storage="float32")
+        return files
+
+    return run
+
+
+ALONG = {
+    "cut": {"intervention": CUT, "key": ["cut", 0], "states": True},
+    "blind": {"intervention": CUT, "key": ["blind", 0], "states": False},
+}
+
+
+def test_what_was_run_along_is_taken_and_equals_a_run_of_its_own(asked_along, monkeypatch, tmp_path):
+    asked_along("intact", along=ALONG)
+    assert len(list((tmp_path / "answers" / ".waiting").iterdir())) == 3
+    with monkeypatch.context() as broken:
+        broken.setattr(stage, "run", None)
+        taken = asked_along("cut")
+        asked_along("blind", states=False)
+    assert not (tmp_path / "answers" / ".waiting").exists()
+    content = [Path(path).read_bytes() for path in taken.values()]
+    alone = asked_along("cut")
+    with store.reading_activations(alone["activations"]) as data:
+        expected = data.state(2, "text")
+    Path(alone["activations"]).write_bytes(content[1])
+    with store.reading_activations(alone["activations"]) as data:
+        np.testing.assert_allclose(data.state(2, "text"), expected, atol=1e-5)
+
+
+def test_what_was_made_from_something_else_keeps_waiting_for_nobody(asked_along, tmp_path):
+    asked_along("intact", along=ALONG)
+    asked_along("cut", key=1)  # other settings: runs by itself
+    assert len(list((tmp_path / "answers" / ".waiting").iterdir())) == 3
+    asked_along("intact", along={"cut": ALONG["cut"] | {"key": ["cut", 2]}})  # makes room for the new one
+    assert len(list((tmp_path / "answers" / ".waiting").glob("cut-*"))) == 2

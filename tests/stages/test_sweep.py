@@ -20,7 +20,7 @@ from pidflow.models.capture import capture
 from pidflow.models.inputs import encode
 from pidflow.models.speech import spoken
 from pidflow.models.standin.architecture import PROMPT
-from pidflow.stages import extract_activations
+from pidflow.stages import _extraction
 from pidflow.stages import sweep_knockout as stage
 
 N = 12
@@ -194,13 +194,13 @@ def test_controls_are_conditions_too(write_items, model, tmp_path, intervention)
     for condition, entry in (("intact", None), ("changed", intervention)):
         answers = str(tmp_path / f"{condition}.answers")
         wanted = {condition: {"intervention": entry, "answers": answers}}
-        extract_activations.run(items=str(items), conditions=wanted, **common)
+        _extraction.run(items=str(items), conditions=wanted, **common)
         results[condition] = store.read_table(answers)
     if intervention["kind"] == "pde":
         entry = {key: value for key, value in intervention.items() if key != "kind"}
         answers = str(tmp_path / "trained.answers")
         settings = common | {"model": model | {"attention": entry}}
-        extract_activations.run(items=str(items), conditions={"intact": {"answers": answers}}, **settings)
+        _extraction.run(items=str(items), conditions={"intact": {"answers": answers}}, **settings)
         pd.testing.assert_frame_equal(store.read_table(answers), results["changed"])
     else:
         first, last = (0, 2) if intervention["layers"] == "all" else intervention["layers"]
@@ -249,7 +249,7 @@ def test_bad_continuous_attention_is_refused(write_items, model, tmp_path):
     with pytest.raises(
         ConfigError, match=r"tiny, mixed: pde: .* 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
     ):
-        extract_activations.run(
+        _extraction.run(
             items=str(write_items(2)),
             conditions={"pde": {"intervention": entry, "answers": str(tmp_path / "a.parquet")}},
             model=model,

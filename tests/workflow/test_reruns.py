@@ -160,6 +160,12 @@ def test_what_shapes_results_reruns(planned):
     }
 
 
+def test_a_condition_added_is_run_alone(planned):
+    found = planned(changes={"run": STUDY["run"] | {"conditions": ["intact", "image-question"]}})
+    units = [f"{model}/{task}" for model in STUDY["run"]["models"] for task in STUDY["run"]["tasks"]]
+    assert found == Counter(("extract_activations", f"{unit}/image-question") for unit in units)
+
+
 def test_touched_files_rerun_nothing(finished, planned):
     later = time.time() + 60
     for place in ("repository/scripts", "repository/workflow", "work/mine", "work/one", "work/results/items"):

@@ -1,0 +1,277 @@
+"""Stage ``extract_activations``: every layer's pooled states and the model's answers, all conditions at once."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from pidflow import store
+from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.interventions.answer import answer
+from pidflow.interventions.conditions import Pass, earlier_states_stand, passes
+from pidflow.interventions.intervention import reach_of
+from pidflow.models.answers import NORMALISED
+from pidflow.models.capture import BLOCKS
+from pidflow.models.first_tokens import Candidate, candidates
+from pidflow.models.inputs import Batch
+from pidflow.models.readout import TARGETS, target
+from pidflow.stages._answering import answering, log_first
+from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
+from pidflow.stages._results import Condition, StatesFile, conditions_of, storable
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 256  # items whose states are held in memory at once, and among which batches are sorted by length
+
+
+def run(
+    *,
+    items: str,
+    conditions: Mapping[str, Mapping[str, Any]],
+    model: Mapping[str, Any],
+    model_id: str,
+    task: str,
+    target_kind: str = "state",
+    storage: str = "float16",
+    rule: str = NORMALISED,
+    answer_tokens: int = 8,
+    seed: int = 0,
+    instruction: str | None = None,
+    image_root: str | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> None:
+    """Read the items, run the model over them under every condition, write activations (HDF5) and answers (parquet).
+
+    Parameters
+    ----------
+    items
+        Items table.
+    conditions
+        By name: ``intervention``, None or left out for the intact model, else an entry of the configuration such as
+        ``{"kind": "cut", "source": "image", "target": "question", "layers": "all"}`` (the kinds are the files of
+        ``pidflow/interventions/kinds``); ``answers``, where its answers go; ``activations``, where its states go, left
+        out where answers are all that is wanted. All results appear or none.
+    model
+        The model's entry in the configuration: ``family`` and ``path``, optionally ``layers`` (checked), ``revision``,
+        ``dtype``, ``device``, ``batch_size`` (another one rounds differently; halved by itself when a GPU runs out of
+        memory), ``prompt`` and ``attention`` (of a model trained in continuous time: the keys of
+        :class:`pidflow.models.dynamics.Dynamics`).
+    model_id, task
+        Names for the results' attributes and for messages.
+    target_kind
+        What Y is: ``"state"``, ``"logits"`` or ``"answer-embedding"`` (see :func:`pidflow.models.readout.target`).
+    storage
+        ``"float16"`` or ``"float32"``.
+    rule
+        When what the model says counts as right (see :mod:`pidflow.models.answers`).
+    answer_tokens
+        Bound on the tokens of an answer.
+    seed
+        Recorded with the results; random edges are drawn from it and each item's id, nothing else is random.
+    instruction
+        What the prompt asks for beside the question (see :func:`pidflow.models.prompts.prompt_of`).
+    image_root
+        Folder that relative image paths start from and absolute ones must lie in; default: the items table's folder.
+    threads
+        CPU threads for torch; None leaves torch's own choice.
+    progress
+        Show a progress bar; None: only on a terminal.
+
+    Raises
+    ------
+    ConfigError, DataError, NumericsError
+        With model and task in front, and the condition where one is at fault.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        table = read_items(Path(items))
+        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
+        loaded, batch_size = load_model(model, instruction=instruction)
+        extraction = _Extraction(
+            questions=Questions(loaded, table, files, batch_size=batch_size),
+            table=table,
+            conditions=conditions_of(conditions, depth=loaded.depth, seed=seed),
+            target_kind=_one_of("target", target_kind, TARGETS),
+            storage=_one_of("storage", storage, ("float16", "float32")),
+            rule=rule,
+            answer_tokens=answer_tokens,
+        )
+        settings = store.digest_of({"target": target_kind, "storage": storage, "seed": seed, "rule": rule})
+        identity = replace(identity_of_run(loaded, model=model_id, task=task, items=items), settings=settings)
+        attrs = {
+            "model": model_id,
+            "task": task,
+            "revision": loaded.revision,
+            "family": loaded.family.name,
+            "source": Path(model["path"]).name if model.get("revision") is None else model["path"],
+            "prompt": loaded.prompt,
+            "prompt_name": loaded.prompting.name,
+            "prompt_digest": loaded.prompting.digest,
+            "dtype": identity.dtype,
+            "layers": loaded.depth,
+            "width": loaded.width,
+            "blocks": dict(BLOCKS),
+            "target": target_kind,
+            "rule": rule,
+            "units": "residual-stream activation",
+            "seed": seed,
+        }
+        with own_attention(loaded, model):
+            extraction.write(identity=identity, attrs=attrs, progress=progress)
+    except PidflowError as err:
+        raise type(err)(f"{model_id}, {task}: {err}") from err
+    for condition in extraction.conditions:
+        accuracy = np.mean(condition.columns["correct"])
+        log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition.name, len(table), accuracy)
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise ConfigError(f"unknown {name} '{value}', expected one of: {', '.join(allowed)}")
+    return value
+
+
+class _Extraction:
+    """One model over one table of items, under all conditions of a job."""
+
+    def __init__(
+        self,
+        *,
+        questions: Questions,
+        table: pd.DataFrame,
+        conditions: list[Condition],
+        target_kind: str,
+        storage: str,
+        rule: str,
+        answer_tokens: int,
+    ) -> None:
+        self.questions, self.table, self.conditions = questions, table, conditions
+        self.loaded, self.target_kind, self.storage = questions.loaded, target_kind, storage
+        self.asked = answering(self.loaded, table, questions.examples, rule=rule, answer_tokens=answer_tokens)
+        self.starts = self.asked.starts()
+        for each in conditions:
+            each.check_items(questions.examples)
+        self.candidates = self._candidates() if target_kind == "logits" else []
+        self.files: dict[str, StatesFile] = {}
+        self.stands: bool | None = None
+        self.unknown = 0
+
+    def _candidates(self) -> list[Candidate]:
+        """The distinct answers of the task, one of each first token, in alphabetical order."""
+        found = candidates(self.loaded, self.table["answer"], self.asked.spelled)
+        if len(found) < 2:
+            raise DataError(f"target 'logits' needs answers with at least 2 different first tokens, found {len(found)}")
+        for each in found:
+            if len(each.answers) > 1:
+                log.warning("target 'logits' has one column for %s: they begin alike", ", ".join(each.answers))
+        return found
+
+    def write(self, *, identity: store.Identity, attrs: Mapping[str, Any], progress: bool | None) -> None:
+        """Run everything; results take their names after the last of them is whole."""
+        with ExitStack() as stack:
+            unfinished = {each.name: stack.enter_context(store.replacing(each.answers)) for each in self.conditions}
+            for each in self.conditions:
+                each.begin(len(self.questions))
+                if each.activations is not None:
+                    self.files[each.name] = self._open(stack, each, identity, attrs)
+            self._run(progress=progress)
+            for each in self.conditions:
+                each.check()
+                each.warn(self.asked.at_most)
+                if each.name in self.files:
+                    self.files[each.name].h5.attrs.update(each.about())
+                known = replace(identity, condition=each.name)
+                store.save_table(unfinished[each.name], each.frame(self.table), identity=known)
+            self._warn()
+            first = self.conditions[0]
+            log_first(self.loaded, self.questions.examples, self.asked.expected, first.columns["spoken"])
+
+    def _open(
+        self, stack: ExitStack, condition: Condition, identity: store.Identity, attrs: Mapping[str, Any]
+    ) -> StatesFile:
+        entry = None if condition.entry is None else dict(condition.entry)
+        known = replace(identity, condition=condition.name)
+        about = dict(attrs) | {"condition": condition.name, "intervention": entry}
+        h5 = stack.enter_context(
+            store.writing_h5(condition.activations, kind="activations", identity=known, attrs=about)
+        )
+        depth, width = self.loaded.depth, self.loaded.width
+        m = len(self.candidates) or width
+        file = StatesFile(h5, self.table, depth=depth, width=width, target_width=m, storage=self.storage)
+        if self.candidates:
+            names = ["/".join(each.answers) for each in self.candidates]
+            h5["target"].attrs["candidates"] = store.to_json(names, indent=None)
+        return file
+
+    def _run(self, *, progress: bool | None) -> None:
+        n = len(self.questions)
+        with tqdm(total=n, unit="item", disable=None if progress is None else not progress) as bar:
+            for start in range(0, n, _BLOCK):
+                block = np.arange(start, min(start + _BLOCK, n))
+                for file in self.files.values():
+                    file.begin(block)
+                for rows, unknown in self.questions.run(self._extract, block):
+                    self.unknown += unknown
+                    bar.update(len(rows))
+                for file in self.files.values():
+                    file.flush()
+
+    def _extract(self, batch: Batch, rows: np.ndarray) -> int:
+        """Note everything of one batch; gives the number of its questions with unknown words."""
+        if self.stands is None:
+            self.stands = earlier_states_stand(self.loaded, batch.take(slice(0, 2)))
+            log.info("earlier states %s on later ones", "do not depend" if self.stands else "depend")
+        names = [self.questions.names[row] for row in rows]
+        wanted = [each.interventions for each in self.conditions]
+        for found in passes(self.loaded, batch, wanted, names=names, prefix_stands=self.stands):
+            condition = self.conditions[found.condition]
+            try:
+                self._keep(condition, batch, rows, names, found)
+            except PidflowError as err:
+                raise type(err)(f"{condition.name}: {err}") from err
+        return int(batch.unknown.sum())
+
+    def _keep(self, condition: Condition, batch: Batch, rows: np.ndarray, names: list[str], found: Pass) -> None:
+        """The answers under one condition, spoken while it is in force, and the states."""
+        answered = answer(
+            self.loaded,
+            batch,
+            found.captured.reading,
+            found.cache,
+            condition.interventions,
+            names=names,
+            starts=[self.starts[row] for row in rows],
+            at_most=self.asked.at_most,
+        )
+        goal = target(self.loaded, answered.reading, kind=self.target_kind, candidates=self.candidates)
+        file = self.files.get(condition.name)
+        states, goals = storable(
+            found.captured,
+            goal,
+            storage="float32" if file is None else self.storage,
+            dtype=str(self.loaded.dtype).removeprefix("torch."),
+            names=[self.questions.examples[row].name for row in rows],
+        )
+        if file is not None:
+            file.keep(rows, states, goals)
+        condition.note_reach(rows, reach_of(condition.interventions, batch.spans, names))
+        condition.note_answers(rows, self.asked, answered)
+
+    def _warn(self) -> None:
+        """Say once what makes some questions worth less than others under any condition."""
+        mute = sum(not each.starts for each in self.starts)
+        for count, what in (
+            (self.unknown, "ask with words that the tokenizer does not know"),
+            (mute, "have an answer that no token tells from the others; their answer_probability is empty"),
+        ):
+            if count:
+                log.warning("%d of %d items %s", count, len(self.questions), what)
