@@ -63,7 +63,7 @@ def test_scripts_are_thin_and_read_only_what_the_rule_hands_them():
 def test_the_digest_of_a_rule_is_that_of_the_stage_its_script_calls():
     for rule in JOBS:
         named = re.compile(r'code_digest\(\s*"(\w+)"')
-        stage = (named.search(text_of(rule)) or named.search(RULES[rule][0].read_text()))[1]
+        stage = (named.search(text_of(rule)) or named.search((ROOT / "workflow/rules/common.smk").read_text()))[1]
         assert re.search(rf"^from pidflow.stages import {stage}$", (ROOT / "scripts" / f"{rule}.py").read_text(), re.M)
 
 

@@ -3,15 +3,12 @@
 Path grammar, below results/: <stage>/{model}/{task}/{condition}[/layer-{layer}]; wildcards name things, never settings.
 """
 
-import os
 import re
 import sys
 from pathlib import Path
 
 LIBRARY = str(Path(workflow.basedir) / "workflow" / "lib")
 sys.path.insert(0, LIBRARY)
-# Jobs take this library, even where another copy of it is installed: their own search path comes after the installed.
-os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(":")
 
 from pidflow import config_files, design, running
 from pidflow.figures._registry import Run, all_figures
@@ -22,6 +19,7 @@ from pidflow.provenance import code_digest
 from pidflow.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
 
+running.hand_down(LIBRARY)
 if not workflow.remote_exec:  # a cluster's own jobs run elsewhere, the driver watches them
     running.take_part(Path(".snakemake"))
 config_files.check(workflow.configfiles)
@@ -103,6 +101,46 @@ for entry in map(model_entry, RUN["models"]):
 def unit_of(wildcards):
     """What the files of a job must be about."""
     return {name: wildcards[name] for name in ("model", "task", "condition")}
+
+
+def extraction_key(wildcards, condition):
+    """Everything but the questions that the results of a condition depend on."""
+    return {
+        "shape": model_shape(wildcards),
+        "instruction": design.instruction(config, wildcards.task),
+        "intervention": design.intervention(config, condition),
+        "extract": config["extract"],
+        "seed": config["seed"],
+        "code": extraction_code(wildcards, condition),
+    }
+
+
+def extraction_code(wildcards, condition):
+    """Digest of the code behind the results of a condition."""
+    return code_digest("extract_activations", *design.plug_ins(config, model=wildcards.model, conditions=[condition]))
+
+
+def run_along(wildcards):
+    """The conditions that the intact one takes along; no other takes any."""
+    if wildcards.condition != INTACT:
+        return {}
+    states = {condition: True for condition in RUN["conditions"] if condition != INTACT}
+    answers_only = {config["claims"]["blind"]: False} if blind_answers() else {}
+    return {
+        condition: {
+            "intervention": design.intervention(config, condition),
+            "key": extraction_key(wildcards, condition),
+            "states": wanted,
+        }
+        for condition, wanted in (states | answers_only).items()
+    }
+
+
+def after_intact(wildcards):
+    """What other conditions wait for: the job that may have run them along."""
+    return (
+        [] if wildcards.condition == INTACT else f"results/answers/{wildcards.model}/{wildcards.task}/{INTACT}.parquet"
+    )
 
 
 def units(pattern):

@@ -8,46 +8,6 @@ condition without the image, where it is no condition of the run, answers only.
 """
 
 
-def extraction_key(wildcards, condition):
-    """Everything but the questions that the results of a condition depend on."""
-    return {
-        "shape": model_shape(wildcards),
-        "instruction": design.instruction(config, wildcards.task),
-        "intervention": design.intervention(config, condition),
-        "extract": config["extract"],
-        "seed": config["seed"],
-        "code": extraction_code(wildcards, condition),
-    }
-
-
-def extraction_code(wildcards, condition):
-    """Digest of the code behind the results of a condition."""
-    return code_digest("extract_activations", *design.plug_ins(config, model=wildcards.model, conditions=[condition]))
-
-
-def run_along(wildcards):
-    """The conditions that the intact one takes along; no other takes any."""
-    if wildcards.condition != INTACT:
-        return {}
-    states = {condition: True for condition in RUN["conditions"] if condition != INTACT}
-    answers_only = {config["claims"]["blind"]: False} if blind_answers() else {}
-    return {
-        condition: {
-            "intervention": design.intervention(config, condition),
-            "key": extraction_key(wildcards, condition),
-            "states": wanted,
-        }
-        for condition, wanted in (states | answers_only).items()
-    }
-
-
-def after_intact(wildcards):
-    """What other conditions wait for: the job that may have run them along."""
-    return (
-        [] if wildcards.condition == INTACT else f"results/answers/{wildcards.model}/{wildcards.task}/{INTACT}.parquet"
-    )
-
-
 rule extract_activations:
     input:
         table="results/items/{task}.parquet",

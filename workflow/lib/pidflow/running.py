@@ -1,4 +1,4 @@
-"""Which processes work in a run's folder, and the lock of a run that was killed.
+"""Processes of a run: what they are handed, which work in a folder, and the lock of a run that was killed.
 
 Snakemake locks its folder while it works. Killed by force it leaves the lock, and every later run is refused. So each
 Snakemake process notes itself in the folder while it lives, and the next one removes the lock when all that noted
@@ -17,6 +17,15 @@ import psutil
 _APART = 2.0  # seconds by which two readings of when a process began may differ
 
 
+def hand_down(library: str) -> None:
+    """Let the processes that this one starts take this copy of the library first.
+
+    Else jobs would take one that is installed: what Snakemake puts on their search path comes after that.
+    """
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([library, *(each for each in others if each and each != library)])
+
+
 def take_part(folder: Path) -> None:
     """Note this process in Snakemake's folder until it ends; remove a lock that nobody living holds.
 
@@ -27,9 +36,8 @@ def take_part(folder: Path) -> None:
     mine = notes / f"{me.pid}-{me.create_time():.2f}"
     try:
         notes.mkdir(parents=True, exist_ok=True)
-        mine.write_text(
-            socket.gethostname(), encoding="utf-8"
-        )  # before looking at others: two that start see each other
+        # Before looking at others: two that start at once see each other.
+        mine.write_text(socket.gethostname(), encoding="utf-8")
     except OSError:
         return
     atexit.register(_forget, mine, os.getpid())
