@@ -19,12 +19,12 @@ from pidflow.models.capture import capture
 
 # ASSUME: what studies ask for; blind needs its answers alone, but costs the same here.
 CONDITIONS = {
-    "image->question": {"kind": "cut", "source": "image", "target": "question", "layers": "all"},
-    "the same, upper half": {"kind": "cut", "source": "image", "target": "question", "layers": [16, 31]},
-    "random half": {"kind": "random", "source": "image", "target": "question", "layers": "all"},
-    "image->question only": {"kind": "keep", "source": "image", "target": "question", "layers": "all"},
-    "image->last": {"kind": "cut", "source": "image", "target": "last", "layers": "all"},
-    "blind": {"kind": "cut", "source": "image", "target": "text", "layers": "all"},
+    "image->question": {"kind": "cut", "source": "image", "target": "question", "blocks": "all"},
+    "the same, upper half": {"kind": "cut", "source": "image", "target": "question", "blocks": [16, 31]},
+    "random half": {"kind": "random", "source": "image", "target": "question", "blocks": "all"},
+    "image->question only": {"kind": "keep", "source": "image", "target": "question", "blocks": "all"},
+    "image->last": {"kind": "cut", "source": "image", "target": "last", "blocks": "all"},
+    "blind": {"kind": "cut", "source": "image", "target": "text", "blocks": "all"},
 }
 BAR = 0.15
 

@@ -37,5 +37,5 @@ def test_the_study_of_continuous_time_differs_in_attention_alone():
     ordinary, diffused, trained = (config["models"][name] for name in config["run"]["models"])
     assert diffused == ordinary | {"attention": trained["attention"]}
     assert diffused["attention"] == {
-        key: value for key, value in config["interventions"]["diffusion"].items() if key not in ("kind", "layers")
+        key: value for key, value in config["interventions"]["diffusion"].items() if key not in ("kind", "blocks")
     }

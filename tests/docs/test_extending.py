@@ -73,7 +73,7 @@ def test_the_family_is_known(run):
     code = (
         CONFIGURATION
         + """
-entry = {"family": "vip-llava", "path": "here", "layers": 2, "dtype": "float32", "batch_size": 1}
+entry = {"family": "vip-llava", "path": "here", "blocks": 2, "dtype": "float32", "batch_size": 1}
 print(checked("models", "mine", entry)["family"])
 from pidflow.models.loading import wrap
 from pidflow.models.standin.architecture import build_model, build_processor
@@ -105,7 +105,7 @@ def test_the_intervention_is_entered(run):
     code = (
         CONFIGURATION
         + """
-entry = {"kind": "every-second", "source": "image", "target": "question", "layers": "all"}
+entry = {"kind": "every-second", "source": "image", "target": "question", "blocks": "all"}
 checked("interventions", "half", entry)
 import numpy as np, torch
 from pidflow import Example, draw_question, draw_scene, encode, plugins

@@ -15,9 +15,9 @@ from pidflow.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 GONE = object()
-MINE = {"family": "llava", "path": "/models/mine", "layers": 32}
-CUT = {"kind": "cut", "source": "image", "target": "question", "layers": "all"}
-PDE = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.25, "layers": "all"}
+MINE = {"family": "llava", "path": "/models/mine", "blocks": 32}
+CUT = {"kind": "cut", "source": "image", "target": "question", "blocks": "all"}
+PDE = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.25, "blocks": "all"}
 
 # A key by its path, what it is set to (or GONE), and the sentence.
 BAD = [
@@ -36,11 +36,11 @@ BAD = [
     ("tasks.choose-attr.items", 0, "tasks.choose-attr.items: found 0, expected a whole number from 1 to 1,000,000"),
     ("tasks.choose-attr.items", 1e12, "tasks.choose-attr.items: found 1000000000000.0, expected a whole number"),
     (
-        "models.standin.layers",
+        "models.standin.blocks",
         "two",
-        "models.standin.layers: found 'two', .* from 1 to 1,000 .number of decoder blocks",
+        "models.standin.blocks: found 'two', .* from 1 to 1,000 .number of decoder blocks",
     ),
-    ("models.standin.layers", 0, "models.standin.layers: found 0, expected"),
+    ("models.standin.blocks", 0, "models.standin.blocks: found 0, expected"),
     ("models.standin.batch_size", 0, "models.standin.batch_size: found 0, expected a whole number from 1 to 4,096"),
     ("models.standin.batch_size", 10**7, "models.standin.batch_size: found 10000000, expected"),
     ("pca.max_components", 0, "pca.max_components: found 0, expected a whole number from 1"),
@@ -182,21 +182,21 @@ BAD = [
         CUT | {"source": "last", "target": "image"},
         "interventions.x: 'last->image' runs against causality",
     ),
-    ("interventions.x", CUT | {"layers": [3, 1]}, r"interventions.x.layers: the range \[3, 1\] is empty"),
-    ("interventions.x", CUT | {"layers": [0, 1, 2]}, r"interventions.x.layers: found \[0, 1, 2\], expected all, or"),
-    ("interventions.x", CUT | {"layers": "some"}, "interventions.x.layers: found 'some', expected all, or"),
-    ("interventions.x", CUT | {"layers": [0, True]}, "interventions.x.layers: found .*expected all, or"),
+    ("interventions.x", CUT | {"blocks": [3, 1]}, r"interventions.x.blocks: the range \[3, 1\] is empty"),
+    ("interventions.x", CUT | {"blocks": [0, 1, 2]}, r"interventions.x.blocks: found \[0, 1, 2\], expected all, or"),
+    ("interventions.x", CUT | {"blocks": "some"}, "interventions.x.blocks: found 'some', expected all, or"),
+    ("interventions.x", CUT | {"blocks": [0, True]}, "interventions.x.blocks: found .*expected all, or"),
     (
         "interventions.x",
         {"kind": "snip"},
         "interventions.x.kind: found 'snip', expected one of: cut, keep, pde, random",
     ),
-    ("interventions.x", {"kind": "cut", "source": "image", "layers": "all"}, "interventions.x: 'target' is missing"),
+    ("interventions.x", {"kind": "cut", "source": "image", "blocks": "all"}, "interventions.x: 'target' is missing"),
     ("interventions.x", PDE | {"source": "image"}, "interventions.x: unknown key 'source'"),
     (
-        "interventions.image-question.layers",
+        "interventions.image-question.blocks",
         [0, 8],
-        r"layers: \[0, 8\] is not a range of the 8 blocks of model 'standin'",
+        r"blocks: \[0, 8\] is not a range of the 8 blocks of model 'standin'",
     ),
     ("sweep.window", 9, "sweep.window: model 'standin' cannot be swept, a window of 9 blocks reaches beyond"),
     ("sweep.window", 0, "sweep.window: found 0, expected a number of blocks"),
@@ -240,11 +240,11 @@ def test_a_bad_configuration_is_refused_with_one_sentence(path, value, message):
 
 
 def test_whole_numbers_may_be_written_as_floats():
-    config = edited("models.standin.layers", 8.0)
+    config = edited("models.standin.blocks", 8.0)
     config["seed"], config["sweep"]["window"], config["pid"]["permutations"] = 1.0, 3.0, 20.0
     checked = design.check(config)
     found = [
-        checked["models"]["standin"]["layers"],
+        checked["models"]["standin"]["blocks"],
         checked["seed"],
         checked["sweep"]["window"],
         checked["pid"]["permutations"],

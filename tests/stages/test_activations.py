@@ -20,7 +20,7 @@ from pidflow.stages import _extraction as stage
 from pidflow.stages import extract_activations
 
 MODEL = {"family": "llava", "batch_size": 4, "dtype": "float32", "prompt": PROMPT}
-CUT = {"kind": "cut", "source": "image", "target": "question", "layers": [1, 2]}
+CUT = {"kind": "cut", "source": "image", "target": "question", "blocks": [1, 2]}
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_tiled_model_is_loaded_and_read(tmp_path, tiny_llava_next, asked, writ
     for index, picture in enumerate(shaped):
         picture.save(items.parent / "images" / f"{index}.png")
     model = {"family": "llava-next", "path": str(folder), "batch_size": 4, "prompt": tiny_llava_next.prompt}
-    h5, _ = extract(items, model=model, intervention=CUT | {"source": "image-tiles", "layers": "all"})
+    h5, _ = extract(items, model=model, intervention=CUT | {"source": "image-tiles", "blocks": "all"})
     batch = encode(tiny_llava_next, examples, shaped)
     captured = captured_under([on_edge("image-tiles", "question")], tiny_llava_next, batch)
     with store.reading_activations(h5) as data:
@@ -120,7 +120,7 @@ def test_batch_size_and_blocks_do_not_matter(write_items, extract, monkeypatch, 
     items = write_items(11)
     first = store.read_table(extract(items, "first")[1])
     monkeypatch.setattr(stage, "_BLOCK", 4)
-    model = MODEL | {"path": str(saved_model), "batch_size": 3, "layers": 3}
+    model = MODEL | {"path": str(saved_model), "batch_size": 3, "blocks": 3}
     h5, parquet = extract(items, "second", model=model)
     second = store.read_table(parquet)
     assert (first["item_id"] == second["item_id"]).all()
@@ -163,9 +163,9 @@ def test_other_targets(write_items, extract, kind, width):
 def test_a_condition_that_reaches_nothing_is_refused(tmp_path, write_items, extract, kind):
     items = write_items(6, boxes=[None] * 6, options=[None] * 6)
     with pytest.raises(DataError, match=r"reaches nothing in any of 6 items, .* the spans object, question is empty"):
-        extract(items, intervention=CUT | {"kind": kind, "source": "object", "layers": "all"})
+        extract(items, intervention=CUT | {"kind": kind, "source": "object", "blocks": "all"})
     assert results(tmp_path) == []
-    extract(items, intervention=CUT | {"kind": kind, "source": "other", "layers": "all"})
+    extract(items, intervention=CUT | {"kind": kind, "source": "other", "blocks": "all"})
 
 
 def test_items_that_a_condition_does_not_reach_are_counted_and_named(write_items, extract, caplog):
@@ -288,7 +288,7 @@ def test_missing_columns_are_named(write_items, extract):
     [
         ({"family": "bert"}, "unknown model family 'bert', expected one of: llava, llava-next"),
         ({"family": "llava-next"}, "is of type 'llava', but family 'llava-next' means 'llava_next'"),
-        ({"layers": 32}, "has 3 decoder blocks, the configuration says 32"),
+        ({"blocks": 32}, "has 3 decoder blocks, the configuration says 32"),
         ({"path": "llava-hf/llava-1.5-7b-hf"}, "'revision' must be a full commit hash .* found None"),
         ({"path": "llava-hf/llava-1.5-7b-hf", "revision": "main"}, "full commit hash .* found 'main'"),
         ({"path": "no/such/folder"}, "neither an existing folder nor a hub id"),
@@ -331,8 +331,8 @@ def test_a_checkpoint_without_all_its_weights_is_refused(write_items, extract, s
         ({"intervention": {"kind": "noise"}}, "unknown kind of intervention 'noise', expected one of: cut, keep"),
         ({"intervention": {"source": "image"}}, "unknown kind of intervention 'None'"),
         ({"intervention": {"kind": "cut", "source": "image"}}, "intervention of kind 'cut': 'target' is missing"),
-        ({"intervention": CUT | {"layers": [0, 3]}}, "layers must be 'all' or \\[first, last\\] within 0 and 2"),
-        ({"intervention": CUT | {"layers": "some"}}, "kind 'cut'.layers: found 'some', expected all, or the first"),
+        ({"intervention": CUT | {"blocks": [0, 3]}}, "blocks must be 'all' or \\[first, last\\] within 0 and 2"),
+        ({"intervention": CUT | {"blocks": "some"}}, "kind 'cut'.blocks: found 'some', expected all, or the first"),
         ({"intervention": CUT | {"source": "question", "target": "image"}}, "'question->image' runs against causality"),
         ({"intervention": CUT | {"source": "picture"}}, "unknown span 'picture'"),
         ({"target_kind": "answer"}, "unknown target 'answer', expected one of: state"),

@@ -180,9 +180,9 @@ def test_edges_that_no_question_has(write_items, sweep, tmp_path, caplog):
 @pytest.mark.parametrize(
     "intervention",
     [
-        {"kind": "keep", "source": "image+question", "target": "last", "layers": [0, 1]},
-        {"kind": "random", "source": "image", "target": "question", "layers": "all"},
-        {"kind": "pde", "equation": "wave", "steps": 2, "size": 0.5, "layers": [1, 2]},
+        {"kind": "keep", "source": "image+question", "target": "last", "blocks": [0, 1]},
+        {"kind": "random", "source": "image", "target": "question", "blocks": "all"},
+        {"kind": "pde", "equation": "wave", "steps": 2, "size": 0.5, "blocks": [1, 2]},
     ],
     ids=lambda entry: entry["kind"],
 )
@@ -203,7 +203,7 @@ def test_controls_are_conditions_too(write_items, model, tmp_path, intervention)
         _extraction.run(items=str(items), conditions={"intact": {"answers": answers}}, **settings)
         pd.testing.assert_frame_equal(store.read_table(answers), results["changed"])
     else:
-        first, last = (0, 2) if intervention["layers"] == "all" else intervention["layers"]
+        first, last = (0, 2) if intervention["blocks"] == "all" else intervention["blocks"]
         stage.run(
             items=str(items),
             output=str(tmp_path / "sweep.parquet"),
@@ -245,7 +245,7 @@ def test_controls_say_how_they_match_and_where_their_pairs_lie(write_items, swee
 
 
 def test_bad_continuous_attention_is_refused(write_items, model, tmp_path):
-    entry = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.7, "layers": "all"}
+    entry = {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.7, "blocks": "all"}
     with pytest.raises(
         ConfigError, match=r"tiny, mixed: pde: .* 'diffusion' is unstable: strength \* size = 0.7 exceeds 0.5"
     ):

@@ -18,7 +18,7 @@ def said(model, asked, condition):
     """What the model is about to say to the same questions about two sets of pictures."""
     examples, pictures, _ = asked(6)
     _, others, _ = asked(6, first=2 * 10**9)
-    chosen = [intervention_of(INTERVENTIONS[condition] | {"layers": "all"}, depth=model.depth)]
+    chosen = [intervention_of(INTERVENTIONS[condition] | {"blocks": "all"}, depth=model.depth)]
     return [captured_under(chosen, model, encode(model, examples, shown)).logits for shown in (pictures, others)]
 
 

@@ -11,7 +11,7 @@ from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import Dynamics
 from pidflow.models.inputs import encode
 
-WAVE = intervention_of({"kind": "pde", "equation": "wave", "steps": 3, "size": 0.5, "layers": [1, 2]}, depth=3)
+WAVE = intervention_of({"kind": "pde", "equation": "wave", "steps": 3, "size": 0.5, "blocks": [1, 2]}, depth=3)
 CONDITIONS = {
     "intact": [],
     "cut": [on_edge("image", "question")],

@@ -19,6 +19,17 @@ CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
         ("pid", {"estimators": ["linear", "flow"]}, "'gaussian'"),
         ("pid", {"estimators": ["flow", "rank"]}, "'copula'"),
         ("claims", {"estimators": ["linear"]}, "'gaussian'"),
+        ("models", {"standin": {"family": "llava", "path": "here", "layers": 8}}, "'layers' is called 'blocks' now"),
+        (
+            "interventions",
+            {"image-question": {"kind": "cut", "source": "image", "target": "question", "layers": "all"}},
+            "'layers' is called 'blocks' now",
+        ),
+        (
+            "interventions",
+            {"diffusion": {"kind": "pde", "equation": "diffusion", "steps": 2, "size": 0.25, "layers": "all"}},
+            "'layers' is called 'blocks' now",
+        ),
     ],
 )
 def test_an_old_word_is_answered_with_the_new_one(section, change, now):

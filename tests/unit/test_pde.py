@@ -132,8 +132,8 @@ def test_gradients_are_right(dynamics):
         ({"rate": 1.0}, "'diffusion' has no reaction"),
         ({"steps": -1}, "steps must be a whole number of at least 0, found -1"),
         ({"strength": float("nan")}, "strength must be a number of at least 0"),
-        ({"layers": [1, 3]}, r"layers must be 'all' or \[first, last\] within 0 and 2, found \[1, 3\]"),
-        ({"speed": 1}, "has equation, steps and size, optionally strength, rate and layers"),
+        ({"blocks": [1, 3]}, r"blocks must be 'all' or \[first, last\] within 0 and 2, found \[1, 3\]"),
+        ({"speed": 1}, "has equation, steps and size, optionally strength, rate and blocks"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
@@ -173,7 +173,7 @@ def test_models_run_in_continuous_time_at_the_chosen_blocks_alone(loaded, batch)
         torch.testing.assert_close(logits_of(loaded, batch), plain, rtol=0, atol=1e-6)
     found = []
     for layers in (None, (1,)):
-        with continuous_attention(loaded.text_model, Dynamics("diffusion", 4, 0.5, layers=layers)):
+        with continuous_attention(loaded.text_model, Dynamics("diffusion", 4, 0.5, blocks=layers)):
             found.append(logits_of(loaded, batch))
     assert (found[0] - plain).abs().max() > 1e-5
     assert (found[0] - found[1]).abs().max() > 1e-5
@@ -197,7 +197,7 @@ def test_sweeps_see_the_evolved_weights(loaded, batch):
     plans = [
         (on_edge(*edge, layers),) for edge in (("image", "question"), ("image", "last")) for layers in ((0,), (2,))
     ]
-    with continuous_attention(loaded.text_model, Dynamics("wave", 3, 0.5, layers=(0, 2))):
+    with continuous_attention(loaded.text_model, Dynamics("wave", 3, 0.5, blocks=(0, 2))):
         prefix = read_prefix(loaded, batch, plans, answer_tokens=2)
         for found in recompute(loaded, prefix, plans):
             for index, logits in zip(found.which, found.logits, strict=True):
@@ -206,7 +206,7 @@ def test_sweeps_see_the_evolved_weights(loaded, batch):
 
 def test_it_is_an_intervention_that_others_join(loaded, batch):
     """A cut inside continuous time is the same in either order, and neither of the two alone."""
-    wave = intervention_of({"kind": "pde", "equation": "wave", "steps": 3, "size": 0.5, "layers": [0, 1]}, depth=3)
+    wave = intervention_of({"kind": "pde", "equation": "wave", "steps": 3, "size": 0.5, "blocks": [0, 1]}, depth=3)
     cut = on_edge("image", "question", (1, 2))
     found = []
     for together in ([wave, cut], [cut, wave], [wave], [cut], []):
@@ -214,7 +214,7 @@ def test_it_is_an_intervention_that_others_join(loaded, batch):
             found.append(logits_of(loaded, batch))
     assert torch.equal(found[0], found[1])
     assert all((found[0] - other).abs().max() > 1e-6 for other in found[2:])
-    with continuous_attention(loaded.text_model, Dynamics("wave", 3, 0.5, layers=(0, 1))):
+    with continuous_attention(loaded.text_model, Dynamics("wave", 3, 0.5, blocks=(0, 1))):
         assert torch.equal(logits_of(loaded, batch), found[2])
 
 
@@ -222,11 +222,11 @@ def test_inside_a_model_that_attends_so_another_equation_rules_its_own_blocks_al
     own = Dynamics("diffusion", 2, 0.25)
     with continuous_attention(loaded.text_model, own):
         trained = logits_of(loaded, batch)
-        with continuous_attention(loaded.text_model, Dynamics("diffusion", 2, 0.25, layers=(1,))):
+        with continuous_attention(loaded.text_model, Dynamics("diffusion", 2, 0.25, blocks=(1,))):
             assert torch.equal(logits_of(loaded, batch), trained)
-        with continuous_attention(loaded.text_model, Dynamics("diffusion", 0, 0.25, layers=(1,))):
+        with continuous_attention(loaded.text_model, Dynamics("diffusion", 0, 0.25, blocks=(1,))):
             inside = logits_of(loaded, batch)
-    with continuous_attention(loaded.text_model, Dynamics("diffusion", 2, 0.25, layers=(0, 2))):
+    with continuous_attention(loaded.text_model, Dynamics("diffusion", 2, 0.25, blocks=(0, 2))):
         torch.testing.assert_close(logits_of(loaded, batch), inside, rtol=0, atol=1e-6)
 
 

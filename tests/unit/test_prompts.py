@@ -152,7 +152,7 @@ def test_prompts_that_cannot_be_are_refused(wanted, instruction, chat, message):
     ],
 )
 def test_the_configuration_refuses_them_before_anything_runs(prompt, message):
-    entry = {"family": "llava", "path": "here", "layers": 2, "prompt": prompt}
+    entry = {"family": "llava", "path": "here", "blocks": 2, "prompt": prompt}
     given = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | {"models": {"m": entry}}
     with pytest.raises(ConfigError, match=re.escape(message)):
         configuration().checked(given, where="config")
@@ -161,7 +161,7 @@ def test_the_configuration_refuses_them_before_anything_runs(prompt, message):
 def test_the_configuration_takes_names_templates_and_nothing():
     given = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     for prompt in (*NAMES, "<image> {question}", None):
-        given["models"] = {"m": {"family": "llava-next", "path": "here", "layers": 2, "prompt": prompt}}
+        given["models"] = {"m": {"family": "llava-next", "path": "here", "blocks": 2, "prompt": prompt}}
         assert configuration().checked(given, where="config").models["m"].prompt == prompt
 
 

@@ -15,7 +15,7 @@ import pytest
         ("pid:\n  permutations: 20\n  permutations: 40\n", [], "line 3: key 'permutations' stands here again"),
         ("__use_yte__: true\nseed: ?1 + 1\n", [], "'__use_yte__' makes Snakemake run what the file holds as Python"),
         ("seed: !!python/tuple [1]\n", [], "is no plain YAML"),
-        ("models: {standin: {layers: .nan}}\n", [], "config models.standin.layers: found nan, expected a whole number"),
+        ("models: {standin: {blocks: .nan}}\n", [], "config models.standin.blocks: found nan, expected a whole number"),
         ("seed: 0\n", ["--config", "pid={estimators: [linear]}"], "'linear' is called 'gaussian' now"),
         (
             "seed: 0\n",

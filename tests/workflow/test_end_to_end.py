@@ -19,7 +19,7 @@ STUDY = {
         "tiny": {
             "family": "llava",
             "path": "tiny",
-            "layers": 2,
+            "blocks": 2,
             "prompt": PROMPT,
             "dtype": "float32",
             "batch_size": 32,

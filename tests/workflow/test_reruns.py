@@ -17,7 +17,7 @@ from pidflow.models.standin.architecture import build_model, build_processor
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("workflow", "scripts", "config", "envs", "profiles", "Snakefile")
-MODEL = {"family": "llava", "layers": 2, "dtype": "float32", "batch_size": 8, "prompt": "plain"}
+MODEL = {"family": "llava", "blocks": 2, "dtype": "float32", "batch_size": 8, "prompt": "plain"}
 STUDY = {
     "run": {"models": ["one", "two"], "tasks": ["photos", "logical-obj"], "conditions": ["intact"]},
     "models": {name: MODEL | {"path": name} for name in ("one", "two")},

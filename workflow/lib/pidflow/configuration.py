@@ -51,12 +51,14 @@ class Run(Settings):
 class Model(Settings):
     """What models of every family have in common."""
 
+    renamed: ClassVar = {"layers": "blocks"}
+
     path: Text = Field(description="A local folder or a hub id.")
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None,
         description="Full commit hash on the hub, 40 hexadecimal digits; needed for a hub id.",
     )
-    layers: Whole = Field(ge=1, le=1000, description="Number of decoder blocks; checked against the model.")
+    blocks: Whole = Field(ge=1, le=1000, description="Number of decoder blocks; checked against the model.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto",
         description="Precision of the weights when run; auto takes float32 on a CPU, else the checkpoint's.",

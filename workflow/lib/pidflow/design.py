@@ -11,7 +11,7 @@ from pidflow.interventions.windows import windows
 from pidflow.names import INTACT, SPANS
 
 # What leaves nothing of the image to anything after it.
-BLIND = {"kind": "cut", "source": "image", "target": "text", "layers": "all"}
+BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
 # Keys of a model's entry that results do not depend on; what lies at path and revision is digested instead.
 _RESHAPES_NOTHING = ("path", "revision", "device", "batch_size")
 
@@ -68,7 +68,7 @@ def model_shape(config: dict, model: str) -> dict:
 
 def layer_names(config: dict, model: str) -> list[str]:
     """Names ``00 … LL`` of a model's layers: 0 is the embedding output, L the state after the last block."""
-    return [f"{layer:02d}" for layer in range(config["models"][model]["layers"] + 1)]
+    return [f"{layer:02d}" for layer in range(config["models"][model]["blocks"] + 1)]
 
 
 def judged_knockout(config: dict) -> str | None:
@@ -105,7 +105,7 @@ def control_of(config: dict, condition: str | None) -> str | None:
     plan = config["interventions"].get(condition)
     if plan is None or plan["kind"] != "cut":
         return None
-    wanted = {"kind": "random"} | {key: plan[key] for key in ("source", "target", "layers")}
+    wanted = {"kind": "random"} | {key: plan[key] for key in ("source", "target", "blocks")}
     found = [
         name
         for name, other in config["interventions"].items()
@@ -200,15 +200,15 @@ def _described(plan: dict) -> str:
     """An intervention in words."""
     if plan["kind"] == "pde":
         return f"attention in continuous time ({plan['equation']})"
-    blocks = "all blocks" if plan["layers"] == "all" else "blocks {} to {}".format(*plan["layers"])
+    blocks = "all blocks" if plan["blocks"] == "all" else "blocks {} to {}".format(*plan["blocks"])
     return f"a {plan['kind']} of {plan['source']}->{plan['target']} in {blocks}"
 
 
 def _layers_fit(config: dict, model: str, condition: str) -> None:
     plan = intervention(config, condition)
-    blocks = config["models"][model]["layers"]
-    wanted = {f"interventions.{condition}.layers": (plan or {}).get("layers", "all")}
-    wanted[f"models.{model}.attention.layers"] = (config["models"][model].get("attention") or {}).get("layers", "all")
+    blocks = config["models"][model]["blocks"]
+    wanted = {f"interventions.{condition}.blocks": (plan or {}).get("blocks", "all")}
+    wanted[f"models.{model}.attention.blocks"] = (config["models"][model].get("attention") or {}).get("blocks", "all")
     for where, chosen in wanted.items():
         if chosen != "all" and chosen[1] >= blocks:
             raise ConfigError(
@@ -219,7 +219,7 @@ def _layers_fit(config: dict, model: str, condition: str) -> None:
 
 def _windows_fit(config: dict, model: str) -> None:
     """Every window of the sweep is one of the model's blocks."""
-    settings, blocks = config["sweep"], config["models"][model]["layers"]
+    settings, blocks = config["sweep"], config["models"][model]["blocks"]
     wanted = {"window": settings["window"]}
     wanted |= {f"other_windows.{place}": window for place, window in enumerate(settings["other_windows"])}
     for name, window in wanted.items():

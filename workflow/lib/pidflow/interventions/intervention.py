@@ -2,7 +2,7 @@
 
 A kind is a file in ``interventions/kinds``: it holds ``Settings``, what the configuration may say, and a class
 ``Intervention`` with the method ``of(settings, depth=, seed=)`` and those below; if it acts on an edge of attention,
-also ``on(source, target, layers, seed=)``, and sweeps can run it beside their cuts. Nothing else knows it by name.
+also ``on(source, target, blocks, seed=)``, and sweeps can run it beside their cuts. Nothing else knows it by name.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ class Intervention(ABC):
 
     Attributes
     ----------
-    layers
+    blocks
         Blocks 0 … L-1 that it acts in (block ``i`` maps state ``i`` to state ``i + 1``); None means all.
     takes_edges_only
         All it does is to take the edges in :meth:`blocked` away in each of its blocks. So states before the first
         query that loses a key are the intact ones, and can be taken from a cache. Such a class is a frozen dataclass
-        with the field ``layers``.
+        with the field ``blocks``.
     """
 
-    layers: tuple[int, ...] | None
+    blocks: tuple[int, ...] | None
     takes_edges_only: ClassVar[bool] = False
 
     @abstractmethod
@@ -100,15 +100,15 @@ class Intervention(ABC):
 
     def first_block(self) -> int:
         """The first block that it acts in."""
-        return 0 if self.layers is None else min(self.layers)
+        return 0 if self.blocks is None else min(self.blocks)
 
     def acts_in(self, block: int) -> bool:
         """Whether it acts in this block."""
-        return self.layers is None or block in self.layers
+        return self.blocks is None or block in self.blocks
 
     def check_blocks(self, depth: int) -> None:
         """Refuse blocks that a model of this depth does not have."""
-        if self.layers is not None and not (self.layers and all(0 <= layer < depth for layer in self.layers)):
+        if self.blocks is not None and not (self.blocks and all(0 <= layer < depth for layer in self.blocks)):
             raise ConfigError(f"{self}: the model has the blocks 0 to {depth - 1}")
 
 
@@ -135,13 +135,13 @@ def intervention_of(entry: Mapping[str, Any], *, depth: int, seed: int = 0) -> I
     return kind.Intervention.of(checked, depth=depth, seed=seed)
 
 
-def blocks_of(layers: str | Sequence[int], *, depth: int) -> tuple[int, ...] | None:
+def blocks_of(blocks: str | Sequence[int], *, depth: int) -> tuple[int, ...] | None:
     """The blocks that a setting names, ``"all"`` or ``[first, last]``; None means all."""
-    if isinstance(layers, str) and layers == "all":
+    if isinstance(blocks, str) and blocks == "all":
         return None
-    if not isinstance(layers, str) and len(layers) == 2 and 0 <= layers[0] <= layers[1] < depth:
-        return tuple(range(layers[0], layers[1] + 1))
-    raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {layers!r}")
+    if not isinstance(blocks, str) and len(blocks) == 2 and 0 <= blocks[0] <= blocks[1] < depth:
+        return tuple(range(blocks[0], blocks[1] + 1))
+    raise ConfigError(f"blocks must be 'all' or [first, last] within 0 and {depth - 1}, found {blocks!r}")
 
 
 @contextmanager

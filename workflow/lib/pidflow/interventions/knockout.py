@@ -26,16 +26,16 @@ class CutPairs:
     ----------
     pairs
         Boolean ``(B, Q, T)``: the last Q of T positions as queries, and keys.
-    layers
+    blocks
         The blocks in which they do; None means all.
     """
 
     pairs: torch.Tensor
-    layers: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
 
     def covers(self, block: int) -> bool:
         """Whether the pairs are cut in this block."""
-        return self.layers is None or block in self.layers
+        return self.blocks is None or block in self.blocks
 
 
 class Probe(Protocol):
@@ -122,7 +122,7 @@ def pairs_cut(
     """
     text, device = loaded.text_model, loaded.device
     outer = edges_now(text)
-    cuts = [CutPairs(cut.pairs.to(device), cut.layers) for cut in cuts]
+    cuts = [CutPairs(cut.pairs.to(device), cut.blocks) for cut in cuts]
     if outer is not None:
         cuts, probe = [*outer.cuts, *cuts], probe or outer.probe
     valid = valid.to(device)

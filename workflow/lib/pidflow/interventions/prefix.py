@@ -102,7 +102,7 @@ def read_prefix(
             f"the model attends {loaded.text_model.config.sliding_window} positions back, the prompt has {length}; the "
             "prefix cache needs full attention"
         )
-    distinct = {replace(each, layers=None) for plan in plans for each in plan}
+    distinct = {replace(each, blocks=None) for plan in plans for each in plan}
     start = first_changed(list(distinct), batch.spans, names)
     cache = DynamicCache()
     with torch.inference_mode(), states_kept(loaded, length, start) as kept:

@@ -78,7 +78,7 @@ def recompute(
     names
         One per question, which random parts of interventions depend on.
     pools
-        ``(B, P, T)`` float32: weights of positions, whose sums of states are followed through the layers.
+        ``(B, P, T)`` float32: weights of positions, whose sums of states are followed through the blocks.
     keep_cache
         Keep keys and values too.
     tokens_at_once
@@ -130,7 +130,7 @@ class _Blocked:
 
     def pairs(self, intervention: Intervention) -> torch.Tensor:
         """Boolean ``(B, T - start, T)`` over queries and keys; in which blocks does not matter."""
-        intervention = replace(intervention, layers=None)
+        intervention = replace(intervention, blocks=None)
         if intervention not in self.made:
             spans = self.prefix.batch.spans
             self.made[intervention] = intervention.blocked(spans, self.names, first=self.prefix.start)
@@ -147,7 +147,7 @@ class _Blocked:
         for each in plan:
             each.check_blocks(depth)
         for block in range(depth):
-            together = frozenset(replace(each, layers=None) for each in plan if each.acts_in(block))
+            together = frozenset(replace(each, blocks=None) for each in plan if each.acts_in(block))
             if together and together not in self.checked:
                 lost = torch.stack([self.pairs(each) for each in together]).any(0)
                 check_keeps_a_source(lost, self.prefix.batch.spans.valid)

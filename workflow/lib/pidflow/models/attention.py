@@ -53,13 +53,13 @@ def kernel_of(module: nn.Module) -> Kernel | None:
 
 
 @contextmanager
-def attending_with(text_model: nn.Module, kernel: Kernel, *, layers: tuple[int, ...] | None) -> Iterator[None]:
+def attending_with(text_model: nn.Module, kernel: Kernel, *, blocks: tuple[int, ...] | None) -> Iterator[None]:
     """Run some blocks of a language model (None: all) with another kernel than SDPA, of the same signature.
 
     One entered inside another goes before it in its own blocks.
     """
     use_registered(text_model)
-    token = _KERNELS.set((*_KERNELS.get(), (text_model.config, kernel, layers)))
+    token = _KERNELS.set((*_KERNELS.get(), (text_model.config, kernel, blocks)))
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ def continuous_attention(text_model: nn.Module, dynamics: Dynamics) -> Iterator[
         If a block does not exist.
     """
     depth = text_model.config.num_hidden_layers
-    if dynamics.layers is not None and not all(0 <= layer < depth for layer in dynamics.layers):
+    if dynamics.blocks is not None and not all(0 <= layer < depth for layer in dynamics.blocks):
         raise ConfigError(f"{dynamics}: the model has the blocks 0 to {depth - 1}")
 
     def kernel(
@@ -65,7 +65,7 @@ def continuous_attention(text_model: nn.Module, dynamics: Dynamics) -> Iterator[
         weights = drop(weights.to(value.dtype), p=dropout, training=module.training)
         return (weights @ value).transpose(1, 2).contiguous(), None
 
-    with attending_with(text_model, kernel, layers=dynamics.layers):
+    with attending_with(text_model, kernel, blocks=dynamics.blocks):
         yield
 
 

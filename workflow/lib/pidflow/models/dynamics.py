@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,12 +15,14 @@ DIFFUSION, WAVE, REACTION_DIFFUSION = EQUATIONS = ("diffusion", "wave", "reactio
 class AttentionSettings(Settings):
     """Attention weights that evolve in pseudo-time, as a model, a stand-in or an intervention sets them."""
 
+    renamed: ClassVar = {"layers": "blocks"}
+
     equation: Literal[EQUATIONS] = Field(description="What the weights obey along the keys.")
     steps: Whole = Field(ge=0, le=1000, description="Explicit steps; 0 leaves attention as it is.")
     size: float = Field(gt=0, le=1000, description="Pseudo-time of a step; stability is checked.")
     strength: float = Field(default=1.0, ge=0, le=1000, description="Diffusivity or speed of the wave.")
     rate: float = Field(default=0.0, ge=0, le=1000, description="Rate of the reaction.")
-    layers: Blocks = Field(default="all", description="Blocks that attend so.")
+    blocks: Blocks = Field(default="all", description="Blocks that attend so.")
 
     @model_validator(mode="after")
     def _stable(self) -> Self:
@@ -67,7 +69,7 @@ class Dynamics:
         Diffusivity, or speed of the wave.
     rate
         Rate of the reaction; only for ``"reaction-diffusion"``.
-    layers
+    blocks
         Blocks 0 … L-1 that attend so; None means all.
 
     Raises
@@ -83,7 +85,7 @@ class Dynamics:
     size: float
     strength: float = 1.0
     rate: float = 0.0
-    layers: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.equation not in EQUATIONS:
@@ -99,27 +101,27 @@ class Dynamics:
 
 
 def dynamics_of(settings: Mapping[str, Any], *, depth: int) -> Dynamics:
-    """The dynamics that a configuration entry describes; its ``layers`` are ``"all"`` or ``[first, last]``.
+    """The dynamics that a configuration entry describes; its ``blocks`` are ``"all"`` or ``[first, last]``.
 
     Raises
     ------
     ConfigError
         If a key is unknown or missing, blocks do not exist, or a step is unstable.
     """
-    known = {"equation", "steps", "size", "strength", "rate", "layers"}
+    known = {"equation", "steps", "size", "strength", "rate", "blocks"}
     given = dict(settings)
     if set(given) - known or not {"equation", "steps", "size"} <= set(given):
         raise ConfigError(
-            f"continuous-time attention has equation, steps and size, optionally strength, rate and layers; "
+            f"continuous-time attention has equation, steps and size, optionally strength, rate and blocks; "
             f"found {', '.join(given)}"
         )
-    match given.pop("layers", "all"):
+    match given.pop("blocks", "all"):
         case "all":
             return Dynamics(**given)
         case [int(first), int(last)] if 0 <= first <= last < depth:
-            return Dynamics(**given, layers=tuple(range(first, last + 1)))
+            return Dynamics(**given, blocks=tuple(range(first, last + 1)))
         case other:
-            raise ConfigError(f"layers must be 'all' or [first, last] within 0 and {depth - 1}, found {other!r}")
+            raise ConfigError(f"blocks must be 'all' or [first, last] within 0 and {depth - 1}, found {other!r}")
 
 
 # Attention as it is.

@@ -56,11 +56,11 @@ def run(
         Items table.
     conditions
         By name: ``intervention``, None or left out for the intact model, else an entry of the configuration such as
-        ``{"kind": "cut", "source": "image", "target": "question", "layers": "all"}`` (the kinds are the files of
+        ``{"kind": "cut", "source": "image", "target": "question", "blocks": "all"}`` (the kinds are the files of
         ``pidflow/interventions/kinds``); ``answers``, where its answers go; ``activations``, where its states go, left
         out where answers are all that is wanted. All results appear or none.
     model
-        The model's entry in the configuration: ``family`` and ``path``, optionally ``layers`` (checked), ``revision``,
+        The model's entry in the configuration: ``family`` and ``path``, optionally ``blocks`` (checked), ``revision``,
         ``dtype``, ``device``, ``batch_size`` (another one rounds differently; halved by itself when a GPU runs out of
         memory), ``prompt`` and ``attention`` (of a model trained in continuous time: the keys of
         :class:`pidflow.models.dynamics.Dynamics`).

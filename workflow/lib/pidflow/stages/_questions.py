@@ -26,7 +26,7 @@ from pidflow.models.loading import LoadedModel, load
 log = logging.getLogger(__name__)
 
 COLUMNS = ("item_id", "image_id", "image_path", "question", "answer", "options", "boxes", "fold")
-MODEL_KEYS = ("family", "path", "layers", "revision", "dtype", "device", "batch_size", "prompt", "attention", "image")
+MODEL_KEYS = ("family", "path", "blocks", "revision", "dtype", "device", "batch_size", "prompt", "attention", "image")
 BATCH_SIZE = 16
 _SELF_CHECK_ROWS = 2
 
@@ -45,12 +45,12 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
     settings.pop("attention", None)  # see own_attention
-    depth = settings.pop("layers", None)
+    depth = settings.pop("blocks", None)
     loaded = load(settings.pop("family"), settings.pop("path"), **settings, instruction=instruction)
     if depth is not None and depth != loaded.depth:
         raise ConfigError(
             f"the model at {model['path']} has {loaded.depth} decoder blocks, the configuration says {depth}; "
-            f"set its layers to {loaded.depth}"
+            f"set its blocks to {loaded.depth}"
         )
     error = check_layout(loaded)
     if error is None:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 class EdgeSettings(Settings):
     """An edge of attention in some blocks."""
 
+    renamed: ClassVar = {"layers": "blocks"}
+
     source: Span = Field(description="Positions attended to.")
     target: Span = Field(description="Positions that attend.")
-    layers: Blocks = Field(description="Blocks that the intervention acts in.")
+    blocks: Blocks = Field(description="Blocks that the intervention acts in.")
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:
@@ -38,24 +40,24 @@ class EdgeIntervention(Intervention):
     ----------
     source, target
         Names of spans (see :class:`pidflow.models.spans.Spans`), or several joined by ``+``.
-    layers
+    blocks
         Blocks 0 … L-1; None means all.
     """
 
     source: str
     target: str
-    layers: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
     takes_edges_only: ClassVar[bool] = True
 
     @classmethod
     def of(cls, settings: EdgeSettings, *, depth: int, seed: int = 0) -> Self:
         """The intervention that the settings describe."""
-        return cls(settings.source, settings.target, blocks_of(settings.layers, depth=depth))
+        return cls(settings.source, settings.target, blocks_of(settings.blocks, depth=depth))
 
     @classmethod
-    def on(cls, source: str, target: str, layers: tuple[int, ...] | None, *, seed: int = 0) -> Self:
+    def on(cls, source: str, target: str, blocks: tuple[int, ...] | None, *, seed: int = 0) -> Self:
         """The intervention on an edge, everything else by default; `seed` is that of random parts."""
-        return cls(source, target, layers)
+        return cls(source, target, blocks)
 
     def spans_used(self) -> tuple[str, ...]:
         """See :meth:`Intervention.spans_used`."""
@@ -80,7 +82,7 @@ class EdgeIntervention(Intervention):
 
         self.check_blocks(loaded.depth)
         pairs = self.blocked(spans, names, first=first)
-        return pairs_cut(loaded, [CutPairs(pairs, self.layers)], spans.valid)
+        return pairs_cut(loaded, [CutPairs(pairs, self.blocks)], spans.valid)
 
     def reach(self, spans: "Spans", names: Sequence[str] = ()) -> list[Reach]:
         """See :meth:`Intervention.reach`."""

@@ -15,7 +15,7 @@ from pidflow.settings import Blocks
 class Settings(AttentionSettings):
     """How attention weights evolve, and where."""
 
-    layers: Blocks = Field(description="Blocks that attend so.")
+    blocks: Blocks = Field(description="Blocks that attend so.")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Intervention(Base):
         return cls(dynamics_of(settings.model_dump(), depth=depth))
 
     @property
-    def layers(self) -> tuple[int, ...] | None:
+    def blocks(self) -> tuple[int, ...] | None:
         """Blocks that attend so; None means all."""
-        return self.dynamics.layers
+        return self.dynamics.blocks
 
     def entered(
         self, loaded: Any, spans: Any, names: Sequence[str] = (), *, first: int = 0

@@ -39,12 +39,12 @@ class Intervention(EdgeIntervention):
     @classmethod
     def of(cls, settings: Settings, *, depth: int, seed: int = 0) -> Self:
         """The control that the settings describe."""
-        return cls(settings.source, settings.target, blocks_of(settings.layers, depth=depth), settings.match, seed)
+        return cls(settings.source, settings.target, blocks_of(settings.blocks, depth=depth), settings.match, seed)
 
     @classmethod
-    def on(cls, source: str, target: str, layers: tuple[int, ...] | None, *, seed: int = 0) -> Self:
+    def on(cls, source: str, target: str, blocks: tuple[int, ...] | None, *, seed: int = 0) -> Self:
         """The control of an edge."""
-        return cls(source, target, layers, seed=seed)
+        return cls(source, target, blocks, seed=seed)
 
     def taken(self, spans: Any, names: Sequence[str], *, first: int) -> Any:
         """The pairs drawn for each row."""

@@ -254,7 +254,7 @@ def packed_logits(model, batch: Batch, *, soup: bool = False, dynamics: Dynamics
         features = model.model.multi_modal_projector(tower.hidden_states[model.config.vision_feature_layer][:, 1:])
     inputs = inputs.masked_scatter(image_positions(model, batch)[..., None], features.to(inputs.dtype))
     language = model.model.language_model
-    with attending_with(language, block_attention(batch, dynamics), layers=None):
+    with attending_with(language, block_attention(batch, dynamics), blocks=None):
         hidden = language(inputs_embeds=inputs, position_ids=batch.position_ids, use_cache=False).last_hidden_state
     return model.lm_head(hidden)
 
