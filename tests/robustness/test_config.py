@@ -132,7 +132,7 @@ BAD = [
     ("pid.estimators", "flow", "pid.estimators: found 'flow', expected a list of at least 1"),
     ("pid.estimators", ["flow", "flow"], "pid.estimators: 'flow' stands in the list twice"),
     ("claims.estimators", ["gaussian", "gaussian"], "claims.estimators: 'gaussian' stands in the list twice"),
-    ("sweep.controls", ["none"], "sweep.controls.0: found 'none', expected one of: random, keep"),
+    ("sweep.controls", ["none"], "sweep.controls.0: found 'none', expected one of: keep, random"),
     ("sweep.controls", ["random", "random"], "sweep.controls: 'random' stands in the list twice"),
     # keys
     ("pca.varianc", 0.9, "pca: unknown key 'varianc', expected one of: .*; did you mean 'variance'"),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from pidflow import design
+from pidflow.configuration import keys
 from pidflow.errors import ConfigError
 from pidflow.interventions.pairs import check_causality
 from pidflow.models.inputs import encode
@@ -260,3 +261,13 @@ def test_the_workflow_reads_its_configuration_without_heavy_libraries():
     blocked = ["torch", "transformers", "pandas", "matplotlib", "h5py", "sklearn", "scipy", "pyarrow"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); from pidflow import design; design.schema()"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(LIBRARY)}, check=True)
+
+
+def test_every_key_is_listed_with_what_it_admits(config):
+    listed = {key: (admits, means) for key, admits, means in keys()}
+    assert {key for key in listed if "." not in key} == set(config)
+    assert listed["pca.variance"] == ("a number above 0 and at most 1", "Share of variance to keep.")
+    assert listed["pid.estimators"][0] == "a list of at least 1, each one of: copula, flow, gaussian"
+    assert "datasets.<reader table>.columns.answer" in listed
+    assert "interventions.<kind random>.match" in listed
+    assert all(means for _, means in listed.values())

@@ -75,11 +75,7 @@ def libraries(modules):
 
 
 def plug_in_modules():
-    return {
-        plugins.module_of(folder, name)
-        for folder in set(plugins.KINDS) - {"figures"}
-        for name in plugins.available(folder)
-    }
+    return {plugins.module_of(folder, name) for folder in plugins.KINDS for name in plugins.available(folder)}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -3,6 +3,7 @@
 Known keys, refusals and the JSON schema for editors are made from these classes and from nothing else.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,10 +15,18 @@ from pidflow.flows.settings import FlowConfig
 from pidflow.models.answers import RULES
 from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
+from pidflow.refusals import expected
 from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Text, Unique, Whole, WindowSize
 
 ESTIMATORS = plugins.available("pid.estimators")
 DEFINITIONS = ("broja", "mmi", "dep")
+CUT = "cut"
+# Kinds of intervention on an edge that can run beside its cut.
+CONTROLS = tuple(
+    name
+    for name in plugins.available("interventions.kinds")
+    if name != CUT and "source" in plugins.load("interventions.kinds", name).Settings.model_fields
+)
 RENAMED_ESTIMATORS = {"linear": "gaussian", "rank": "copula"}
 _PROMPT = Field(
     max_length=10_000, json_schema_extra={"expected": f"one of: {', '.join(NAMES)}; or a template, as text"}
@@ -154,7 +163,7 @@ class Sweep(Settings):
         description="Edges, source->target, between named spans."
     )
     window: WindowSize = Field(description="Blocks cut together around each block.")
-    controls: Annotated[list[Literal["random", "keep"]], Unique] = Field(description="Run beside every cut.")
+    controls: Annotated[list[Literal[CONTROLS]], Unique] = Field(description="Run beside every cut.")
     other_windows: Annotated[list[WindowSize], Unique] = Field(description="Further windows without controls.")
     answer_tokens: Whole = Field(ge=1, le=64, description="Longest own answer whose likelihood is followed.")
     least: float = Field(
@@ -229,3 +238,32 @@ def configuration() -> type[Settings]:
         sweep=(Sweep, Field(description="Windows of blocks in which edges are cut, one after another.")),
         claims=(Claims, Field(description="The estimates that the claims table judges.")),
     )
+
+
+def keys() -> list[tuple[str, str, str]]:
+    """Every key with what it admits and what it means; ``<id>`` is chosen by a study, ``<reader table>`` an id too."""
+    schema = configuration().model_json_schema()
+    return list(_keys(schema, schema["$defs"], ""))
+
+
+def _keys(schema: dict, definitions: dict, path: str) -> Iterator[tuple[str, str, str]]:
+    schema = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    tag = schema.get("discriminator", {}).get("propertyName")
+    for name, reference in schema.get("discriminator", {}).get("mapping", {}).items():
+        place = f"{path.removesuffix('<id>.')}<{tag} {name}>."
+        yield from (each for each in _keys({"$ref": reference}, definitions, place) if each[0] != f"{place}{tag}")
+    for choice in schema.get("anyOf", ()):
+        yield from _keys(choice, definitions, path) if "$ref" in choice else ()
+    for name, field in schema.get("properties", {}).items():
+        inner = list(_keys(field, definitions, f"{path}{name}."))
+        means = definitions.get(field.get("$ref", "").rsplit("/", 1)[-1], {}) | field
+        yield f"{path}{name}", "" if inner else expected(field, definitions), means.get("description", "")
+        yield from inner
+    for entry in (schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()):
+        if isinstance(entry, dict):
+            yield from _keys(entry, definitions, f"{path}<id>.")
+
+
+if __name__ == "__main__":
+    for key, admits, means in keys():
+        print(f"{key}: {means}" + (f" [{admits}]" if admits else ""))

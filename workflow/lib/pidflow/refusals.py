@@ -160,7 +160,8 @@ def expected(schema: dict, definitions: Mapping[str, dict] | None = None) -> str
         return " ".join([noun, *_bounds(schema)])
     if kind == "array":
         least = schema.get("minItems", 0)
-        return "a list" + (f" of at least {least}" if least else "")
+        each = expected(schema["items"], definitions) if schema.get("items") else ""
+        return "a list" + (f" of at least {least}" if least else "") + (f", each {each}" if each else "")
     words = {"boolean": "true or false", "null": "null", "string": "text", "object": "a mapping (key: value)"}
     return words[kind]
 
