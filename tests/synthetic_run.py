@@ -19,6 +19,8 @@ TASKS = (
     *("easy-colour", "easy-shape", "easy-yesno"),
 )
 CUT, RANDOM, BLIND = "image-question", "image-question-random", "no-image"
+# How the pairs of the random control are matched.
+MATCH = "other-sources"
 STRENGTH = {INTACT: 0.0, RANDOM: 0.2, BLIND: 1.3}  # of an intervention, relative to the cut
 GROUPS = 20
 ROWS = 900
@@ -178,6 +180,8 @@ def answers(task: str, condition: str, *, layers=9, seed=0) -> pd.DataFrame:
             "probability": np.clip(accuracy + 0.05 * rng.standard_normal(ROWS), 0, 1),
             "answer_probability": np.clip(accuracy - 0.1 + 0.05 * rng.standard_normal(ROWS), 0, 1),
             "correct": uniform < accuracy,
+            "uncut": False,
+            "control": pd.array([MATCH if condition == RANDOM else None] * ROWS, dtype="string"),
         }
     )
     for layer in range(layers):

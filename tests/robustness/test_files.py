@@ -71,12 +71,13 @@ def train(folder):
     )
 
 
-def estimate(folder, *, layer="00"):
+def estimate(folder, *, layers=2):
     estimate_pid.run(
         pca=str(folder / "pca.h5"),
         flow=str(folder / "flow.h5"),
-        output=str(folder / "layer-00.json"),
-        layer=layer,
+        twin=str(folder / "twin.h5"),
+        bound=str(folder / "bound.h5"),
+        outputs=[str(folder / f"layer-{layer:02d}.json") for layer in range(layers)],
         estimators=["gaussian"],
         definitions=["mmi"],
         permutations=20,
@@ -167,12 +168,15 @@ def plain_h5(name):
     return spoil
 
 
-def flow_file(identity=None, **arrays):
-    """A flow file beside the scores; by default one that was made from them."""
+def flow_file(identity=None, twin=None, **arrays):
+    """A flow file beside the scores, by default one that was made from them, with a twin and a bound that are empty."""
 
     def spoil(folder):
         made = replace(MADE, made_from=store.checksum_of(folder / "pca.h5")) if identity is None else identity
         store.write_h5(folder / "flow.h5", arrays, kind="flow", identity=made)
+        beside = replace(MADE, made_from=store.checksum_of(folder / "flow.h5"))
+        store.write_h5(folder / "twin.h5", {"layer-00/x1": np.zeros((60, 1))}, kind="twin", identity=twin or beside)
+        store.write_h5(folder / "bound.h5", {"layer-00/rows": np.zeros(60)}, kind="bound", identity=beside)
 
     return spoil
 
@@ -316,9 +320,14 @@ FAULTS = {
         "'/layer-00/z1' has shape (3, 2), expected (60, 'any')",
     ),
     "a layer beyond the last": (
-        lambda folder: estimate(folder, layer="07"),
+        lambda folder: estimate(folder, layers=8),
         flow_file(),
-        "no dataset '/layer-07/vision/scores'; the file has fold, image_id, item_id, layer-00, layer-01",
+        "pca.h5: has 2 layers, expected the 8 that the configuration says; correct the number of blocks of model 'm'",
+    ),
+    "twins of other latents": (
+        estimate,
+        flow_file(twin=replace(MADE, made_from="0" * 64)),
+        "of its source '000",
     ),
     "a decomposition that is a list": (collect, text("layer-00.json", "[]"), UNSEALED),
     "a decomposition cut short": (

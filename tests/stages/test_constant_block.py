@@ -1,13 +1,12 @@
 """A block that is constant at one layer (the last position of embeddings, one fixed question) on its way through."""
 
-import json
-
 import numpy as np
 import torch
 
 from pidflow.flows.pca import fit_pca
-from pidflow.stages import estimate_pid, train_flow
-from pidflow.store import put, reading_h5, take, writing_h5
+from pidflow.pid.records import from_json
+from pidflow.stages import bound_information, estimate_pid, plant_twin, train_flow
+from pidflow.store import put, read_json, reading_h5, take, writing_h5
 
 ROWS = 200
 
@@ -29,30 +28,29 @@ def test_a_constant_block_carries_zero_bits_from_its_components_to_its_file(tmp_
         file.attrs.update(unit)
     before = torch.get_num_threads()
     settings = {"stages": 2, "max_steps": 20}
-    names = {"pca": str(tmp_path / "pca.h5"), "output": str(tmp_path / "flow.h5")}
-    train_flow.run(**names, weights=str(tmp_path / "flow.safetensors"), settings=settings, seed=0, threads=1)
+    paths = {name: str(tmp_path / f"{name}.h5") for name in ("pca", "flow", "twin", "bound")}
+    weights = str(tmp_path / "flow.safetensors")
+    train_flow.run(pca=paths["pca"], output=paths["flow"], weights=weights, settings=settings, seed=0, threads=1)
+    plant_twin.run(flow=paths["flow"], weights=weights, output=paths["twin"], settings=settings, seed=0, threads=1)
+    bound_information.run(pca=paths["pca"], flow=paths["flow"], output=paths["bound"], seed=0, threads=1)
     torch.set_num_threads(before)
     with reading_h5(tmp_path / "flow.h5", kind="flow") as file:
         assert take(file, "layer-00/z2").shape == (ROWS, 0)
-    for layer in range(2):
-        output = tmp_path / f"layer-{layer:02d}.json"
-        estimate_pid.run(
-            pca=str(tmp_path / "pca.h5"),
-            flow=str(tmp_path / "flow.h5"),
-            output=str(output),
-            layer=f"{layer:02d}",
-            estimators=["gaussian", "copula", "flow"],
-            definitions=["broja"],
-            permutations=20,
-            jackknife_groups=20,
-            seed=0,
-        )
-    found = json.loads((tmp_path / "layer-00.json").read_text())["estimators"]
-    for estimator in found.values():
-        assert estimator["mi"]["language"] == 0
-        atoms = estimator["definitions"]["broja"]["atoms"]
-        assert [atoms[name] for name in ("redundancy", "unique_language", "synergy")] == [0, 0, 0]
-        assert atoms["unique_vision"] > 0.3
-        assert any("x2 is constant" in warning for warning in estimator["warnings"])
-    beside = json.loads((tmp_path / "layer-01.json").read_text())["estimators"]["gaussian"]
-    assert beside["definitions"]["broja"]["atoms"]["redundancy"] > 0.3
+    outputs = [str(tmp_path / f"layer-{layer:02d}.json") for layer in range(2)]
+    estimate_pid.run(
+        **paths,
+        outputs=outputs,
+        estimators=["gaussian", "copula", "flow"],
+        definitions=["broja"],
+        permutations=20,
+        jackknife_groups=20,
+        seed=0,
+    )
+    constant_layer, beside = (from_json(read_json(path), where=path) for path in outputs)
+    assert len(constant_layer) == 3
+    for found in constant_layer:
+        assert found.bits["mi_language"] == 0
+        assert [found.bits[name] for name in ("redundancy", "unique_language", "synergy")] == [0, 0, 0]
+        assert found.bits["unique_vision"] > 0.3
+        assert any("x2 is constant" in warning for warning in found.estimate.warnings)
+    assert beside[0].bits["redundancy"] > 0.3

@@ -5,12 +5,13 @@ import torch
 from tests.captured import on_edge
 
 from pidflow.errors import ConfigError
-from pidflow.interventions.draws import CONTROLS, draw, weakest
+from pidflow.interventions.draws import draw
 from pidflow.interventions.edges import Edge, edge_of
 from pidflow.interventions.intervention import entered, reach_of
 from pidflow.interventions.windows import windows
 from pidflow.models.inputs import encode
 from pidflow.models.spans import Spans
+from pidflow.names import CONTROLS, weakest
 
 T = 20
 

@@ -1,5 +1,7 @@
 """Words that files, tables, figures and rules share."""
 
+from collections.abc import Iterable
+
 # The condition in which nothing intervenes.
 INTACT = "intact"
 # What stands in column `task` where a row is about all tasks of a run together.
@@ -18,6 +20,17 @@ NUMBERED = dict(
 # Where a span begins and ends in any prompt: 0 in the image, 1 in the question after it, 2 at the last position.
 SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
 SPANS |= {"question": (1, 1), "options": (1, 1), "text": (1, 2), "last": (2, 2)}
+
+
+# How the pairs of a random control are matched to those of the edge, the closest match first; see interventions/draws.
+MATCHES = ("other-sources", "other-targets", "half")
+UNMATCHED = "unmatched"
+CONTROLS = (*MATCHES, UNMATCHED)
+
+
+def weakest(controls: Iterable[str]) -> str | None:
+    """The least matched of several controls, which is what can be said of all of them; None of none."""
+    return max(controls, key=CONTROLS.index, default=None)
 
 
 def layer_name(layer: int) -> str:

@@ -36,6 +36,7 @@ from pidflow.analysis.profiles import (
     mean_behind_input,
     quantity_of,
 )
+from pidflow.analysis.reach import Reach
 from pidflow.names import ALL_TASKS, INTACT, MIN_TASKS
 from pidflow.pid.results import Decomposition
 
@@ -224,6 +225,7 @@ def judge(
     *,
     knockout: str | None,
     control: str | None = None,
+    reached: Mapping[tuple[str, str, str], Reach] | None = None,
     estimator: str = "flow",
     definition: str = "broja",
 ) -> list[Claim]:
@@ -239,6 +241,8 @@ def judge(
         The condition in which the question cannot attend to the image; None if the run has none.
     control
         The condition that cuts as many random edges in the same blocks, in the run or not; None if none is defined.
+    reached
+        How far each (model, task, condition) reached; a control that is matched to nothing is none.
     estimator, definition
         Which estimate is judged.
 
@@ -267,7 +271,11 @@ def judge(
             statement, controlled = KNOCKOUT_STATEMENTS[quantity], CONTROLLED_STATEMENTS[quantity]
             evidence = {task: _changed(statement, intact[task], cut[task]) for task in intact if task in cut}
             claims += judged.tasks(statement, knockout, evidence, missing=_NO_CUT)
-            evidence = {task: _changed(controlled, random[task], cut[task]) for task in cut if task in random}
+            evidence = {
+                task: _beyond(controlled, random[task], cut[task], (reached or {}).get((model, task, control)))
+                for task in cut
+                if task in random
+            }
             claims += judged.tasks(controlled, knockout, evidence, missing=_uncontrolled(cut, control))
             rows = tasks[(tasks["model"] == model) & (tasks["atom"] == quantity)]
             for correlated, moderator in (
@@ -318,6 +326,16 @@ def _changed(statement: Statement, without: Profile, cut: Profile) -> _Evidence:
         return UNKNOWN, "the two conditions were not decomposed at the same layers behind the embedding"
     notes = [*_warned(without, f"{without.decompositions[0].condition} "), *_warned(cut, "cut ")]
     return change(cut, without, statement.of), "; ".join(notes)
+
+
+def _beyond(statement: Statement, random: Profile, cut: Profile, reach: Reach | None) -> _Evidence:
+    """The number of a statement under the cut minus the same number under its random control."""
+    if reach is None or not reach.control:
+        return _changed(statement, random, cut)
+    if not reach.matched:
+        return UNKNOWN, f"{reach.in_words}: there are too few pairs that end where those of the edge end"
+    found, notes = _changed(statement, random, cut)
+    return found, "; ".join(filter(None, (reach.in_words, notes)))
 
 
 def _uncontrolled(cut: Mapping[str, Profile], control: str | None) -> str:

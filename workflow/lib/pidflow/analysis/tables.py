@@ -22,6 +22,7 @@ from pidflow.analysis.decompositions import (
     share,
     warning_about,
 )
+from pidflow.analysis.reach import Reach
 from pidflow.names import INTACT, QUANTITIES
 from pidflow.pid.results import Decomposition
 
@@ -33,12 +34,12 @@ PID_COLUMNS = (
 DIFFERENCE_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high"),
     *("z", "paired", "warning"),
-    *("control", "control_bits", "control_se", "control_low", "control_high"),
+    *("control", "control_match", "control_bits", "control_se", "control_low", "control_high"),
     *("net_bits", "net_se", "net_low", "net_high"),
 )
 ANSWER_COLUMNS = (
     *("model", "task", "condition", "n", "accuracy", "accuracy_se", "accuracy_low", "accuracy_high", "probability"),
-    *("answer_probability", "rows_decomposed", "rows_dropped"),
+    *("answer_probability", "uncut", "control", "rows_decomposed", "rows_dropped"),
     *("accuracy_lost", "accuracy_lost_se", "accuracy_lost_low", "accuracy_lost_high"),
 )
 LENS_COLUMNS = ("model", "task", "condition", "layer", "probability", "se", "low", "high")
@@ -78,13 +79,18 @@ def pid_table(found: Sequence[Decomposition]) -> pd.DataFrame:
     return _sorted(pd.DataFrame(rows, columns=PID_COLUMNS))
 
 
-def difference_table(found: Sequence[Decomposition], controls: Mapping[str, str] | None = None) -> pd.DataFrame:
+def difference_table(
+    found: Sequence[Decomposition],
+    controls: Mapping[str, str] | None = None,
+    reached: Mapping[tuple[str, str, str], Reach] | None = None,
+) -> pd.DataFrame:
     """Every condition minus intact, one row a quantity; columns `DIFFERENCE_COLUMNS`.
 
     Where both sides deleted the same groups of images the error is the jackknife of the difference (``paired``);
     otherwise variances are added, which is too cautious for conditions that share images. Beside a condition that
     `controls` (condition to condition) gives a control stand what the control changes (``control_…``) and the condition
-    minus its control (``net_…``); what speaks against the control is said in its own rows.
+    minus its control (``net_…``); what speaks against the control is said in its own rows. `reached` says, by (model,
+    task, condition), how a control is matched, and in how many questions an intervention changed nothing.
     """
     placed = indexed(found)
     rows = []
@@ -94,7 +100,8 @@ def difference_table(found: Sequence[Decomposition], controls: Mapping[str, str]
             continue
         control = _under(placed, each, (controls or {}).get(each.condition))
         for quantity in QUANTITIES:
-            texts = ((side.condition, warning_about(side, quantity)) for side in (each, intact))
+            texts = [(side.condition, warning_about(side, quantity)) for side in (each, intact)]
+            texts += [(side.condition, _reach(reached, side, "warning")) for side in (each, control) if side]
             change = _minus(each, intact, quantity)
             rows.append(
                 {
@@ -105,11 +112,18 @@ def difference_table(found: Sequence[Decomposition], controls: Mapping[str, str]
                     "paired": same_groups(each, intact),
                     "warning": "; ".join(f"{condition}: {text}" for condition, text in texts if text),
                     "control": "" if control is None else control.condition,
+                    "control_match": "" if control is None else _reach(reached, control, "control"),
                     **estimate_columns(_minus(control, intact, quantity), "control_bits", "control_"),
                     **estimate_columns(_minus(each, control, quantity), "net_bits", "net_"),
                 }
             )
     return _sorted(pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS))
+
+
+def _reach(reached: Mapping[tuple[str, str, str], Reach] | None, found: Decomposition, word: str) -> str:
+    """A word about how far the intervention behind a decomposition reached; empty where that is not known."""
+    reach = (reached or {}).get((found.model, found.task, found.condition))
+    return "" if reach is None else getattr(reach, word)
 
 
 def _under(placed: Mapping[tuple, Decomposition], found: Decomposition, condition: str | None) -> Decomposition | None:
@@ -143,7 +157,8 @@ def answers_table(
 
     ``accuracy_lost`` is that of :func:`accuracy_lost`: without the image, how much the task depends on vision.
     ``rows_dropped`` are the questions that no decomposition used (wrongly answered ones, when only correct answers are
-    analysed); NaN for a condition that was not decomposed.
+    analysed); NaN for a condition that was not decomposed. ``uncut`` are those in which the condition changed nothing,
+    ``control`` says how a random control is matched (:class:`pidflow.analysis.reach.Reach`).
     """
     used = {(c.model, c.task, c.condition): c.n for c in decomposed}
     rows = []
@@ -152,6 +167,7 @@ def answers_table(
         intact = answers.get((model, task, INTACT))
         lost = UNKNOWN if condition == INTACT or intact is None else accuracy_lost(intact, frame)
         kept = used.get((model, task, condition), np.nan)
+        reach = Reach.of(frame)
         rows.append(
             {
                 "model": model,
@@ -161,6 +177,8 @@ def answers_table(
                 **estimate_columns(accuracy, "accuracy", "accuracy_"),
                 "probability": frame["probability"].mean(),
                 "answer_probability": frame["answer_probability"].mean(),
+                "uncut": reach.uncut,
+                "control": reach.control,
                 "rows_decomposed": kept,
                 "rows_dropped": len(frame) - kept,
                 **estimate_columns(lost, "accuracy_lost", "accuracy_lost_"),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-OTHER_SOURCES, OTHER_TARGETS, HALF = MATCHES = ("other-sources", "other-targets", "half")  # the closest match first
-UNMATCHED = "unmatched"
-CONTROLS = (*MATCHES, UNMATCHED)
+from pidflow.names import MATCHES, UNMATCHED
+
+OTHER_SOURCES, OTHER_TARGETS, HALF = MATCHES
 AUTO = "auto"
 
 
@@ -35,11 +35,6 @@ class Drawn:
 def row_seed(seed: int, name: str) -> int:
     """The seed of one item's random edges: the same in every batch, different between items."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
-
-
-def weakest(controls: "list[str]") -> str | None:
-    """The least matched of several controls, which is what can be said of all of them; None of none."""
-    return max(controls, key=CONTROLS.index, default=None)
 
 
 def draw(source: np.ndarray, target: np.ndarray, spoken: np.ndarray, *, seed: int, match: str = AUTO) -> Drawn:

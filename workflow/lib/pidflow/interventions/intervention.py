@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pidflow import plugins
 from pidflow.errors import ConfigError
-from pidflow.interventions.draws import weakest
+from pidflow.names import weakest
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,6 @@ import torch
 
 from pidflow import plugins
 from pidflow.errors import ConfigError, NumericsError
-from pidflow.interventions.draws import weakest
 from pidflow.interventions.edges import Edge
 from pidflow.interventions.heard import Answers
 from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of, summed_pairs
@@ -25,6 +24,7 @@ from pidflow.interventions.windows import Window, windows
 from pidflow.models.answers import Expected
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
+from pidflow.names import weakest
 from pidflow.stats import clustered_mean
 
 SUBSETS = ("right", "wrong", "all")

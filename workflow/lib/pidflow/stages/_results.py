@@ -13,11 +13,10 @@ import torch
 from pidflow import store
 from pidflow.errors import ConfigError, DataError
 from pidflow.interventions.answer import Answered
-from pidflow.interventions.draws import weakest
 from pidflow.interventions.intervention import Intervention, Reach, intervention_of, summed_pairs
 from pidflow.models.capture import BLOCKS, Captured
 from pidflow.models.inputs import Example
-from pidflow.names import layer_name
+from pidflow.names import layer_name, weakest
 from pidflow.stages._answering import Answering, columns_of
 
 log = logging.getLogger(__name__)

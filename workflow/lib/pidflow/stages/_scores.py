@@ -72,7 +72,8 @@ def read_scores(path: str, unit: Mapping[str, str] | None = None) -> Scores:
         When the file is missing, damaged, about another unit or lacks a layer.
     """
     with reading_h5(path, kind="pca", expected=Identity(**(unit or {}))) as file:
-        attrs = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
+        attrs = {name: file.attrs[name] for name in ("model", "task", "condition", "language", "dropped", "layers")}
+        attrs = {name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items()}
         images = take(file, "image_id")
         rows = (len(images), None)
         vision, language = (

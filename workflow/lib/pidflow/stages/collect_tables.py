@@ -10,6 +10,7 @@ import pandas as pd
 
 from pidflow.analysis import claims, dependence, tables
 from pidflow.analysis.decompositions import warning
+from pidflow.analysis.reach import Reach
 from pidflow.errors import DataError
 from pidflow.names import INTACT, layer_name
 from pidflow.pid.records import from_json
@@ -19,7 +20,7 @@ from pidflow.store import Identity, read_json, read_table, reading_h5, write_tab
 log = logging.getLogger(__name__)
 
 Unit = tuple[str, str, str]
-_ANSWERS = ("item_id", "image_id", "correct", "probability", "answer_probability")
+_ANSWERS = ("item_id", "image_id", "correct", "probability", "answer_probability", "uncut", "control")
 # Where a flow file keeps the latents of each block of columns, in the order of its diagnostics.
 _BLOCKS = {"vision": "z1", "language": "z2", "target": "y"}
 
@@ -83,14 +84,17 @@ def run(
         for (model, task, condition), frame in known.items()
         if condition == blind and (model, task, INTACT) in known
     }
+    reached = {unit: Reach.of(frame) for unit, frame in known.items()}
     chosen = [{"estimator": r, "definition": d} for r in claim_estimators for d in claim_definitions]
     judged = [
-        claim for each in chosen for claim in claims.judge(decomposed, lost, knockout=knockout, control=control, **each)
+        claim
+        for each in chosen
+        for claim in claims.judge(decomposed, lost, knockout=knockout, control=control, reached=reached, **each)
     ]
     effects = [dependence.dependence_table(decomposed, lost, knockout=knockout, **each) for each in chosen]
     _report(decomposed, judged, claim_estimators)
     _write(pid_table, tables.pid_table(decomposed))
-    _write(differences_table, tables.difference_table(decomposed, controls))
+    _write(differences_table, tables.difference_table(decomposed, controls, reached))
     _write(answers_table, tables.answers_table(known, decomposed))
     _write(lens_table, tables.lens_table(answered))
     _write(gaussianity_table, tables.gaussianity_table(entry for path in flows for entry in _diagnostics(path)))

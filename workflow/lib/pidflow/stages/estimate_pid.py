@@ -77,7 +77,7 @@ def run(
     ):
         for layer, output in enumerate(outputs):
             name = layer_name(layer)
-            read = _Layer.of(latents[name], twins[name], bounds[name], rows=len(scores.images))
+            read = _Layer.of(name, latents, twins, bounds, rows=len(scores.images))
             found = _decomposed(scores, layer, read, estimators, settings)
             write_json(output, to_json(found), identity=scores.identity)
 
@@ -93,18 +93,18 @@ class _Layer:
     covariance: np.ndarray
 
     @classmethod
-    def of(cls, flow: h5py.Group, twin: h5py.Group, bound: h5py.Group, *, rows: int) -> "_Layer":
-        """The layer in its groups of the three files."""
+    def of(cls, name: str, flow: h5py.File, twin: h5py.File, bound: h5py.File, *, rows: int) -> "_Layer":
+        """The layer of that name in the three files."""
 
-        def blocks(group: h5py.Group, *parts: str) -> Blocks:
-            return tuple(take(group, part, shape=(rows, None)) for part in parts)
+        def blocks(file: h5py.File, *parts: str) -> Blocks:
+            return tuple(take(file, f"{name}/{part}", shape=(rows, None)) for part in parts)
 
         return cls(
             latents=blocks(flow, "z1", "z2", "y"),
-            bound=take(bound, "rows", shape=(rows,)),
+            bound=take(bound, f"{name}/rows", shape=(rows,)),
             twin=blocks(twin, "x1", "x2", "y"),
             twin_latents=blocks(twin, "z1", "z2", "zy"),
-            covariance=take(twin, "covariance"),
+            covariance=take(twin, f"{name}/covariance"),
         )
 
 
