@@ -70,3 +70,20 @@ def test_nothing_is_claimed_against_a_control_that_matches_nothing():
         assert claim.verdict == stats.UNDETERMINED
         assert np.isnan(claim.estimate)
         assert "match nothing" in claim.reason
+
+
+def test_questions_without_the_edge_need_no_control():
+    """No boxes in a question: nothing is cut and nothing is drawn, which says nothing of the other questions."""
+    assert Reach.of(answers(control=("half", "half", UNMATCHED))) == Reach(n=3, uncut=1, control="half")
+    assert Reach.of(answers((True, True, True), control=(UNMATCHED,) * 3)).control == UNMATCHED
+
+
+@pytest.mark.parametrize(
+    ("of_cut", "of_control", "judged"), [(0, 5, True), (0, 6, False), (60, 62, True), (60, 63, False)]
+)
+def test_a_control_that_lacks_where_the_cut_acts_judges_nothing(of_cut, of_control, judged):
+    """Of 100 or 40 questions that are cut, up to a twentieth may lack their control."""
+    reached = {UNITS[1]: Reach(100, of_cut, ""), UNITS[2]: Reach(100, of_control, "half")}
+    for claim in beyond_random(reached):
+        assert np.isfinite(claim.estimate) == judged
+        assert ("changes nothing in" in claim.reason) == (not judged)

@@ -17,7 +17,7 @@ one is expected to miss its threshold by chance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations
 
@@ -27,22 +27,24 @@ import pandas as pd
 from pidflow import stats
 from pidflow.analysis.decompositions import UNKNOWN, warning
 from pidflow.analysis.dependence import EFFECTS, LOST, REDUNDANT, dependence_table, over_tasks
-from pidflow.analysis.profiles import (
-    Profile,
-    agreement,
-    by_condition,
-    change,
-    comparable,
-    mean_behind_input,
-    quantity_of,
-)
+from pidflow.analysis.profiles import Profile, agreement, by_condition, change, comparable, quantity_of
 from pidflow.analysis.reach import Reach
+from pidflow.analysis.statements import (
+    AGREEMENT,
+    CONTROLLED_STATEMENTS,
+    DEPENDENCE_STATEMENTS,
+    INTACT_STATEMENTS,
+    KNOCKOUT_STATEMENTS,
+    REDUNDANCY_STATEMENTS,
+    Statement,
+    early,
+    peak_contrast,
+)
 from pidflow.names import ALL_TASKS, INTACT, MIN_TASKS
 from pidflow.pid.results import Decomposition
 
 NO_CONDITION = "none"
 
-_Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _Evidence = tuple[stats.Estimate, str]
 _NO_CUT = "no task was run with this attention cut"
 
@@ -91,132 +93,6 @@ class Claim:
 
 
 COLUMNS = tuple(field.name for field in fields(Claim))
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A claim before it meets data; `of` computes its number from profile values and relative depth."""
-
-    id: str
-    text: str
-    unit: str
-    of: _Statistic | None = None
-    threshold: float = 0.0
-    above: bool = True
-    paper_value: float = float("nan")
-
-
-def _early(depth: np.ndarray) -> np.ndarray:
-    return depth <= 1 / 3 + 1e-9
-
-
-def _late(depth: np.ndarray) -> np.ndarray:
-    return depth >= 2 / 3 - 1e-9
-
-
-def _peak_contrast(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    vision, early = quantity_of(values, "unique_vision"), _early(depth)
-    return vision[..., early].max(axis=-1) - vision[..., ~early].max(axis=-1)
-
-
-def _rise(quantity: str) -> _Statistic:
-    def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        course = quantity_of(values, quantity)
-        return course[..., _late(depth)].mean(axis=-1) - course[..., _early(depth)].mean(axis=-1)
-
-    return of
-
-
-def _last_share(quantity: str) -> _Statistic:
-    def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        return quantity_of(values, quantity)[..., -1] / quantity_of(values, "mi_joint")[..., -1]
-
-    return of
-
-
-INTACT_STATEMENTS = (
-    Statement(
-        "vision-peaks-early",
-        "vision-unique information peaks in the first third of the layers (largest there minus largest elsewhere)",
-        "bits",
-        _peak_contrast,
-    ),
-    Statement(
-        "vision-decays",
-        "vision-unique information decays with depth (mean of the last third minus mean of the first)",
-        "bits",
-        _rise("unique_vision"),
-        above=False,
-    ),
-    Statement(
-        "language-surges-late",
-        "language-unique information surges late (mean of the last third minus mean of the first)",
-        "bits",
-        _rise("unique_language"),
-    ),
-    Statement(
-        "language-dominates-last",
-        "language-unique information is most of the joint information at the last layer",
-        "share",
-        _last_share("unique_language"),
-        threshold=0.5,
-        paper_value=0.82,
-    ),
-    Statement(
-        "synergy-is-small",
-        "synergy is below 2 % of the joint information at the last layer",
-        "share",
-        _last_share("synergy"),
-        threshold=0.02,
-        above=False,
-        paper_value=0.02,
-    ),
-)
-_CUTTING = "cutting image-to-question attention raises"
-_RAISED = dict(zip(EFFECTS, ("vision-unique information", "synergy", "the joint information"), strict=True))
-_KNOCKOUT_IDS = dict(zip(EFFECTS, ("traps-vision", "raises-synergy", "raises-cost"), strict=True))
-KNOCKOUT_STATEMENTS = {
-    quantity: Statement(
-        f"knockout-{_KNOCKOUT_IDS[quantity]}",
-        f"{_CUTTING} {what} (mean change over layers)",
-        "bits",
-        mean_behind_input(quantity),
-    )
-    for quantity, what in _RAISED.items()
-}
-CONTROLLED_STATEMENTS = {
-    quantity: Statement(
-        f"{KNOCKOUT_STATEMENTS[quantity].id}-beyond-random",
-        f"{_CUTTING} {what} more than cutting as many random edges does (cut minus random, mean over layers)",
-        "bits",
-        mean_behind_input(quantity),
-    )
-    for quantity, what in _RAISED.items()
-}
-DEPENDENCE_STATEMENTS = {
-    quantity: Statement(
-        f"{KNOCKOUT_STATEMENTS[quantity].id}-by-dependence",
-        f"tasks that lose more accuracy without the image show a larger rise of {what} (correlation over tasks)",
-        "correlation",
-    )
-    for quantity, what in _RAISED.items()
-}
-REDUNDANCY_STATEMENTS = {
-    quantity: Statement(
-        f"{KNOCKOUT_STATEMENTS[quantity].id}-by-redundancy",
-        f"tasks whose information is more redundant show a smaller rise of {what} (correlation over tasks)",
-        "correlation",
-        above=False,
-    )
-    for quantity, what in _RAISED.items()
-}
-AGREEMENT = Statement(
-    "trajectories-agree",
-    "the courses of the four atoms over the layers correlate above 0.96 between models",
-    "correlation",
-    threshold=0.96,
-    paper_value=0.96,
-)
 
 
 def judge(
@@ -272,9 +148,7 @@ def judge(
             evidence = {task: _changed(statement, intact[task], cut[task]) for task in intact if task in cut}
             claims += judged.tasks(statement, knockout, evidence, missing=_NO_CUT)
             evidence = {
-                task: _beyond(controlled, random[task], cut[task], (reached or {}).get((model, task, control)))
-                for task in cut
-                if task in random
+                task: _beyond(controlled, random[task], cut[task], reached or {}) for task in cut if task in random
             }
             claims += judged.tasks(controlled, knockout, evidence, missing=_uncontrolled(cut, control))
             rows = tasks[(tasks["model"] == model) & (tasks["atom"] == quantity)]
@@ -302,8 +176,8 @@ def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
 
 def _measured(statement: Statement, profile: Profile) -> _Evidence:
     """The number of a statement about one intact profile, and what to say about it."""
-    early = _early(profile.depth)
-    if early.all() or not early.any():
+    first = early(profile.depth)
+    if first.all() or not first.any():
         return UNKNOWN, "the decomposed layers do not cover the first third and what follows it"
     if statement.unit == "share":
         joint = profile.estimate(lambda values, _: quantity_of(values, "mi_joint")[..., -1])
@@ -314,7 +188,7 @@ def _measured(statement: Statement, profile: Profile) -> _Evidence:
         # Clipped to its bound in every replicate, an atom shows no error of its own.
         found = replace(found, se=joint.se / joint.value)
         notes.append("the atom is clipped, its error is that of the joint information")
-    if statement.of is _peak_contrast:
+    if statement.of is peak_contrast:
         vision = profile.course("unique_vision")
         notes.insert(0, f"largest at layer {profile.layers[int(vision.argmax())]} ({vision.max():.3f} bits)")
     return found, "; ".join(notes)
@@ -324,16 +198,21 @@ def _changed(statement: Statement, without: Profile, cut: Profile) -> _Evidence:
     """The number of a statement under the cut minus the same number without it."""
     if not comparable(without, cut):
         return UNKNOWN, "the two conditions were not decomposed at the same layers behind the embedding"
-    notes = [*_warned(without, f"{without.decompositions[0].condition} "), *_warned(cut, "cut ")]
+    notes = [*_warned(without, f"{without.condition} "), *_warned(cut, "cut ")]
     return change(cut, without, statement.of), "; ".join(notes)
 
 
-def _beyond(statement: Statement, random: Profile, cut: Profile, reach: Reach | None) -> _Evidence:
+def _beyond(
+    statement: Statement, random: Profile, cut: Profile, reached: Mapping[tuple[str, str, str], Reach]
+) -> _Evidence:
     """The number of a statement under the cut minus the same number under its random control."""
+    reach, of_cut = (reached.get((each.model, each.task, each.condition)) for each in (random, cut))
     if reach is None or not reach.control:
         return _changed(statement, random, cut)
     if not reach.matched:
         return UNKNOWN, f"{reach.in_words}: there are too few pairs that end where those of the edge end"
+    if of_cut is not None and (lacking := reach.lacking(of_cut)):
+        return UNKNOWN, f"{reach.in_words}; {lacking}"
     found, notes = _changed(statement, random, cut)
     return found, "; ".join(filter(None, (reach.in_words, notes)))
 

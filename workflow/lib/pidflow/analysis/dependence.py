@@ -123,5 +123,5 @@ def _measured(intact: Profile, cut: Profile, quantity: str) -> tuple[stats.Estim
 
 def _warned(profile: Profile, quantity: str) -> str:
     flagged = sum(bool(warning_about(each, quantity)) for each in profile.decompositions)
-    where = f"{profile.decompositions[0].condition}: {flagged} of {len(profile.decompositions)} layers carry warnings"
+    where = f"{profile.condition}: {flagged} of {len(profile.decompositions)} layers carry warnings"
     return where if 2 * flagged >= len(profile.decompositions) else ""

@@ -55,6 +55,18 @@ class Profile:
         )
 
     @property
+    def model(self) -> str:
+        return self.decompositions[0].model
+
+    @property
+    def task(self) -> str:
+        return self.decompositions[0].task
+
+    @property
+    def condition(self) -> str:
+        return self.decompositions[0].condition
+
+    @property
     def layers(self) -> list[int]:
         return [each.layer for each in self.decompositions]
 

@@ -8,6 +8,9 @@ import pandas as pd
 
 from pidflow.names import UNMATCHED, weakest
 
+# A control that changes nothing where the cut does would leave the cut's whole effect over. It judges nothing when it is
+# lacking in more than this share of the questions that the cut reaches.
+MOST_LACKING = 0.05
 _IN_WORDS = {
     "other-sources": "the same targets lose other sources",
     "other-targets": "the same sources are lost by other later targets",
@@ -24,8 +27,8 @@ class Reach:
     n, uncut
         Questions, and those in which the intervention changed nothing (no options, no boxes).
     control
-        How a random control is matched to its edge, by its least matched question, one of
-        :data:`pidflow.names.CONTROLS`; empty where the intervention is no random control.
+        How a random control is matched to its edge, by the least matched question that it reaches, one of
+        :data:`pidflow.names.CONTROLS` (``unmatched`` where it reaches none); empty where the intervention is no random control.
     """
 
     n: int
@@ -35,7 +38,10 @@ class Reach:
     @classmethod
     def of(cls, answers: pd.DataFrame) -> Reach:
         """From the columns ``uncut`` and ``control`` of an answers table."""
-        return cls(len(answers), int(answers["uncut"].sum()), weakest(answers["control"].dropna()) or "")
+        uncut, controls = answers["uncut"].astype(bool), answers["control"].dropna()
+        # A question without the edge (no boxes) needs no control and has none.
+        reached = controls[~uncut[controls.index]]
+        return cls(len(answers), int(uncut.sum()), weakest(reached if len(reached) else controls) or "")
 
     @property
     def warning(self) -> str:
@@ -51,3 +57,12 @@ class Reach:
     def in_words(self) -> str:
         """Which random pairs the control takes."""
         return f"control: {_IN_WORDS[self.control]}" if self.matched else "control: random pairs that match nothing"
+
+    def lacking(self, cut: Reach) -> str:
+        """Why this control cannot stand beside a cut of its edge; empty where it can.
+
+        What the cut does not reach the control does not reach either, so the difference of their counts is how many
+        questions are cut without a control.
+        """
+        missing, of = self.uncut - cut.uncut, cut.n - cut.uncut
+        return f"it changes nothing in {missing} of {of} questions that are cut" if missing > MOST_LACKING * of else ""
