@@ -30,7 +30,7 @@ def test_questions_that_were_not_reached_are_counted():
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_is_worth_its_least_matched_question(control):
-    reach = Reach.of(answers(control=("other-sources", None, control)))
+    reach = Reach.of(answers([False] * 3, control=("other-sources", None, control)))
     assert reach.control == control
     assert reach.matched == (control != UNMATCHED)
 

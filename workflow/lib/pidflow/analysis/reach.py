@@ -8,8 +8,8 @@ import pandas as pd
 
 from pidflow.names import UNMATCHED, weakest
 
-# A control that changes nothing where the cut does would leave the cut's whole effect over. It judges nothing when it is
-# lacking in more than this share of the questions that the cut reaches.
+# A control that changes nothing where the cut does would leave the cut's whole effect over. It judges nothing when it
+# is lacking in more than this share of the questions that the cut reaches.
 MOST_LACKING = 0.05
 _IN_WORDS = {
     "other-sources": "the same targets lose other sources",
@@ -28,7 +28,8 @@ class Reach:
         Questions, and those in which the intervention changed nothing (no options, no boxes).
     control
         How a random control is matched to its edge, by the least matched question that it reaches, one of
-        :data:`pidflow.names.CONTROLS` (``unmatched`` where it reaches none); empty where the intervention is no random control.
+        :data:`pidflow.names.CONTROLS` (``unmatched`` where it reaches none); empty where the intervention is no random
+        control.
     """
 
     n: int
