@@ -7,8 +7,7 @@ import torch
 from pidflow.errors import ConfigError, DataError
 from pidflow.pid.results import MissedInformation
 from pidflow.validation.critic import CriticConfig, critic_information, critic_information_of_layers
-from pidflow.validation.critic import _gaussian_scores as gaussian_scores
-from pidflow.validation.critic import _row_bounds as row_bounds
+from pidflow.validation.critics import gaussian_scores, row_bounds
 from pidflow.validation.missed import missed_information
 
 
