@@ -2,7 +2,7 @@
 
     python tests/benchmarks/study_transfer_windows.py
 
-Made-up courses over 12 windows that share noise with their neighbours, one to three questions an image; two minutes.
+Made-up curves over 12 windows that share noise with their neighbours, one to three questions an image; two minutes.
 """
 
 import sys
@@ -12,13 +12,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
-from pidflow.analysis.transfer_windows import ALL, YES, Course, locate, resample
+from pidflow.analysis.edge_changes import ALL, EdgeChanges, resample
+from pidflow.analysis.transfer_windows import YES, locate
 from pidflow.interventions.windows import windows
 
 DEPTH, PLATEAU, HEIGHT = 12, (3, 6), -0.4
 
 
-def course(rng, level, *, images, noise, control):
+def made_up(rng, level, *, images, noise, control):
     counts = rng.integers(1, 4, images).astype(float)
 
     def scattered(around):
@@ -28,16 +29,16 @@ def course(rng, level, *, images, noise, control):
 
     names = tuple(f"im{i}" for i in range(images))
     beside = scattered(np.zeros(DEPTH)) if control else None
-    return Course("image->last", ALL, tuple(windows(1, depth=DEPTH)), names, counts, scattered(level), beside)
+    return EdgeChanges("image->last", ALL, tuple(windows(1, depth=DEPTH)), names, counts, scattered(level), beside)
 
 
 def located(seed, level, *, least, **settings):
     rng = np.random.default_rng(seed)
-    return locate(resample(course(rng, level, **settings), seed=seed, resamples=500), least=least)
+    return locate(resample(made_up(rng, level, **settings), seed=seed, resamples=500), least=least)
 
 
 def main():
-    print("courses of noise alone: share of 1,000 in which an effect is found (promised: 5 % at most)")
+    print("curves of noise alone: share of 1,000 in which an effect is found (promised: 5 % at most)")
     for images in (8, 20, 40, 100, 300):
         rates = []
         for control in (False, True):
@@ -47,7 +48,7 @@ def main():
             ]
             rates.append(np.mean([each.present == YES for each in found]))
         print(f"  {images:3d} images: {rates[0]:.1%} without a control, {rates[1]:.1%} with one")
-    print(f"a plateau of {HEIGHT:+.0%} over centres {PLATEAU[0]} to {PLATEAU[1]}, 100 images, 300 courses")
+    print(f"a plateau of {HEIGHT:+.0%} over centres {PLATEAU[0]} to {PLATEAU[1]}, 100 images, 300 curves")
     level = np.zeros(DEPTH)
     level[PLATEAU[0] : PLATEAU[1] + 1] = HEIGHT
     for noise in (0.3, 0.7, 1.0, 1.5, 2.5):

@@ -58,7 +58,7 @@ def test_the_opposite_story_is_not_supported():
 
 
 def test_noise_supports_nothing():
-    """Flat courses of equal atoms: apart from shares, whose thresholds are not zero, nothing holds."""
+    """Flat curves of equal atoms: apart from shares, whose thresholds are not zero, nothing holds."""
     rng = np.random.default_rng(5)
     records = [
         run.record("standin", task, condition, layer, dict.fromkeys(names.ATOMS, 0.3), rng=rng)
@@ -244,7 +244,7 @@ def test_peak_location_error_covers():
 def test_profile_orders_layers():
     shuffled = Profile.of(profile([0.1, 0.2, 0.3]).decompositions[::-1])
     assert shuffled.layers == [0, 1, 2]
-    np.testing.assert_allclose(shuffled.course("unique_vision"), [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(shuffled.curve("unique_vision"), [0.1, 0.2, 0.3])
     np.testing.assert_allclose(shuffled.depth, [0, 0.5, 1])
 
 
@@ -272,7 +272,7 @@ def test_agreement_sees_shape_not_height(scale, sign):
 
 
 def test_agreement_compares_at_equal_depth():
-    """A deeper model that runs the same straight course agrees."""
+    """A deeper model that runs the same straight curve agrees."""
     a, b = profile(np.linspace(0, 1, 5)), profile(np.linspace(0, 1, 9), model="deeper")
     assert np.tanh(agreement(a, b).value) == pytest.approx(1.0)
     assert np.tanh(agreement(b, a).value) == pytest.approx(1.0)

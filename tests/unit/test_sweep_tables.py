@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
-from pidflow.analysis.sweep_tables import EXCESSES, METRICS, main_windows, sweep_table, transfer_table
-from pidflow.analysis.transfer_windows import Transfer
+from pidflow.analysis.sweep_tables import EXCESSES, METRICS, main_windows, sweep_table, transfer_windows_table
+from pidflow.analysis.transfer_windows import TransferWindow
 from pidflow.errors import DataError
 from pidflow.stats import clustered_mean
 
@@ -115,8 +115,8 @@ def test_a_sweep_of_other_windows_is_refused(window, message):
 
 def test_transfer_windows_have_a_row_each():
     numbers = dict.fromkeys(("change", "low", "high", "excess", "excess_low", "excess_high"), 0.0)
-    found = [Transfer(edge, 3, "all", 10, 5, "no", 0, **numbers) for edge in TWO_STAGES]
-    table = transfer_table("standin", "a", found)
+    found = [TransferWindow(edge, 3, "all", 10, 5, "no", 0, **numbers) for edge in TWO_STAGES]
+    table = transfer_windows_table("standin", "a", found)
     assert list(table["edge"]) == list(TWO_STAGES)
     assert list(table.columns[:3]) == ["model", "task", "edge"]
     assert "replicates" not in table

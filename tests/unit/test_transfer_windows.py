@@ -5,19 +5,8 @@ import pytest
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
 from pidflow.analysis import transfer_windows
-from pidflow.analysis.transfer_windows import (
-    ALL,
-    CUT,
-    NO,
-    RANDOM,
-    YES,
-    Course,
-    courses,
-    locate,
-    plateau,
-    presence,
-    resample,
-)
+from pidflow.analysis.edge_changes import ALL, CUT, RANDOM, EdgeChanges, edge_changes, resample
+from pidflow.analysis.transfer_windows import NO, YES, locate, plateau, presence
 from pidflow.errors import ConfigError, DataError
 from pidflow.interventions import sweep as torch_side
 from pidflow.interventions.windows import windows
@@ -27,8 +16,8 @@ DEPTH = 12
 WINDOWS = tuple(windows(3, depth=DEPTH))
 
 
-def course(level, *, images=100, noise=0.3, control=None, seed=0):
-    """A course with one to three questions an image; neighbouring windows share noise, as they share blocks."""
+def made_up(level, *, images=100, noise=0.3, control=None, seed=0):
+    """Changes of one to three questions an image; neighbouring windows share noise, as they share blocks."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, 4, images).astype(float)
     depth = len(level)
@@ -40,7 +29,7 @@ def course(level, *, images=100, noise=0.3, control=None, seed=0):
 
     named = tuple(f"im{i}" for i in range(images))
     beside = None if control is None else scattered(control)
-    return Course("image->last", ALL, tuple(windows(1, depth=depth)), named, counts, scattered(level), beside)
+    return EdgeChanges("image->last", ALL, tuple(windows(1, depth=depth)), named, counts, scattered(level), beside)
 
 
 def level(first=0, last=-1, height=0.0, *, depth=DEPTH):
@@ -86,7 +75,7 @@ def test_half_of_the_effect_belongs_to_the_window():
 @pytest.mark.parametrize(("first", "last"), [(3, 6), (0, 2), (9, 11), (5, 5), (0, 11)])
 @pytest.mark.parametrize("height", [-0.6, 0.8])
 def test_planted_windows_are_found(first, last, height):
-    found = found_in(course(level(first, last, height), control=level()))
+    found = found_in(made_up(level(first, last, height), control=level()))
     assert found.present == YES
     assert (found.onset, found.end) == (first, last)
     assert found.onset_low <= first <= found.onset_high
@@ -100,7 +89,7 @@ def test_planted_windows_are_found(first, last, height):
 def test_the_window_is_that_of_the_effect_beyond_the_control():
     """Random edges that hurt in the first blocks are no reason to see the edge at work there."""
     control = level(0, 3, -0.5)
-    found = found_in(course(level(0, 7, -0.5), noise=0.1, control=control))
+    found = found_in(made_up(level(0, 7, -0.5), noise=0.1, control=control))
     assert (found.onset, found.end) == (4, 7)
     assert found.excess == pytest.approx(found.change, abs=0.1)
 
@@ -108,7 +97,7 @@ def test_the_window_is_that_of_the_effect_beyond_the_control():
 def test_ends_are_covered_where_they_are_unsure():
     hits, widths = [], []
     for seed in range(60):
-        found = found_in(course(level(3, 6, -0.4), noise=1.0, seed=seed), seed=seed, resamples=200)
+        found = found_in(made_up(level(3, 6, -0.4), noise=1.0, seed=seed), seed=seed, resamples=200)
         if found.present == YES:
             hits.append(found.onset_low <= 3 <= found.onset_high and found.end_low <= 6 <= found.end_high)
             widths.append(found.onset_high - found.onset_low)
@@ -121,7 +110,7 @@ def test_ends_are_covered_where_they_are_unsure():
 def test_nothing_is_found_in_noise_at_the_promised_rate(control):
     verdicts = []
     for seed in range(400):
-        each = course(level(), images=40, control=level() if control else None, seed=seed)
+        each = made_up(level(), images=40, control=level() if control else None, seed=seed)
         found = found_in(each, least=1e-9, seed=seed, resamples=300)
         assert (found.present == YES) == np.isfinite(found.onset)
         verdicts.append(found.present)
@@ -132,14 +121,14 @@ def test_nothing_is_found_in_noise_at_the_promised_rate(control):
 
 def test_an_effect_of_just_the_least_size_is_neither_claimed_nor_denied():
     verdicts = [
-        found_in(course(level(5, 5, -0.05), noise=0.1, seed=seed), seed=seed, resamples=200).present
+        found_in(made_up(level(5, 5, -0.05), noise=0.1, seed=seed), seed=seed, resamples=200).present
         for seed in range(200)
     ]
     assert verdicts.count(UNDETERMINED) >= 185
 
 
 def test_no_is_said_of_what_is_surely_small():
-    found = found_in(course(level(3, 6, -0.01), noise=0.02, control=level()))
+    found = found_in(made_up(level(3, 6, -0.01), noise=0.02, control=level()))
     assert found.present == NO
     assert np.isnan(found.onset)
     assert np.isnan(found.height)
@@ -147,45 +136,45 @@ def test_no_is_said_of_what_is_surely_small():
 
 def test_no_needs_images_that_could_have_shown_the_effect():
     assert transfer_windows.images_for_no(0.05) == 59  # rule of three: 0.95^59 < 5 %
-    assert found_in(course(level(), images=59, noise=1e-3)).present == NO
-    assert found_in(course(level(), images=58, noise=1e-3)).present == UNDETERMINED
+    assert found_in(made_up(level(), images=59, noise=1e-3)).present == NO
+    assert found_in(made_up(level(), images=58, noise=1e-3)).present == UNDETERMINED
 
 
 def test_no_more_than_random_edges_is_undetermined():
-    found = found_in(course(level(2, 5, -0.5), control=level(2, 5, -0.5)))
+    found = found_in(made_up(level(2, 5, -0.5), control=level(2, 5, -0.5)))
     assert found.present == UNDETERMINED
     assert abs(found.change) > 0.3
 
 
 def test_an_effect_opposite_to_the_control_does_not_count_twice():
     """Less harm than random edges do is not an effect of the edge."""
-    assert found_in(course(level(2, 5, -0.3), noise=0.1, control=level(2, 5, -0.8))).present == UNDETERMINED
+    assert found_in(made_up(level(2, 5, -0.3), noise=0.1, control=level(2, 5, -0.8))).present == UNDETERMINED
 
 
 def test_exact_effects_have_no_width():
-    each = course(level(2, 4, -1.0), noise=0.0)
+    each = made_up(level(2, 4, -1.0), noise=0.0)
     found = found_in(each)
     assert (found.onset, found.onset_low, found.onset_high, found.onset_share) == (2, 2, 2, 1)
     assert (found.low, found.change, found.high) == pytest.approx((-1, -1, -1))
 
 
 def test_no_interval_promises_a_loss_of_more_than_everything():
-    assert found_in(course(level(2, 4, -0.99), noise=0.05)).low >= -1
+    assert found_in(made_up(level(2, 4, -0.99), noise=0.05)).low >= -1
 
 
 def test_one_image_says_nothing():
-    found = found_in(course(level(2, 4, -0.5), images=1))
+    found = found_in(made_up(level(2, 4, -0.5), images=1))
     assert found.present == UNDETERMINED
     assert np.isnan(found.low)
 
 
 def test_a_model_of_one_block():
-    found = found_in(course(level(0, 0, -0.5, depth=1), control=level(depth=1)))
+    found = found_in(made_up(level(0, 0, -0.5, depth=1), control=level(depth=1)))
     assert (found.present, found.onset, found.end, found.first_block, found.last_block) == (YES, 0, 0, 0, 0)
 
 
 def test_errors_are_those_of_the_tables():
-    each = course(level(2, 4, -0.5), images=30)
+    each = made_up(level(2, 4, -0.5), images=30)
     curve = resample(each, seed=0, resamples=4000).effect
     spread = each.effect / each.counts[:, None]
     member = np.repeat(np.arange(30), each.counts.astype(int))
@@ -197,7 +186,7 @@ def test_errors_are_those_of_the_tables():
 
 
 def test_one_window_has_the_usual_interval():
-    each = course(level(depth=1), images=12)
+    each = made_up(level(depth=1), images=12)
     curve = resample(each, seed=0, resamples=20000).effect
     found = found_in(each, least=0.9, resamples=20000)
     half = 2.2010 * curve.se[0]  # Student's t, 11 degrees of freedom
@@ -205,21 +194,21 @@ def test_one_window_has_the_usual_interval():
 
 
 def test_an_image_weighs_the_same_in_every_course():
-    first, second = (resample(course(level(), seed=0), seed=3, resamples=50) for _ in range(2))
+    first, second = (resample(made_up(level(), seed=0), seed=3, resamples=50) for _ in range(2))
     assert np.array_equal(first.effect.replicates, second.effect.replicates)
-    other = resample(course(level(), seed=0), seed=4, resamples=50)
+    other = resample(made_up(level(), seed=0), seed=4, resamples=50)
     assert not np.allclose(first.effect.replicates, other.effect.replicates)
 
 
 def test_several_tasks_at_once():
     big, small, unsure = (
-        course(level(3, 6, -0.6)),
-        course(level(), noise=0.01, seed=1),
-        course(level(), images=20, noise=0.5, seed=2),
+        made_up(level(3, 6, -0.6)),
+        made_up(level(), noise=0.01, seed=1),
+        made_up(level(), images=20, noise=0.5, seed=2),
     )
     found = [resample(each, seed=0, resamples=400) for each in (small, big, unsure)]
     there = presence(found, least=0.05)
-    assert (there.verdict, there.course, there.verdicts) == (YES, 1, (NO, YES, UNDETERMINED))
+    assert (there.verdict, there.which, there.verdicts) == (YES, 1, (NO, YES, UNDETERMINED))
     assert there.high - there.low > (alone := locate(found[1], least=0.05)).high - alone.low
     assert presence(found[:1] * 2, least=0.05).verdict == NO
     assert presence([found[0], found[2]], least=0.05).verdict == UNDETERMINED
@@ -228,12 +217,12 @@ def test_several_tasks_at_once():
 @pytest.mark.parametrize("least", [0, 1, -0.1, np.nan])
 def test_the_least_effect_is_a_share(least):
     with pytest.raises(ConfigError, match="the least change that counts is a share between 0 and 1, found"):
-        presence([resample(course(level()), seed=0, resamples=10)], least=least)
+        presence([resample(made_up(level()), seed=0, resamples=10)], least=least)
 
 
 def test_courses_are_read_off_every_question():
     summary, details = sweep(absent=["image->question"])
-    found = {(each.edge, each.subset): each for each in courses(details, windows=WINDOWS)}
+    found = {(each.edge, each.subset): each for each in edge_changes(details, windows=WINDOWS)}
     assert set(found) == {(edge, subset) for edge in TWO_STAGES for subset in ("right", "wrong", "all")}
     for (edge, subset), each in found.items():
         rows = summary[(summary["edge"] == edge) & (summary["subset"] == subset) & (summary["window"] == 3)]
@@ -246,7 +235,7 @@ def test_courses_are_read_off_every_question():
 
 def test_two_stages_are_found_in_a_sweep():
     _, details = sweep()
-    for each in courses(details, windows=WINDOWS):
+    for each in edge_changes(details, windows=WINDOWS):
         first, last, height = TWO_STAGES[each.edge]
         found = found_in(each)
         if height:
@@ -258,7 +247,7 @@ def test_two_stages_are_found_in_a_sweep():
 
 def test_sweeps_without_a_control_and_with_even_windows():
     _, details = sweep(controls=(), window=4)
-    found = [each for each in courses(details, windows=windows(4, depth=DEPTH)) if each.subset == ALL]
+    found = [each for each in edge_changes(details, windows=windows(4, depth=DEPTH)) if each.subset == ALL]
     assert all(each.control is None for each in found)
     assert np.isnan(found_in(found[0]).excess)
 
@@ -277,4 +266,4 @@ def test_sweeps_without_a_control_and_with_even_windows():
 def test_damaged_details_are_refused(damage, message):
     _, details = sweep(other_windows=())
     with pytest.raises(DataError, match=message):
-        courses(damage(details), windows=WINDOWS)
+        edge_changes(damage(details), windows=WINDOWS)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tests.synthetic_sweep import DEPTH, TWO_STAGES, sweep
 
-from pidflow.analysis.transfer_windows import ALL, NO, YES, courses, locate, resample
+from pidflow.analysis.edge_changes import ALL, edge_changes, resample
+from pidflow.analysis.transfer_windows import NO, YES, locate
 from pidflow.analysis.two_stages import Statement, statements, two_stages_table
 from pidflow.errors import DataError
 from pidflow.interventions.windows import windows
@@ -20,11 +21,11 @@ def judged(tasks, *, window=3, least=0.05, **settings):
         _, details = sweep(task=task, plateaus=plateaus, window=window, **{"noise": 0.04} | settings)
         sampled = [
             resample(each, seed=0, resamples=300)
-            for each in courses(details, windows=windows(window, depth=DEPTH))
+            for each in edge_changes(details, windows=windows(window, depth=DEPTH))
             if each.subset == ALL
         ]
-        found[task] = {each.course.edge: each for each in sampled}
-        located[task] = {each.course.edge: locate(each, least=least) for each in sampled}
+        found[task] = {each.changes.edge: each for each in sampled}
+        located[task] = {each.changes.edge: locate(each, least=least) for each in sampled}
     return {(each.task, each.id): each for each in statements("standin", found, located, least=least)}
 
 
@@ -110,7 +111,7 @@ def test_tasks_swept_in_other_windows_are_refused():
     found = {}
     for task, window in (("a", 3), ("b", 5)):
         _, details = sweep(task=task, window=window)
-        each = courses(details, windows=windows(window, depth=DEPTH))[0]
+        each = edge_changes(details, windows=windows(window, depth=DEPTH))[0]
         found[task] = {each.edge: resample(each, seed=0, resamples=10)}
     with pytest.raises(DataError, match="standin: task 'b' was swept in other windows than 'a'"):
         statements("standin", found, {"a": {}, "b": {}}, least=0.05)

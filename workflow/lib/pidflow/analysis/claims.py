@@ -189,7 +189,7 @@ def _measured(statement: Statement, profile: Profile) -> _Evidence:
         found = replace(found, se=joint.se / joint.value)
         notes.append("the atom is clipped, its error is that of the joint information")
     if statement.of is peak_contrast:
-        vision = profile.course("unique_vision")
+        vision = profile.curve("unique_vision")
         notes.insert(0, f"largest at layer {profile.layers[int(vision.argmax())]} ({vision.max():.3f} bits)")
     return found, "; ".join(notes)
 

@@ -1,4 +1,4 @@
-"""The course of a decomposition over the layers, with errors that know the layers share their images."""
+"""The curve of a decomposition over the layers, with errors that know the layers share their images."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Profile:
     def sample(self) -> tuple[np.ndarray, np.ndarray]:
         return self.bits, self.replicates
 
-    def course(self, quantity: str) -> np.ndarray:
+    def curve(self, quantity: str) -> np.ndarray:
         """One quantity in bits, shape ``(layers,)``."""
         return quantity_of(self.bits, quantity)
 
@@ -154,9 +154,9 @@ def agreement(a: Profile, b: Profile) -> stats.Estimate:
     onto = [_interpolation(profile.depth, grid) for profile in (a, b)]
 
     def pooled(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        course = values[..., atoms, :] @ weights
-        course = course - course.mean(axis=-1, keepdims=True)
-        return course.reshape(*course.shape[:-2], -1)
+        curve = values[..., atoms, :] @ weights
+        curve = curve - curve.mean(axis=-1, keepdims=True)
+        return curve.reshape(*curve.shape[:-2], -1)
 
     return stats.propagate(
         lambda x, y: stats.fisher(stats.correlation(pooled(x, onto[0]), pooled(y, onto[1]))),

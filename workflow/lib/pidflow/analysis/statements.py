@@ -43,8 +43,8 @@ def peak_contrast(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 def _rise(quantity: str) -> Statistic:
     def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        course = quantity_of(values, quantity)
-        return course[..., _late(depth)].mean(axis=-1) - course[..., early(depth)].mean(axis=-1)
+        curve = quantity_of(values, quantity)
+        return curve[..., _late(depth)].mean(axis=-1) - curve[..., early(depth)].mean(axis=-1)
 
     return of
 
@@ -134,7 +134,7 @@ REDUNDANCY_STATEMENTS = {
 }
 AGREEMENT = Statement(
     "trajectories-agree",
-    "the courses of the four atoms over the layers correlate above 0.96 between models",
+    "the curves of the four atoms over the layers correlate above 0.96 between models",
     "correlation",
     threshold=0.96,
     paper_value=0.96,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from pidflow.analysis.transfer_windows import ALL, CUT, RANDOM, Transfer
+from pidflow.analysis.edge_changes import ALL, CUT, RANDOM
+from pidflow.analysis.transfer_windows import TransferWindow
 from pidflow.errors import ConfigError, DataError
 from pidflow.interventions.windows import Window, windows
 from pidflow.stats import clustered_mean
@@ -155,8 +156,8 @@ def _beside(row: dict, cut: _Group, control: _Group) -> dict[str, float]:
     return found
 
 
-def transfer_table(model: str, task: str, found: Sequence[Transfer]) -> pd.DataFrame:
-    """One row per transfer window, columns ``model, task`` and the fields of :class:`Transfer`."""
-    names = [each.name for each in fields(Transfer) if each.name != "replicates"]
+def transfer_windows_table(model: str, task: str, found: Sequence[TransferWindow]) -> pd.DataFrame:
+    """One row per transfer window, columns ``model, task`` and the fields of :class:`TransferWindow`."""
+    names = [each.name for each in fields(TransferWindow) if each.name != "replicates"]
     rows = [[model, task, *(getattr(each, name) for name in names)] for each in found]
     return pd.DataFrame(rows, columns=["model", "task", *names])

@@ -1,8 +1,9 @@
 """Where in depth an edge carries the answer: transfer windows of knockout sweeps, with intervals over images.
 
-The **course** of an edge is the mean relative change of the probability of the model's own first answer token when the
-edge is cut, over the centres of the windows it is cut in. Where a random control was run beside the cut, what counts as
-an effect is seen beside it: the **excess** is cut minus random, question by question.
+The **effect** of an edge (:mod:`pidflow.analysis.edge_changes`) is the mean relative change of the probability of the
+model's own first answer token when the edge is cut, over the centres of the windows it is cut in. Where a random
+control was run beside the cut, what counts as an effect is seen beside it: the **excess** is cut minus random, question
+by question.
 
 *Is there an effect?* ``yes`` when in some window the change lies beyond ±`least` and, with a control, the excess lies
 beyond 0 on the same side; ``no`` when the change lies within ±`least` in every window; ``undetermined`` otherwise.
@@ -13,234 +14,47 @@ largest studentised deviation is taken from the resamples, so looking at many wi
 single plateau that fits the excess best in least squares, at 0 outside: a centre belongs to it when its effect is more
 than about half of that inside. Each resample of the images is fitted again, which gives the intervals of both ends.
 
-What limits it. A course is a moving average as wide as the windows: an effect of one block shows at as many centres as
-a window has blocks, ends are smeared by half a window, and no interval here knows of that. Centres are whole blocks. A
-course with two humps gets one plateau, at the larger.
+What limits it. The curve of an effect is a moving average as wide as the windows: an effect of one block shows at as
+many centres as a window has blocks, ends are smeared by half a window, and no interval here knows of that. Centres are
+whole blocks. A curve with two humps gets one plateau, at the larger.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 from scipy.special import ndtr, stdtrit
 
-from pidflow.errors import ConfigError, DataError
-from pidflow.interventions.windows import Window
-from pidflow.stats import LEVEL, ROUNDING, UNDETERMINED
+from pidflow.analysis.edge_changes import Curve, Resampled
+from pidflow.errors import ConfigError
+from pidflow.stats import LEVEL, UNDETERMINED
 
-CUT, KEEP, RANDOM, ALL = (
-    "cut",
-    "keep",
-    "random",
-    "all",
-)  # kinds and the subset of all questions, as the tables of sweeps call them
 YES, NO = "yes", "no"
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Course:
-    """What cutting one edge does in C windows to questions about I images.
-
-    Attributes
-    ----------
-    edge, subset
-        The edge, and which questions: ``right``, ``wrong`` or ``all``.
-    windows
-        The C windows, by centre.
-    images
-        Names of the I images.
-    counts
-        Questions about each image, shape ``(I,)``.
-    effect, control
-        Relative change of the probability of the first answer token under the cut and under as many random edges,
-        summed over the questions of each image, shape ``(I, C)``; `control` is None where none was run.
-    """
-
-    edge: str
-    subset: str
-    windows: tuple[Window, ...]
-    images: tuple[str, ...]
-    counts: np.ndarray
-    effect: np.ndarray
-    control: np.ndarray | None
-
-    @property
-    def n(self) -> int:
-        """Questions."""
-        return int(self.counts.sum())
-
-
-def courses(details: pd.DataFrame, *, windows: Sequence[Window]) -> list[Course]:
-    """The courses of every edge for all questions and for each subset of them that is not empty.
-
-    Parameters
-    ----------
-    details
-        Every question's numbers of one model and task, as stage ``sweep_knockout`` writes them.
-    windows
-        The windows the courses run over.
-
-    Raises
-    ------
-    DataError
-        When a question was not cut in every window, or lacks its control.
-    """
-    places = pd.DataFrame([(w.size, w.centre, place) for place, w in enumerate(windows)])
-    rows = details.merge(places.set_axis(["window", "centre", "place"], axis=1), on=["window", "centre"])
-    found = []
-    for edge in dict.fromkeys(rows["edge"]):
-        of_edge = rows[rows["edge"] == edge]
-        kinds = {
-            kind: _by_question(of_edge, kind, len(windows)) for kind in (CUT, RANDOM) if kind in set(of_edge["kind"])
-        }
-        if CUT not in kinds:
-            continue
-        cut, control = kinds[CUT], kinds.get(RANDOM)
-        if control is not None and not cut.index.equals(control.index):
-            raise DataError(
-                f"{edge}: {len(cut)} questions were cut and {len(control)} have the random control, or not the same "
-                "ones; these numbers come from different runs, delete them and run again"
-            )
-        for subset in (ALL, *sorted(set(cut.index.get_level_values("subset")))):
-            chosen = np.ones(len(cut), bool) if subset == ALL else cut.index.get_level_values("subset") == subset
-            images, member = np.unique(cut.index.get_level_values("image_id")[chosen].astype(str), return_inverse=True)
-            sums = [
-                None if values is None else _summed(values.to_numpy()[chosen], member, len(images))
-                for values in (cut, control)
-            ]
-            counts = np.bincount(member, minlength=len(images)).astype(float)
-            found.append(Course(edge, subset, tuple(windows), tuple(images), counts, *sums))
-    return found
-
-
-def _by_question(rows: pd.DataFrame, kind: str, windows: int) -> pd.DataFrame:
-    """Changes ``(n, C)`` of one edge and kind, indexed by question."""
-    rows = rows[rows["kind"] == kind]
-    key = ["item_id", "image_id", "subset"]
-    if rows.duplicated([*key, "place"]).any():
-        raise DataError(
-            f"{rows['edge'].iloc[0]}, {kind}: a question has two rows in one window; delete the file and run again"
-        )
-    wide = rows.set_index([*key, "place"])["change_first"].unstack("place").sort_index()
-    if wide.shape[1] < windows or wide.isna().any(axis=None):
-        raise DataError(
-            f"{rows['edge'].iloc[0]}, {kind}: expected every question in each of {windows} windows, found "
-            f"{int(wide.notna().to_numpy().sum())} numbers for {len(wide)} questions; delete the file and run again"
-        )
-    return wide
-
-
-def _summed(values: np.ndarray, member: np.ndarray, count: int) -> np.ndarray:
-    total = np.zeros((count, values.shape[1]))
-    np.add.at(total, member, values)
-    return total
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A mean over questions at C places, its error over images, and what resamples of the images make of it.
-
-    Attributes
-    ----------
-    value, se
-        Shape ``(C,)``; `se` is that of :func:`pidflow.stats.clustered_mean`, NaN when there is one image.
-    replicates
-        Shape ``(R, C)``.
-    """
-
-    value: np.ndarray
-    se: np.ndarray
-    replicates: np.ndarray
-
-    def deviations(self) -> np.ndarray:
-        """Largest studentised deviation over the places in each resample, shape ``(R,)``; 0 where nothing varies."""
-        spread = self.replicates.std(axis=0)
-        away = np.abs(self.replicates - self.value)
-        return np.divide(away, spread, out=np.zeros_like(away), where=spread > ROUNDING).max(axis=1)
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """A course with its resamples.
-
-    Attributes
-    ----------
-    course
-        What was resampled.
-    effect, excess
-        The change under the cut, and that minus the change under the control (None without a control).
-    """
-
-    course: Course
-    effect: Curve
-    excess: Curve | None
-
-    @property
-    def seen(self) -> Curve:
-        """The curve in which a window is looked for: the excess, without a control the effect."""
-        return self.effect if self.excess is None else self.excess
-
-
-def resample(course: Course, *, seed: int, resamples: int = RESAMPLES) -> Resampled:
-    """The course under Bayesian-bootstrap weights of its images.
-
-    Each image gets a weight from the standard exponential distribution (Rubin 1981, *The Bayesian bootstrap*), which is
-    a function of `seed` and the image's name alone: edges, subsets and tasks that share images are resampled together,
-    so that they can be compared pair by pair, and no resample is ever without images.
-    """
-    weights = np.stack([_weights(image, resamples, seed) for image in course.images], axis=1)
-    excess = None if course.control is None else course.effect - course.control
-    return Resampled(
-        course,
-        _curve(course.effect, course.counts, weights),
-        None if excess is None else _curve(excess, course.counts, weights),
-    )
-
-
-# Edges and subsets of one task share their images.
-@lru_cache(maxsize=4096)
-def _weights(image: str, resamples: int, seed: int) -> np.ndarray:
-    key = hashlib.sha256(f"{seed} {image}".encode()).digest()[:8]
-    return np.random.default_rng(int.from_bytes(key, "big")).standard_exponential(resamples)
-
-
-def _curve(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> Curve:
-    value = sums.sum(axis=0) / counts.sum()
-    residual = sums - counts[:, None] * value
-    images = len(counts)
-    scale = np.sqrt(images / (images - 1)) / counts.sum() if images > 1 else np.nan
-    return Curve(
-        value, scale * np.sqrt(np.square(residual).sum(axis=0)), (weights @ sums) / (weights @ counts)[:, None]
-    )
 
 
 @dataclass(frozen=True)
 class Presence:
-    """Whether there is an effect in some window of one or several courses (of one edge, in several tasks).
+    """Whether there is an effect in some window for one edge, in one task or several.
 
     Attributes
     ----------
     verdict
         ``yes``, ``no`` or ``undetermined``.
-    course, place
-        Where the largest effect is, among those that are beyond doubt if there are any: index of the course, and of
-        the window in it.
+    which, place
+        Where the largest effect is, among those that are beyond doubt if there are any: index of the task, and of
+        the window.
     change, low, high
         Relative change there, with its simultaneous 95 % interval.
     excess, excess_low, excess_high
         The same minus the random control; NaN without a control.
     verdicts
-        Of each course on its own, by the same simultaneous intervals.
+        Of each task on its own, by the same simultaneous intervals.
     """
 
     verdict: str
-    course: int
+    which: int
     place: int
     change: float
     low: float
@@ -260,9 +74,9 @@ def images_for_no(least: float) -> int:
 
 
 def presence(found: Sequence[Resampled], *, least: float) -> Presence:
-    """Whether cutting changes the answer's probability by more than `least` in some window of some course.
+    """Whether cutting changes the answer's probability by more than `least` in some window.
 
-    Intervals hold for all windows of all courses at once. ``no`` needs a ``no`` of every course.
+    Intervals hold for all windows of all the tasks in `found` at once. ``no`` needs a ``no`` of each.
 
     Raises
     ------
@@ -276,7 +90,7 @@ def presence(found: Sequence[Resampled], *, least: float) -> Presence:
     critical = float(np.quantile(np.max(deviations, axis=0), LEVEL))
     verdicts, best = [], None
     for index, each in enumerate(found):
-        images = len(each.course.images)
+        images = len(each.changes.images)
         # Student's t at the level of the normal quantile: with few images the standard errors are unsure themselves.
         critical_t = stdtrit(max(images - 1, 1), ndtr(critical))
         low, high = _band(each.effect, critical_t)
@@ -306,7 +120,7 @@ def _band(curve: Curve, critical: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class TransferWindow:
     """The transfer window of one edge, or that there is none.
 
     Attributes
@@ -363,24 +177,24 @@ class Transfer:
         return (self.onset + self.end) / 2
 
 
-def locate(found: Resampled, *, least: float) -> Transfer:
-    """The transfer window of one course (see the head of this module)."""
-    course, there = found.course, presence([found], least=least)
-    window = course.windows[there.place]
+def locate(found: Resampled, *, least: float) -> TransferWindow:
+    """The transfer window of one edge (see the head of this module)."""
+    changes, there = found.changes, presence([found], least=least)
+    window = changes.windows[there.place]
     common = {
-        "edge": course.edge,
+        "edge": changes.edge,
         "window": window.size,
-        "subset": course.subset,
-        "n": course.n,
-        "images": len(course.images),
+        "subset": changes.subset,
+        "n": changes.n,
+        "images": len(changes.images),
         "present": there.verdict,
         "centre": window.centre,
     } | {name: getattr(there, name) for name in ("change", "low", "high", "excess", "excess_low", "excess_high")}
     if there.verdict != YES:
-        return Transfer(**common)
+        return TransferWindow(**common)
     sign = np.sign(there.change)
     onset, end = (int(part) for part in plateau(sign * found.seen.value))
-    centres = np.array([w.centre for w in course.windows])
+    centres = np.array([w.centre for w in changes.windows])
     replicates = centres[np.stack(plateau(sign * found.seen.replicates), axis=-1)]
     ends = {}
     for name, place, values in (("onset", onset, replicates[:, 0]), ("end", end, replicates[:, 1])):
@@ -389,11 +203,11 @@ def locate(found: Resampled, *, least: float) -> Transfer:
         ends[f"{name}_low"] = int(np.quantile(values, (1 - LEVEL) / 2, method="lower"))
         ends[f"{name}_high"] = int(np.quantile(values, (1 + LEVEL) / 2, method="higher"))
         ends[f"{name}_share"] = float((values == centres[place]).mean())
-    return Transfer(
+    return TransferWindow(
         **common,
         **ends,
-        first_block=course.windows[onset].first,
-        last_block=course.windows[end].last,
+        first_block=changes.windows[onset].first,
+        last_block=changes.windows[end].last,
         height=float(found.seen.value[onset : end + 1].mean()),
         replicates=replicates,
     )

@@ -9,7 +9,7 @@ later ones (second stage), while it reads the image directly little or not at al
   in some task, no when it is no in each, and the intervals hold for all tasks at once;
 - *the first stage precedes the second*: middle of the transfer window of ``question->last`` minus that of
   ``image->question``, in blocks; ``supported``, ``not supported`` or ``undetermined``. For all tasks together: the mean
-  over the tasks that have both windows. Both courses come from the same resamples, so the difference is paired.
+  over the tasks that have both windows. Both curves come from the same resamples, so the difference is paired.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from pidflow import stats
-from pidflow.analysis.transfer_windows import ALL, NO, YES, Presence, Resampled, Transfer, presence
+from pidflow.analysis.edge_changes import ALL, Resampled
+from pidflow.analysis.transfer_windows import NO, YES, Presence, TransferWindow, presence
 from pidflow.errors import DataError
 
 FIRST_STAGE, SECOND_STAGE, DIRECT = "image->question", "question->last", "image->last"
@@ -77,7 +78,7 @@ _ORDER = ("first-stage-precedes-second", f"{FIRST_STAGE} comes before {SECOND_ST
 def statements(
     model: str,
     found: Mapping[str, Mapping[str, Resampled]],
-    windows: Mapping[str, Mapping[str, Transfer]],
+    windows: Mapping[str, Mapping[str, TransferWindow]],
     *,
     least: float,
 ) -> list[Statement]:
@@ -88,7 +89,7 @@ def statements(
     model
         Its id.
     found, windows
-        For each task and edge, of all questions: the resampled course, and its transfer window.
+        For each task and edge, of all questions: its changes with their resamples, and its transfer window.
     least
         The least relative change that counts as an effect.
 
@@ -115,7 +116,7 @@ def two_stages_table(found: Sequence[Statement]) -> pd.DataFrame:
 
 
 def _same_windows(model: str, found: Mapping[str, Mapping[str, Resampled]]) -> None:
-    spans = {task: {each.course.windows for each in edges.values()} for task, edges in found.items()}
+    spans = {task: {each.changes.windows for each in edges.values()} for task, edges in found.items()}
     (first, expected), *others = spans.items()
     for task, windows in others:
         if windows != expected:
@@ -140,8 +141,8 @@ def _of_edge(
 
 def _sentence(edge: str, there: Presence, group: Sequence[Resampled], tasks: Sequence[str], least: float) -> str:
     """Why an edge got its verdict."""
-    where = group[there.course].course.windows[there.place]
-    in_task = f" in {tasks[there.course]}" if len(tasks) > 1 else ""
+    where = group[there.which].changes.windows[there.place]
+    in_task = f" in {tasks[there.which]}" if len(tasks) > 1 else ""
     said = (
         f"Cutting {edge} changes the answer's probability most{in_task} around block {where.centre}: by "
         f"{there.change:+.1%} ({there.low:+.1%} to {there.high:+.1%})"
@@ -155,7 +156,7 @@ def _sentence(edge: str, there: Presence, group: Sequence[Resampled], tasks: Seq
     return f"{said}; {least:.0%} counts."
 
 
-def _difference(windows: Mapping[str, Transfer]) -> tuple[float, np.ndarray] | None:
+def _difference(windows: Mapping[str, TransferWindow]) -> tuple[float, np.ndarray] | None:
     """Middle of the second stage minus that of the first, and the same in each resample; None if one has no window."""
     first, second = (windows.get(edge) for edge in (FIRST_STAGE, SECOND_STAGE))
     if first is None or second is None or (first.present, second.present) != (YES, YES):
@@ -167,7 +168,7 @@ def _of_order(
     model: str,
     task: str,
     group: Mapping[str, tuple[float, np.ndarray]],
-    windows: Mapping[str, Mapping[str, Transfer]],
+    windows: Mapping[str, Mapping[str, TransferWindow]],
 ) -> Statement:
     if not group:
         lacking = [edge for edge in (FIRST_STAGE, SECOND_STAGE) if not _has_window(windows, task, edge)]
@@ -189,6 +190,6 @@ def _of_order(
     return Statement(model, task, *_ORDER, verdict, value, low, high, "blocks", 0.0, reason)
 
 
-def _has_window(windows: Mapping[str, Mapping[str, Transfer]], task: str, edge: str) -> bool:
+def _has_window(windows: Mapping[str, Mapping[str, TransferWindow]], task: str, edge: str) -> bool:
     of_task = windows.get(task, {})
     return edge in of_task and of_task[edge].present == YES

@@ -34,7 +34,8 @@ travel around it.
 def draw(sweeps: pd.DataFrame, transfer_windows: pd.DataFrame, *, model: str) -> Figure:
     import pandas as pd
 
-    from pidflow.analysis.transfer_windows import ALL, CUT, KEEP, YES
+    from pidflow.analysis.edge_changes import ALL, CUT, KEEP
+    from pidflow.analysis.transfer_windows import YES
 
     located = parts.select(transfer_windows, model=model, subset=ALL)
     of_model = parts.select(sweeps, model=model, subset=ALL)

@@ -29,7 +29,7 @@ _ANSWERED = {"right": "correctly", "wrong": "wrongly"}
 
 @look.styled
 def draw(sweeps: pd.DataFrame, transfer_windows: pd.DataFrame, *, model: str) -> Figure:
-    from pidflow.analysis.transfer_windows import ALL, CUT
+    from pidflow.analysis.edge_changes import ALL, CUT
 
     cuts = sweep.main_windows(parts.select(sweeps, model=model, kind=CUT), parts.select(transfer_windows, model=model))
     rows = sweep.main_edges(cuts)

@@ -26,7 +26,7 @@ the traffic goes through blocks outside it.
 
 @look.styled
 def draw(sweeps: pd.DataFrame, transfer_windows: pd.DataFrame, *, model: str) -> Figure:
-    from pidflow.analysis.transfer_windows import ALL, CUT
+    from pidflow.analysis.edge_changes import ALL, CUT
 
     rows = sweep.main_edges(parts.select(sweeps, model=model, kind=CUT, subset=ALL))
     main = set(parts.select(transfer_windows, model=model)["window"])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pidflow.analysis import sweep_tables, transfer_windows, two_stages
+from pidflow.analysis import edge_changes, sweep_tables, transfer_windows, two_stages
 from pidflow.errors import DataError, PidflowError
 from pidflow.store import read_table, table_identity, write_table
 
@@ -22,7 +22,7 @@ def run(
     window: int | str | Sequence[int],
     least: float = 0.05,
     seed: int = 0,
-    resamples: int = transfer_windows.RESAMPLES,
+    resamples: int = edge_changes.RESAMPLES,
 ) -> None:
     """Collect sweeps into tables.
 
@@ -50,8 +50,8 @@ def run(
     if len(summaries) != len(details):
         raise DataError(f"every sweep has a summary and details; found {len(summaries)} and {len(details)} files")
     collected, windows, judged = [], [], []
-    found: dict[str, dict[str, dict[str, transfer_windows.Resampled]]] = {}
-    located: dict[str, dict[str, dict[str, transfer_windows.Transfer]]] = {}
+    found: dict[str, dict[str, dict[str, edge_changes.Resampled]]] = {}
+    located: dict[str, dict[str, dict[str, transfer_windows.TransferWindow]]] = {}
     for summary_path, details_path in zip(summaries, details, strict=True):
         summary = read_table(summary_path, columns=sweep_tables.SUMMARY_COLUMNS)
         each = read_table(details_path, columns=sweep_tables.DETAIL_COLUMNS, expected=table_identity(summary_path))
@@ -60,19 +60,19 @@ def run(
             raise DataError(f"{details_path}: a sweep of {model}, {task} was given already; pass each once")
         try:
             collected.append(sweep_tables.sweep_table(summary, each))
-            courses = transfer_windows.courses(each, windows=sweep_tables.main_windows(each, window))
-            sampled = [transfer_windows.resample(course, seed=seed, resamples=resamples) for course in courses]
-            here = [transfer_windows.locate(course, least=least) for course in sampled]
+            changes = edge_changes.edge_changes(each, windows=sweep_tables.main_windows(each, window))
+            sampled = [edge_changes.resample(part, seed=seed, resamples=resamples) for part in changes]
+            here = [transfer_windows.locate(part, least=least) for part in sampled]
         except PidflowError as err:
             raise type(err)(f"{model}, {task}: {err}") from err
-        windows.append(sweep_tables.transfer_table(model, task, here))
-        of_all = [place for place, course in enumerate(courses) if course.subset == transfer_windows.ALL]
-        found.setdefault(model, {})[task] = {courses[place].edge: sampled[place] for place in of_all}
-        located.setdefault(model, {})[task] = {courses[place].edge: here[place] for place in of_all}
+        windows.append(sweep_tables.transfer_windows_table(model, task, here))
+        of_all = [place for place, part in enumerate(changes) if part.subset == edge_changes.ALL]
+        found.setdefault(model, {})[task] = {changes[place].edge: sampled[place] for place in of_all}
+        located.setdefault(model, {})[task] = {changes[place].edge: here[place] for place in of_all}
     for model in found:
         judged += two_stages.statements(model, found[model], located[model], least=least)
     for statement in judged:
-        if statement.task == transfer_windows.ALL:
+        if statement.task == edge_changes.ALL:
             log.info("%s: %s: %s. %s", statement.model, statement.statement, statement.verdict, statement.reason)
     _write(sweeps_table, pd.concat(collected, ignore_index=True))
     _write(transfer_windows_table, pd.concat(windows, ignore_index=True))
