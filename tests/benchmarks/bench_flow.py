@@ -34,8 +34,8 @@ from scipy.special import ndtr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
+from pidflow.flows._product import Layout
 from pidflow.flows.gaussianize import FlowConfig, Gaussianized, gaussianize, gaussianize_layers
-from pidflow.flows.maps import Layout
 from pidflow.flows.training import train_stack
 from pidflow.groups import grouped_folds, held_out_split
 from pidflow.pid.bias import mi_bias
@@ -385,6 +385,7 @@ def bench_choices(rows: int, seeds: int, folds: int, config: FlowConfig) -> None
         )
         for change in changes
     }
+    entries["maps=zuko-nsf"] = ours(FlowConfig(maps="zuko-nsf"))
     entries["zuko NSF, together"] = library(together=True)
     entries["zuko NSF, each block apart"] = library(together=False)
     print(f"{'':34}{'mean |error|, nats':>20}{'largest':>9}{'noise, bits':>13}{'seconds':>9}")

@@ -118,6 +118,8 @@ def digests(tmp_path, monkeypatch):
         }
         readers = {name: plugins.module_of("data.readers", name) for name in ("scenes", "table")}
         items = {f"items {name}": code_digest("prepare_items", module) for name, module in readers.items()}
+        maps = {name: plugins.module_of("flows.maps", name) for name in ("product", "zuko-nsf")}
+        items |= {f"flow {name}": code_digest("train_flow", module) for name, module in maps.items()}
         return extraction | items | {"estimate": code_digest("estimate_pid")}
 
     yield package, of_all_jobs
@@ -128,7 +130,7 @@ def digests(tmp_path, monkeypatch):
 def test_a_new_plug_in_reruns_nothing(digests):
     package, of_all_jobs = digests
     before = of_all_jobs()
-    for folder in ("models/families", "data/readers", "interventions/kinds", "pid/estimators"):
+    for folder in ("models/families", "data/readers", "interventions/kinds", "pid/estimators", "flows/maps"):
         (package / folder).mkdir(exist_ok=True)
         (package / folder / "brand_new.py").write_text("NEW = 1\n")
     assert of_all_jobs() == before

@@ -7,8 +7,8 @@ from safetensors.torch import load, save
 
 from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.flows import training
+from pidflow.flows._product import Layout, ProductFlows, initial_parameters
 from pidflow.flows.gaussianize import FlowConfig, apply, gaussianize, gaussianize_layers, invert
-from pidflow.flows.maps import Layout, ProductFlows, initial_parameters
 from pidflow.flows.training import train_stack
 from pidflow.groups import held_out_split
 

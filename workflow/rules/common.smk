@@ -12,6 +12,7 @@ sys.path.insert(0, LIBRARY)
 
 from pidflow import config_files, design, running
 from pidflow.figures._registry import Run, all_figures
+from pidflow.flows.settings import FlowConfig
 from pidflow.models import weights
 from pidflow.names import INTACT
 from pidflow.plugins import module_of
@@ -25,6 +26,7 @@ if not workflow.remote_exec:  # a cluster's own jobs run elsewhere, the driver w
 config_files.check(workflow.configfiles)
 config = design.check(config)
 RUN = config["run"]
+FLOW_MAPS = module_of("flows.maps", FlowConfig(**config["flow"]).maps)
 FIGURES = all_figures()
 SHOWN = Run(
     models=tuple(RUN["models"]),

@@ -23,7 +23,7 @@ rule train_flow:
         settings=config["flow"],
         seed=config["seed"],
         unit=unit_of,
-        code=code_digest("train_flow"),
+        code=code_digest("train_flow", FLOW_MAPS),
     script:
         "../../scripts/train_flow.py"
 
@@ -45,7 +45,7 @@ rule plant_twin:
         settings=config["flow"],
         seed=config["seed"],
         unit=unit_of,
-        code=code_digest("plant_twin"),
+        code=code_digest("plant_twin", FLOW_MAPS),
     script:
         "../../scripts/plant_twin.py"
 

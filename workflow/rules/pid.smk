@@ -62,7 +62,7 @@ rule calibrate:
         folds=config["items"]["folds"],
         settings=config["flow"],
         seed=config["seed"],
-        code=code_digest("calibrate", *ESTIMATORS),
+        code=code_digest("calibrate", FLOW_MAPS, *ESTIMATORS),
     script:
         "../../scripts/calibrate.py"
 

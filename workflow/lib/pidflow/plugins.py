@@ -18,6 +18,7 @@ KINDS = {
     "data.readers": "reader",
     "interventions.kinds": "kind of intervention",
     "pid.estimators": "estimator",
+    "flows.maps": "map of the flow",
     "figures": "figure",
 }
 

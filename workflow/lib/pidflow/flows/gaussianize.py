@@ -26,14 +26,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow import arguments, arrays
+from pidflow import arguments, arrays, plugins
 from pidflow.errors import ConfigError, NumericsError
+from pidflow.flows._product import Layout
 from pidflow.flows.checked import blocks_of_layers, check_rows, fold_labels, independent_columns
-from pidflow.flows.maps import Layout
 from pidflow.flows.normality import Gaussianity, gaussianity
 from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, gaussianizing_knots, transform
-from pidflow.flows.training import TrainedStack, train_stack, usable_device
+from pidflow.flows.training import TrainedStack, usable_device
 from pidflow.flows.weights import Blocks, apply, common_frame, invert, stored_flows
 from pidflow.groups import held_out_split
 
@@ -244,7 +244,9 @@ def _train(
                 x[flow, own, :count] = columns[:, torch.from_numpy(mask)].to(dtype)
                 weight[flow, :count] = 1
         parts += [x.to(device), weight.to(device)]
-    return train_stack(*parts, layout=layout, config=config, seed=seed, progress=progress)
+    return plugins.load("flows.maps", config.maps).train(
+        *parts, layout=layout, config=config, seed=seed, progress=progress
+    )
 
 
 def _widest(dims: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:

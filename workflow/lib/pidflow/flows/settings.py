@@ -1,15 +1,23 @@
 """Shape and schedule of the flows: key ``flow`` of the configuration. No torch, the workflow itself reads it."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from pidflow import plugins
+from pidflow.errors import ConfigError
 from pidflow.settings import Settings, Whole
 
 
 class FlowConfig(Settings):
     """Shape of a product flow and how it is trained; the fields say what each does."""
 
+    maps: str = Field(
+        default="product", max_length=100, description="Maps of the flow: the name of a file in pidflow/flows/maps."
+    )
+    map_settings: dict[str, Any] = Field(
+        default={}, description="Settings of those maps, where they have any; their file describes them."
+    )
     marginals: Literal["quantile", "standardise"] = Field(
         default="quantile",
         description="Map of each column, fixed before training and common to all folds: quantile carries it to normal "
@@ -56,3 +64,12 @@ class FlowConfig(Settings):
         description="Largest number of values (flows x columns x rows) in one stack, to bound memory. Other stacks "
         "round differently, which training can carry into the second decimal of a bit.",
     )
+
+    @model_validator(mode="after")
+    def _maps_known(self) -> Self:
+        try:
+            maps = plugins.load("flows.maps", self.maps)
+            getattr(maps, "Settings", Settings).checked(self.map_settings, where="map_settings")
+        except ConfigError as err:
+            raise ValueError(str(err)) from None
+        return self

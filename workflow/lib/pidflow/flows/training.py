@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pidflow.errors import ConfigError, NumericsError
-from pidflow.flows.maps import Layout, Parameters, ProductFlows, initial_parameters
+from pidflow.flows._product import Layout, Parameters, ProductFlows, initial_parameters
 from pidflow.flows.settings import FlowConfig
 
 _JITTER = 1e-6  # relative ridge on a covariance: lets an exact copy of a column read as a few nats, not infinity
@@ -200,7 +200,7 @@ def train_stack(
         current = {name: value.detach()[keep].requires_grad_() for name, value in current.items()}
         moments = {name: (m[keep], v[keep]) for name, (m, v) in moments.items()}
         flows = ProductFlows(flows.layout.select(keep.nonzero().squeeze(1)), config)
-    _refuse_untrained(curves)
+    refuse_untrained(curves)
     used = slice(0, evaluation + 1)
     return TrainedStack(
         best,
@@ -214,7 +214,7 @@ def train_stack(
     )
 
 
-def _refuse_untrained(curves: Tensor) -> None:
+def refuse_untrained(curves: Tensor) -> None:
     """A flow that never had a finite loss after its start is a failure; one that only did not improve is not."""
     lost = ~curves[:, :, 1:].isfinite().all(dim=0).any(dim=1)
     if lost.any():

@@ -7,6 +7,7 @@ fold, and the affine map that brings the latents of each fold into the common fr
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow import arrays
+from pidflow import arrays, plugins
 from pidflow.errors import DataError, NumericsError
-from pidflow.flows.maps import Layout, Parameters, ProductFlows
+from pidflow.flows._product import Parameters
+from pidflow.flows.maps._maps import Maps
 from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, inverse, transform
 
@@ -43,17 +45,14 @@ def stored_flows(
     config: FlowConfig,
 ) -> dict[str, Tensor]:
     """The flows of one layer without padding, with the fixed map of its columns."""
+    named = {"maps": config.maps, "settings": config.map_settings}
     weights = {
         "dims": torch.tensor(dims),
         "fold_labels": torch.as_tensor(labels),
-        "bound": torch.tensor(config.bound, dtype=torch.float64),
+        "maps": torch.tensor(list(json.dumps(named).encode()), dtype=torch.uint8),
     }
     weights |= dict(zip(_KNOTS, (knots.x, knots.y, knots.slope), strict=True))
-    for name, value in parameters.items():
-        value = value.cpu()
-        for axis in (1, 2) if name.endswith("mix") else (1,):
-            value = value.index_select(axis, columns)
-        weights[f"flow.{name}"] = value.contiguous()
+    weights |= plugins.load("flows.maps", config.maps).stored(parameters, columns, config)
     return weights
 
 
@@ -67,9 +66,9 @@ def common_frame(weights: dict[str, Tensor], columns: Tensor, fold_of_row: np.nd
     matrices, offsets = [], []
     bounds = np.cumsum([0, *weights["dims"].tolist()])
     for k in range(len(weights["fold_labels"])):
-        flows, parameters = _flows_of(weights, k)
+        flows = _flows_of(weights, k)
         x = columns[:, torch.from_numpy(fold_of_row != k)]
-        z = flows.forward(parameters, x[None])[0][0]
+        z = flows.forward(x)
         centre_x, centre_z = x.mean(dim=1, keepdim=True), z.mean(dim=1, keepdim=True)
         matrix = torch.zeros(len(x), len(x), dtype=torch.float64)
         for start, stop in itertools.pairwise(bounds):
@@ -121,30 +120,25 @@ def _per_fold(weights: dict[str, Tensor], table: np.ndarray, folds: np.ndarray, 
     return Blocks(*np.split(out, [d1, d1 + d2], axis=1))
 
 
-def _flows_of(weights: dict[str, Tensor], fold: int) -> tuple[ProductFlows, dict[str, Tensor]]:
-    """Stored flow of one fold as a stack of one, float64."""
-    stored = {k.removeprefix("flow."): v[fold : fold + 1].double() for k, v in weights.items() if k.startswith("flow.")}
-    config = FlowConfig(
-        stages=sum(name.endswith(".mix") for name in stored),
-        bins=stored["0.widths"].shape[-1],
-        bound=weights["bound"].item(),
-    )
-    return ProductFlows(Layout.of([tuple(weights["dims"].tolist())]), config), stored
+def _flows_of(weights: dict[str, Tensor], fold: int) -> Maps:
+    """Stored flow of one fold, float64, by the plug-in that trained it."""
+    named = json.loads(bytes(weights["maps"].tolist()))
+    return plugins.load("flows.maps", named["maps"]).opened(weights, fold, named["settings"])
 
 
 def _forward_rows(weights: dict[str, Tensor], columns: Tensor, fold: int) -> Tensor:
-    flows, parameters = _flows_of(weights, fold)
+    flows = _flows_of(weights, fold)
     standardised = transform(columns, Knots(*(weights[name] for name in _KNOTS)))[0]
-    z = flows.forward(parameters, standardised[None])[0][0]
+    z = flows.forward(standardised)
     matrix, offset = (weights[name][fold] for name in _FRAME)
     return _soft_tails(matrix @ z + offset[:, None])
 
 
 def _inverse_rows(weights: dict[str, Tensor], columns: Tensor, fold: int) -> Tensor:
-    flows, parameters = _flows_of(weights, fold)
+    flows = _flows_of(weights, fold)
     matrix, offset = (weights[name][fold] for name in _FRAME)
     z = _solved(matrix, _hard_tails(columns) - offset[:, None])
-    return inverse(flows.inverse(parameters, z[None])[0], Knots(*(weights[name] for name in _KNOTS)))
+    return inverse(flows.inverse(z), Knots(*(weights[name] for name in _KNOTS)))
 
 
 def _solved(matrix: Tensor, right: Tensor) -> Tensor:

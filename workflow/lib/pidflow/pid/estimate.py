@@ -11,6 +11,7 @@ import numpy as np
 
 from pidflow import arguments
 from pidflow.errors import NumericsError
+from pidflow.flows.settings import FlowConfig
 from pidflow.groups import MOST, grouped_folds
 from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import (
@@ -42,6 +43,7 @@ def estimate_pid(
     jackknife: int = 20,
     seed: int = 0,
     definitions: Sequence[str] = DEFINITIONS,
+    flow: FlowConfig | None = None,
 ) -> dict[str, PIDEstimate]:
     """Bias-corrected partial information decomposition of rows, one result a definition, in bits.
 
@@ -65,6 +67,8 @@ def estimate_pid(
         Determines folds, permutations and blocks.
     definitions : sequence of {"broja", "mmi", "dep"}
         Which decompositions.
+    flow : FlowConfig, optional
+        Maps of the flow and how they are trained, for estimators that need one; the defaults when omitted.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def estimate_pid(
     blocks, notes = varying(x1=x1, x2=x2, y=y)
     definitions = arguments.choices(definitions, "definitions", DEFINITIONS)
     return estimates_of_rows(
-        _gaussian(tuple(blocks), estimator=estimator, folds=folds, groups=groups, seed=seed),
+        _gaussian(tuple(blocks), estimator=estimator, folds=folds, groups=groups, seed=seed, flow=flow),
         notes=notes + repeated_rows(blocks, groups),
         groups=groups,
         permutations=permutations,
@@ -101,6 +105,7 @@ def estimate_mi(
     groups: np.ndarray | None = None,
     jackknife: int = 20,
     seed: int = 0,
+    flow: FlowConfig | None = None,
 ) -> MIEstimate:
     """Bias-corrected mutual information ``I(X; Y)`` of rows, in bits.
 
@@ -108,7 +113,7 @@ def estimate_mi(
     ----------
     x, y : array_like, shapes (n, d), (n, m)
         The two blocks; one-dimensional arrays count as one column.
-    estimator, folds, groups, jackknife, seed
+    estimator, folds, groups, jackknife, seed, flow
         As in :func:`estimate_pid`.
 
     Returns
@@ -120,7 +125,7 @@ def estimate_mi(
     n, dims = len(y), (x.shape[1], y.shape[1])
     # The flow's likelihood is over three blocks; an independent one adds nothing to it.
     bystander = np.random.default_rng(arguments.seed_of(seed)).standard_normal((n, 1))
-    x, _, y = _gaussian((x, bystander, y), estimator=estimator, folds=folds, groups=groups, seed=seed)
+    x, _, y = _gaussian((x, bystander, y), estimator=estimator, folds=folds, groups=groups, seed=seed, flow=flow)
 
     rows = np.concatenate([standardised(x), standardised(y)], axis=1)
     without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
@@ -142,7 +147,9 @@ def estimate_mi(
     )
 
 
-def _gaussian(scores: Blocks, *, estimator: str, folds: int, groups: np.ndarray | None, seed: int) -> Blocks:
+def _gaussian(
+    scores: Blocks, *, estimator: str, folds: int, groups: np.ndarray | None, seed: int, flow: FlowConfig | None
+) -> Blocks:
     arguments.choice(estimator, "estimator", available("pid.estimators"))
     folds, seed = arguments.count(folds, "folds", least=2, most=MOST), arguments.seed_of(seed)
     x1, x2, y = scores
@@ -154,7 +161,7 @@ def _gaussian(scores: Blocks, *, estimator: str, folds: int, groups: np.ndarray 
         from pidflow.flows.gaussianize import gaussianize
 
         labels = grouped_folds(len(y), folds=folds, groups=groups, seed=seed)
-        found = gaussianize(x1, x2, y, folds=labels, groups=groups, seed=seed)
+        found = gaussianize(x1, x2, y, folds=labels, groups=groups, seed=seed, config=flow)
         return found.z1, found.z2, found.y
 
     return gaussian_rows(estimator, scores=scores, latents=latents)
