@@ -8,17 +8,17 @@ decompositions in it (`docs/flows.md`).
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pidflow.names import ATOMS
-from pidflow.pid.estimate import ESTIMATORS
+from pidflow.names import ATOMS, NUMBERED
+from pidflow.pid.records import from_json
+from pidflow.plugins import available
 from pidflow.stages import calibrate
-from pidflow.store import read_table
+from pidflow.store import read_json, read_table
 
 
 def planted(unit, replicates):
@@ -27,7 +27,7 @@ def planted(unit, replicates):
         calibrate.run(
             pca=[str(unit)],
             scorecard=[str(path)],
-            estimators=ESTIMATORS,
+            estimators=available("pid.estimators"),
             definitions=["broja"],
             permutations=20,
             jackknife_groups=20,
@@ -59,13 +59,12 @@ def planted(unit, replicates):
 def twins(folder):
     rows = []
     for path in sorted(folder.glob("pid/*/*/*/layer-*.json")):
-        record = json.loads(path.read_text())
-        for estimator, found in record["estimators"].items():
-            twin = found["definitions"]["broja"]["twin"]
-            rows += [
-                {"task": record["task"], "estimator": estimator, "quantity": name, **judged}
-                for name, judged in twin.items()
-            ]
+        for each in from_json(read_json(path), where=str(path)):
+            if each.definition == "broja":
+                for word, name in NUMBERED.items():
+                    place = {"task": each.task, "estimator": each.estimator, "quantity": word}
+                    numbers = {"truth": each.twin.truth[name], "bits": each.twin.bits[name]}
+                    rows.append(place | numbers | {"passed": each.twin.passed(name)})
     table = pd.DataFrame(rows).assign(failed=lambda all_rows: ~all_rows["passed"].astype(bool))
     print("\nplanted twins: share of cells that fail")
     print(table.pivot_table(index="quantity", columns="estimator", values="failed", sort=False).round(3).to_string())
