@@ -120,6 +120,11 @@ def test_what_two_options_could_be_is_neither():
     assert judge("two", "2", options=("2", "3"), rule="lenient")
 
 
+def test_options_that_the_rule_merges_are_judged_by_a_stricter_one_whatever_was_said():
+    assert judge("bus", "buses", rule="lenient")
+    assert not judge("bus", "buses", options=("buse", "buses"), rule="lenient")
+
+
 def test_an_unknown_rule_is_named():
     with pytest.raises(ConfigError, match="unknown rule for right answers 'strict', expected one of: published, len"):
         judge("yes", "yes", rule="strict")

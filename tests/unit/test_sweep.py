@@ -94,6 +94,23 @@ def test_numbers_are_those_of_full_passes(loaded, asked, answer_tokens):
     assert found.present[wanted.index(next(p for p in wanted if p.edge == EDGES[0]))].all()
 
 
+def test_an_answer_that_only_the_cut_makes_right_is_heard_to_its_end(tiny_llava, asked):
+    """It leaves the intact answer before its end, so what follows was never scored: it has to be spoken."""
+    examples, pictures, _ = asked(6)
+    batch, names = encode(tiny_llava, examples, pictures), [f"q{row}" for row in range(6)]
+    wanted = probes([Edge("image", "last"), Edge("question", "last")], depth=3, window="all", controls=["random"])
+    intact, turned = spoken_to_the_end(tiny_llava, batch, (), 4), 0
+    for place, probe in enumerate(wanted):
+        texts = spoken_to_the_end(tiny_llava, batch, [probe.intervention(seed=4)], 4, names)
+        expected = [Expected(text) for text in texts]
+        found = measure(tiny_llava, batch, wanted, expected=expected, names=names, seed=4, answer_tokens=4)
+        assert found.spoken[place].tolist() == texts
+        assert found.right[place].all()
+        assert found.intact_right.tolist() == [text == own for text, own in zip(texts, intact, strict=True)]
+        turned += sum(not right for right in found.intact_right)
+    assert turned
+
+
 def test_where_nothing_is_there_to_cut_nothing_changes(tiny_llava, asked):
     examples, pictures, _ = asked(12)
     batch = encode(tiny_llava, examples, pictures)
