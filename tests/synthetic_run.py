@@ -2,7 +2,7 @@
 
 Vision-unique information peaks early and fades, language-unique information rises late, synergy is small; under the cut
 of image-to-question attention vision-unique information and synergy rise, the more so the more a task needs the image,
-and cutting as many random edges does a fifth of that.
+and its random control does a fifth of that.
 """
 
 from dataclasses import replace

@@ -119,7 +119,7 @@ def test_beyond_random_is_cut_minus_random_task_by_task():
     ("control", "reason"),
     [
         (run.RANDOM, "add 'image-question-random' to run.conditions"),
-        (None, "define one of kind random with the source, target and layers of the cut"),
+        (None, "define one of kind random with the source, target and blocks of the cut"),
     ],
 )
 def test_without_its_control_a_cut_is_judged_but_not_against_it(control, reason):

@@ -98,7 +98,7 @@ def task_titles(config: dict) -> dict[str, str]:
 
 
 def control_of(config: dict, condition: str | None) -> str | None:
-    """The intervention that cuts as many random edges as `condition` cuts, in the same blocks; None if there is none.
+    """The random control of the cut that a condition is, in the same blocks; None if there is none.
 
     One of the run goes before one that is only defined.
     """

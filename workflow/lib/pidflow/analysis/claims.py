@@ -7,7 +7,7 @@ model where two are needed, a share of an information that is not above zero.
 What to know before quoting a verdict. Errors come from recomputing the whole number without each group of images; tasks
 have their own images and count as independent. "Early" is the first third of the layers and "late" the last third, the
 embedding output counted as layer 0. A cut is judged against the intact model and, as ``…-beyond-random``, against
-cutting as many random edges: a rise that any damage brings says nothing about this edge. A mean over tasks speaks of
+its random control: a rise that any damage brings says nothing about this edge. A mean over tasks speaks of
 these tasks, not of tasks in general; only the correlations over tasks take the tasks as a sample, which makes them hard
 to establish with few tasks. How much a task depends on vision is the accuracy it loses without the image, which is not
 what it loses under the cut that is judged. There are many rows, and no correction for that: of twenty true-null rows,
@@ -116,7 +116,7 @@ def judge(
     knockout
         The condition in which the question cannot attend to the image; None if the run has none.
     control
-        The condition that cuts as many random edges in the same blocks, in the run or not; None if none is defined.
+        The condition that is its random control, in the run or not; None if none is defined.
     reached
         How far each (model, task, condition) reached; a control that is matched to nothing is none.
     estimator, definition
@@ -223,10 +223,10 @@ def _uncontrolled(cut: Mapping[str, Profile], control: str | None) -> str:
         return _NO_CUT
     if control is None:
         return (
-            "no intervention cuts as many random edges; define one of kind random with the source, target and layers "
+            "no intervention is its random control; define one of kind random with the source, target and blocks "
             "of the cut and add it to run.conditions"
         )
-    return f"no task was run with as many random edges cut; add '{control}' to run.conditions"
+    return f"no task was run with its random control; add '{control}' to run.conditions"
 
 
 def _correlated(rows: pd.DataFrame, moderator: str) -> _Evidence:

@@ -34,7 +34,7 @@ class EdgeChanges:
     counts
         Questions about each image, shape ``(I,)``.
     effect, control
-        Relative change of the probability of the first answer token under the cut and under as many random edges,
+        Relative change of the probability of the first answer token under the cut and under its random control,
         summed over the questions of each image, shape ``(I, C)``; `control` is None where none was run.
     """
 

@@ -109,7 +109,7 @@ KNOCKOUT_STATEMENTS = {
 CONTROLLED_STATEMENTS = {
     quantity: Statement(
         f"{KNOCKOUT_STATEMENTS[quantity].id}-beyond-random",
-        f"{_CUTTING} {what} more than cutting as many random edges does (cut minus random, mean over layers)",
+        f"{_CUTTING} {what} more than its random control does (cut minus random, mean over layers)",
         "bits",
         mean_behind_input(quantity),
     )

@@ -22,7 +22,7 @@ CAPTION = """
 Change of each part under ``{{ snakemake.params.condition }}`` at each layer of ``{{ snakemake.params.model }}``:
 condition minus intact, with 95 % intervals that are paired by image (estimator ``{{ snakemake.params.estimator }}``,
 definition ``{{ snakemake.params.definition }}``). Above zero, the intervention leaves more of that part than before.
-Broken lines, where the run has them, are the control: as many random edges cut in the same blocks. What solid and
+Broken lines, where the run has them, are the control: other edges cut at random in the same blocks. What solid and
 broken lines share is damage; only what lies between them is the effect of this edge (columns ``net_…`` of table
 ``differences`` have its error). The target of the decomposition is what the model says *under the intervention*, so a
 rise does not mean that the model knows more: read it beside the change of accuracy that stands above each panel. A

@@ -1,6 +1,6 @@
 """Effect of cutting each edge over the windows, a panel a task, transfer windows above.
 
-Broken lines: as many random edges instead. Dotted: all but the edge.
+Broken lines: the random control instead. Dotted: all but the edge.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ TARGET = "sweeps"
 CAPTION = """
 What becomes of the answers of ``{{ snakemake.params.model }}`` when one edge is cut in a window of blocks, over the
 block at the window's centre: mean relative change of the probability of the model's own first answer token, one panel
-per task; bands are 95 % intervals over images, of each window by itself. Broken lines are the control, as many random
-edges cut in the same blocks; dotted ones, where the sweep has them, are sufficiency: everything cut but this edge. The
-bars above are transfer windows: the centres at which an edge has more than half of its effect beyond the control, with
-whiskers for the 95 % intervals of their ends; an edge without a bar has no effect beyond doubt. Curves are moving
-averages as wide as a window, so an effect of one block fills a whole window's width, and what is cut in one window may
-travel around it.
+per task; bands are 95 % intervals over images, of each window by itself. Broken lines are the control, other edges
+cut at random in the same blocks; dotted ones, where the sweep has them, are sufficiency: everything cut but this
+edge. The bars above are transfer windows: the centres at which an edge has more than half of its effect beyond the
+control, with whiskers for the 95 % intervals of their ends; an edge without a bar has no effect beyond doubt. Curves
+are moving averages as wide as a window, so an effect of one block fills a whole window's width, and what is cut in
+one window may travel around it.
 """
 
 

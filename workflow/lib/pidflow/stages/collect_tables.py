@@ -62,7 +62,7 @@ def run(
     blind
         The condition in which nothing after the image can attend to it; None if it was not measured.
     control
-        The condition that cuts as many random edges as ``knockout``, in the run or not; None if none is defined.
+        The random control of ``knockout``, in the run or not; None if none is defined.
     controls
         Conditions of the run, each with its control in the run.
     claim_estimators, claim_definitions
