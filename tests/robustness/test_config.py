@@ -138,7 +138,7 @@ BAD = [
     ("pca.varianc", 0.9, "pca: unknown key 'varianc', expected one of: .*; did you mean 'variance'"),
     ("threads", 4, "config: unknown key 'threads', expected one of: seed, run"),
     ("models.standin.trust_remote_code", True, "models.standin: unknown key 'trust_remote_code'"),
-    ("flow.epochs", 3, "flow: unknown key 'epochs', expected one of: marginals"),
+    ("flow.epochs", 3, "flow: unknown key 'epochs', expected one of: .*marginals"),
     ("interventions.image-question.colour", 1, "interventions.image-question: unknown key 'colour'"),
     ("standins.standin.phases", {"pretrain": {}}, "standins.standin.phases.*pretrain"),
     ("pid", GONE, "config: 'pid' is missing"),

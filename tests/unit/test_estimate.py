@@ -287,8 +287,8 @@ class TestFlowRoute:
         """A flow that halves what it is given, and remembers it; the real one needs seconds to import and to train."""
         calls = []
 
-        def gaussianize(x1, x2, y, *, folds, groups, seed):
-            calls.append({"x2": x2, "folds": folds, "groups": groups, "seed": seed})
+        def gaussianize(x1, x2, y, *, folds, groups, seed, config=None):
+            calls.append({"x2": x2, "folds": folds, "groups": groups, "seed": seed, "config": config})
             return SimpleNamespace(z1=x1 / 2, z2=x2 / 2, y=y / 2)
 
         monkeypatch.setitem(sys.modules, "pidflow.flows.gaussianize", SimpleNamespace(gaussianize=gaussianize))
