@@ -45,6 +45,8 @@ GOOD = {"image": "0.png", "question": "?", "answer": "a"}
         ({**GOOD, "options": ["red", None]}, "'options' has the option None, expected text"),
         ({**GOOD, "options": ["red", " "]}, "'options' has the option ' ', expected text"),
         ({**GOOD, "options": ["red", 0.5]}, "'options' has the option 0.5, expected text"),
+        ({**GOOD, "options": ["red", " red"]}, "'options' offers ' red' twice; the options of a question must differ"),
+        ({**GOOD, "boxes": [[10**400, 1, 1, 1]]}, "expected [x, y, width, height]"),
         ({**GOOD, "boxes": [[1, 2]]}, "'boxes' has the box [1, 2], expected [x, y, width, height]"),
         ({**GOOD, "boxes": [1, 2, 3, 4]}, "'boxes' has the box 1, expected [x, y, width, height]"),
         ({**GOOD, "boxes": ["1234"]}, "'boxes' has the box '1234', expected"),

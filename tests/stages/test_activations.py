@@ -250,6 +250,21 @@ def test_pictures_outside_the_dataset_are_refused(tmp_path, write_items, extract
         extract(items)
 
 
+def test_how_pictures_become_square_is_followed_and_recorded(write_items, extract, saved_model):
+    items = write_items(3)
+    for index in range(3):
+        wide = Image.new("RGB", (96, 48), "white")
+        wide.paste(Image.open(items.parent / "images" / f"{index}.png"), (0, 0))
+        wide.save(items.parent / "images" / f"{index}.png")
+    states = {}
+    for how in (None, "pad"):
+        model = MODEL | {"path": str(saved_model), "image": how}
+        with store.reading_activations(extract(items, str(how), model=model)[0]) as data:
+            states[how] = data.state(1, "vision")
+            assert data.attrs["image"] == (how or "processor")
+    assert np.abs(states[None] - states["pad"]).max() > 1e-3
+
+
 def test_absolute_paths_inside_the_root_are_welcome(tmp_path, write_items, extract):
     items = write_items(3)
     table = pd.read_parquet(items)

@@ -14,8 +14,8 @@ from pidflow.models.loading import LoadedModel
 _SHAPES = ((1.0, 1.0), (1.6, 0.9), (0.9, 1.6), (2.3, 0.7), (0.7, 2.3))
 # Left, top, right, bottom of the boxes in shares of the picture: two corners, the middle, the left half.
 _BOXES = ((0.0, 0.0, 0.3, 0.4), (0.6, 0.7, 1.0, 1.0), (0.35, 0.3, 0.75, 0.65), (0.0, 0.0, 0.5, 1.0))
-# Resampling blurs an edge over two pixels and rounds sizes by one; a patch is at least eight wide.
-_TOLERANCE = 0.3
+# Rounding a size by one pixel is an eighth of the smallest patch; resampling accounts for a hundredth.
+_TOLERANCE = 0.2
 
 
 def check_layout(loaded: LoadedModel) -> float | None:
@@ -27,7 +27,7 @@ def check_layout(loaded: LoadedModel) -> float | None:
     Raises
     ------
     NumericsError
-        If a share differs by more than 0.3, so that boxes would become the wrong image tokens.
+        If a share differs by more than 0.2, so that boxes would become the wrong image tokens.
     """
     side = loaded.model.config.vision_config.image_size
     worst = 0.0

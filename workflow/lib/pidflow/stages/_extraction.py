@@ -105,7 +105,9 @@ def run(
             rule=rule,
             answer_tokens=answer_tokens,
         )
-        settings = store.digest_of({"target": target_kind, "storage": storage, "seed": seed, "rule": rule})
+        settings = store.digest_of(
+            {"target": target_kind, "storage": storage, "seed": seed, "rule": rule, "image": loaded.image}
+        )
         identity = replace(identity_of_run(loaded, model=model_id, task=task, items=items), settings=settings)
         attrs = {
             "model": model_id,
@@ -116,6 +118,7 @@ def run(
             "prompt": loaded.prompt,
             "prompt_name": loaded.prompting.name,
             "prompt_digest": loaded.prompting.digest,
+            "image": loaded.image or "processor",
             "dtype": identity.dtype,
             "layers": loaded.depth,
             "width": loaded.width,

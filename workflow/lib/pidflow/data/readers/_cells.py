@@ -62,6 +62,8 @@ def options_of(values: dict[str, Any], names: Any, missing: list[str]) -> tuple[
         text = as_text(value)
         if text is None or not text.strip():
             raise DataError(f"{shown(column)} has the option {shown(value)}, expected text")
+        if text.strip() in options:
+            raise DataError(f"{shown(column)} offers {shown(text)} twice; the options of a question must differ")
         options.append(_whole(text.strip(), column))
     return tuple(options)
 
@@ -108,7 +110,7 @@ def _box(box: Any, column: str) -> Box:
     sides = box if isinstance(box, list | tuple) and len(box) == 4 else []
     try:
         x, y, width, height = (float(side) for side in sides if not isinstance(side, bool))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{refused}, expected {SIDES}") from None
     if not all(map(math.isfinite, (x, y, width, height))):
         raise DataError(f"{refused}, expected {SIDES} in finite numbers")
