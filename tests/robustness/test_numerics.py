@@ -16,10 +16,11 @@ from pidflow.flows.normality import gaussianity
 from pidflow.flows.pca import fit_pca
 from pidflow.flows.settings import FlowConfig
 from pidflow.groups import grouped_folds, permuted_rows
-from pidflow.pid.batch_estimator import batch_pid, confident_or_uniform
+from pidflow.pid.batch_estimator import batch_pid
 from pidflow.pid.bias import consistent_union, mi_bias
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.spectrum.scores import confident_or_uniform
 from pidflow.stats import clustered_mean, jackknife_se, normal_scores
 from pidflow.validation.critic import CriticConfig, critic_information
 from pidflow.validation.missed import missed_information
@@ -242,7 +243,7 @@ REFUSED = {
     "coupling without steps": (partial(batch, max_steps=0), "max_steps must be a whole number from 1"),
     "coupling with half a layer": (partial(batch, hidden=0.5), "hidden must be a whole number"),
     "threshold in percent": (
-        partial(confident_or_uniform, SAID, threshold=30),
+        partial(confident_or_uniform, SAID, np.ones(len(SAID)), threshold=30),
         "threshold must be at least 0 and at most",
     ),
     "planted case that is unknown": (partial(planted, names=["moon"]), "names must be taken from .* found 'moon'"),

@@ -5,7 +5,7 @@ import pytest
 
 from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.pid import batch_estimator, learned_coupling
-from pidflow.pid.batch_estimator import batch_pid, confident_or_uniform
+from pidflow.pid.batch_estimator import batch_pid
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.gaussian import ATOMS
 from pidflow.pid.sinkhorn import feasible, information, lower_bound, scaled, slope
@@ -225,12 +225,6 @@ def test_couplings_beyond_memory_are_refused(monkeypatch):
 def test_settings_out_of_range_are_refused(setting, value):
     with pytest.raises(ConfigError, match=f"{setting} must be a"):
         batch_pid(*coins("and", 100), **{setting: value})
-
-
-def test_unsure_predictions_become_uniform():
-    given = np.array([[0.28, 0.26, 0.24, 0.22], [0.3, 0.3, 0.2, 0.2]])
-    np.testing.assert_allclose(confident_or_uniform(given), [[0.25] * 4, given[1]])
-    np.testing.assert_allclose(confident_or_uniform(given, threshold=0.5), np.full((2, 4), 0.25))
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,23 @@ ALLOWED = {
     "flows": (),
     "pid": ("flows",),
     "validation": ("pid", "flows"),
+    "spectrum": (),
     "analysis": ("pid.results", "interventions.windows"),
     "figures": ("analysis",),
     "configuration": ("models.answers", "models.dynamics", "models.prompts", "flows.settings"),
     "design": ("configuration", "interventions.windows"),
-    "stages": ("design", "data", "models", "interventions", "flows", "pid", "validation", "analysis", "figures"),
+    "stages": (
+        "design",
+        "data",
+        "models",
+        "interventions",
+        "flows",
+        "pid",
+        "validation",
+        "spectrum",
+        "analysis",
+        "figures",
+    ),
 }
 GROUND_MAY = {name: ("errors",) for name in ("arguments", "logs", "provenance", "plugins", "config_files")}
 GROUND_MAY |= {"names": (), "errors": (), "refusals": ("errors",), "settings": ("errors", "names", "refusals")}

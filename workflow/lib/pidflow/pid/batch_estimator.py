@@ -201,17 +201,6 @@ def batch_pid(
     return _result(networks, given, curve=curve, steps=steps, stopped=stopped, rng=np.random.default_rng(seed))
 
 
-def confident_or_uniform(predictions: np.ndarray, *, threshold: float = 0.3) -> np.ndarray:
-    """Predictions of shape (n, ky) in which rows without a label of at least `threshold` are uniform.
-
-    A language model's answer probabilities, read over the options, are noise where no option stands out.
-    """
-    predictions = _probabilities(predictions, "predictions")
-    threshold = arguments.number(threshold, "threshold", least=0.0, at_most=1.0)
-    unsure = predictions.max(axis=1, keepdims=True) < threshold
-    return np.where(unsure, 1.0 / predictions.shape[1], predictions)
-
-
 def _probabilities(p: np.ndarray, name: str) -> np.ndarray:
     p = arrays.numbers(p, name)
     if p.ndim != 2 or not p.size or (p < 0).any():
