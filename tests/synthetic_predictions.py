@@ -7,7 +7,8 @@ two are the same coin, and the answer is it), ``and``. A pass that lacks one of 
 
 import numpy as np
 
-from pidflow.spectrum.predictions import (
+from pidflow.spectrum.predictions import Pass, Predictions, pass_key
+from pidflow.spectrum.words import (
     JOINT,
     LANGUAGE_ONLY,
     NO_IMAGE,
@@ -15,9 +16,6 @@ from pidflow.spectrum.predictions import (
     OPTIONS_ONLY,
     QUESTION_MASKED,
     VISION_ONLY,
-    Pass,
-    Predictions,
-    pass_key,
 )
 
 SYSTEMS = {

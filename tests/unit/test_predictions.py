@@ -8,8 +8,9 @@ from tests.synthetic_predictions import synthetic_predictions
 
 from pidflow import store
 from pidflow.errors import DataError
-from pidflow.spectrum.predictions import JOINT, checked
+from pidflow.spectrum.predictions import checked
 from pidflow.spectrum.predictions_file import read_predictions, write_predictions
+from pidflow.spectrum.words import JOINT
 
 
 def fewer_options(predictions, row):

@@ -7,8 +7,8 @@ import pytest
 from tests.synthetic_predictions import synthetic_predictions
 
 from pidflow.errors import ConfigError, DataError
-from pidflow.spectrum.predictions import BARE, JOINT, NORMALISED, SEQUENCE
 from pidflow.spectrum.scores import confident_or_uniform, option_mass, right, right_published, scored
+from pidflow.spectrum.words import BARE, JOINT, NORMALISED, SEQUENCE
 
 
 def test_the_threshold_acts_on_what_the_options_have_before_they_are_renormalised():

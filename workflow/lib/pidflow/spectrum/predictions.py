@@ -12,26 +12,7 @@ from typing import Any
 import numpy as np
 
 from pidflow.errors import DataError
-
-JOINT, NO_IMAGE = "joint", "no-image"
-VISION_ONLY, LANGUAGE_ONLY = "vision-only", "language-only"
-QUESTION_MASKED, OPTIONS_ONLY = "question-masked", "options-only"
-# What each pass replaces; the rest stays as in the joint pass, positions and masks included.
-REPLACES = {
-    JOINT: (),
-    VISION_ONLY: ("language",),  # question, options and instruction
-    LANGUAGE_ONLY: ("image",),
-    QUESTION_MASKED: ("question",),  # its words; options and image stay
-    OPTIONS_ONLY: ("image", "question"),
-    NO_IMAGE: (),  # the image tokens are not there at all
-}
-PASSES = tuple(REPLACES)
-# By what: draws around the mean of the training fold, the mean itself, another question's tokens.
-NOISE, MEAN, SHUFFLE = "noise", "mean", "shuffle"
-REPLACEMENTS = (NOISE, MEAN, SHUFFLE)
-# How an option may be scored; see Pass.
-BEGINS, SEQUENCE, NORMALISED, BARE = "begins", "sequence", "length-normalised", "bare"
-SCORES = (BEGINS, SEQUENCE, NORMALISED, BARE)
+from pidflow.spectrum.words import JOINT, PASSES, REPLACEMENTS
 
 # Log-probabilities of low precision may exceed zero, and options' masses one, by this much.
 _ROUNDING = 2e-2
@@ -51,7 +32,7 @@ class Pass:
     Attributes
     ----------
     name, replacement
-        One of :data:`PASSES`; one of :data:`REPLACEMENTS`, or None where nothing is replaced.
+        One of :data:`pidflow.spectrum.words.PASSES`; one of ``REPLACEMENTS`` there, or None where nothing is replaced.
     begins
         ``(D, n, K)``: log-probability that the answer begins as this option and as no other one of the question, all
         spellings together. These events exclude each other, so their sum is the option mass. NaN also where no token

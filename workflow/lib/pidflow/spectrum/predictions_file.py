@@ -14,7 +14,8 @@ import numpy as np
 
 from pidflow import store
 from pidflow.errors import DataError
-from pidflow.spectrum.predictions import REPLACEMENTS, Pass, Predictions, checked
+from pidflow.spectrum.predictions import Pass, Predictions, checked
+from pidflow.spectrum.words import REPLACEMENTS
 
 KIND = "predictions"
 _COLUMNS = ("item_id", "image_id", "fold", "training", "answer")

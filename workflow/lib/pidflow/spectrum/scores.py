@@ -10,7 +10,8 @@ import numpy as np
 
 from pidflow import arguments, arrays
 from pidflow.errors import DataError
-from pidflow.spectrum.predictions import BARE, BEGINS, NORMALISED, SCORES, SEQUENCE, Pass, Predictions
+from pidflow.spectrum.predictions import Pass, Predictions
+from pidflow.spectrum.words import BARE, BEGINS, NORMALISED, SCORES, SEQUENCE
 
 # Below this option mass a prediction counts as none, as in OpenReview 6WsBGk4Iag.
 TAU = 0.3
@@ -47,7 +48,7 @@ def scored(predictions: Predictions, key: str, *, score: str = BEGINS, threshold
     key
         Of the pass, as ``vision-only/noise``.
     score
-        One of :data:`pidflow.spectrum.predictions.SCORES`.
+        One of :data:`pidflow.spectrum.words.SCORES`.
 
     Raises
     ------
