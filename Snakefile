@@ -13,6 +13,7 @@ from snakemake.utils import min_version
 min_version("9.8")
 
 
+configfile: workflow.source_path("config/prepared.yaml")
 configfile: workflow.source_path("config/config.yaml")
 
 

@@ -7,6 +7,7 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         prepare_items.run(
             output=snakemake.output.table,
+            dropped=snakemake.output.dropped,
             task=snakemake.params.task,
             settings=snakemake.params.settings,
             folds=snakemake.params.folds,

@@ -23,7 +23,8 @@ ROWS = [
 def prepare(tmp_path, dataset, *, select=None, count=30, folds=3, seed=0):
     settings = {"dataset": dataset, "items": count} | ({"select": select} if select else {})
     output = tmp_path / "items.parquet"
-    prepare_items.run(output=str(output), task="a-task", settings=settings, folds=folds, seed=seed)
+    dropped = str(tmp_path / "items.dropped.csv")
+    prepare_items.run(output=str(output), dropped=dropped, task="a-task", settings=settings, folds=folds, seed=seed)
     return read_items(output)
 
 

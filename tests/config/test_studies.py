@@ -10,12 +10,21 @@ from pidflow import design
 from pidflow.names import MIN_TASKS
 
 FOLDER = Path(__file__).resolve().parents[2] / "config"
-STUDIES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "config.yaml")
+DEFAULTS = ("prepared.yaml", "config.yaml")
+STUDIES = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in DEFAULTS)
+
+
+def defaults():
+    """The configuration without a study, as the Snakefile puts it together."""
+    config = {}
+    for name in DEFAULTS:
+        update_config(config, yaml.safe_load((FOLDER / name).read_text()))
+    return config
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_study_is_valid(path):
-    config = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    config = defaults()
     study = yaml.safe_load(path.read_text())
     update_config(config, study)
     design.check(config)
@@ -23,7 +32,7 @@ def test_study_is_valid(path):
 
 
 def test_the_study_of_interventions_has_what_its_claims_need():
-    config = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    config = defaults()
     update_config(config, yaml.safe_load((FOLDER / "interventions.yaml").read_text()))
     assert design.controls(config)[config["claims"]["knockout"]] == "image-question-random"
     assert design.judged_knockout(config) is not None
@@ -32,10 +41,18 @@ def test_the_study_of_interventions_has_what_its_claims_need():
 
 
 def test_the_study_of_continuous_time_differs_in_attention_alone():
-    config = yaml.safe_load((FOLDER / "config.yaml").read_text())
+    config = defaults()
     update_config(config, yaml.safe_load((FOLDER / "continuous-time.yaml").read_text()))
     ordinary, diffused, trained = (config["models"][name] for name in config["run"]["models"])
     assert diffused == ordinary | {"attention": trained["attention"]}
     assert diffused["attention"] == {
         key: value for key, value in config["interventions"]["diffusion"].items() if key not in ("kind", "blocks")
     }
+
+
+def test_every_prepared_task_can_be_run():
+    config = defaults()
+    prepared = yaml.safe_load((FOLDER / "prepared.yaml").read_text())
+    config["run"]["tasks"] = list(prepared["tasks"])
+    design.check(config)
+    assert {task["dataset"] for task in prepared["tasks"].values()} == set(prepared["datasets"])

@@ -94,8 +94,8 @@ def test_the_reader_reads(run, tmp_path):
 from pidflow.data.datasets import dataset_of
 entry = {"reader": "named-folders", "images": "photos", "question": "What is it?"}
 dataset = dataset_of(checked("datasets", "mine", entry))
-print([(item.item_id, item.answer) for item in dataset.read(select=None, count=9, seed=0)])
-print(len(dataset.read(select="cat", count=1, seed=0)))
+print([(item.item_id, item.answer) for item in dataset.read(select=None, count=9, seed=0).items])
+print(len(dataset.read(select="cat", count=1, seed=0).items))
 """
     )
     assert run(code).split("\n") == ["[('cat/1.png', 'cat'), ('cat/2.png', 'cat'), ('dog/3.png', 'dog')]", "1"]

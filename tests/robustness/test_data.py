@@ -175,7 +175,7 @@ def test_columns_that_are_named_must_be_there(tmp_path, table, columns, message)
         (SCENES | {"language_prior": 2}, "reader 'scenes'.language_prior: found 2, expected a number from 0 to 1"),
         (SCENES | {"split": "test"}, "reader 'scenes': unknown key 'split', expected one of: language_prior"),
         (EASY | {"split": "dev"}, "reader 'easy-vqa'.split: found 'dev', expected one of: train, test"),
-        ({"reader": "table", "table": "q.csv"}, "reader 'table': 'images' is missing, expected text (the folder that"),
+        ({"reader": "table", "images": "."}, "reader 'table': 'table' is missing, expected text (A .csv, .tsv, .json,"),
         (
             TABLE | {"columns": {"boxes": ["x", "y", "w"]}},
             "columns.boxes: found ['x', 'y', 'w'], expected the name of a",
@@ -188,7 +188,7 @@ def test_columns_that_are_named_must_be_there(tmp_path, table, columns, message)
         (TABLE | {"columns": {"option": "A"}}, "columns: unknown key 'option', expected one of: id, image"),
         (TABLE | {"box_pixels": "turned"}, "box_pixels: found 'turned', expected one of: stored, upright"),
         (TABLE | {"same_picture": True}, "same_picture: found True, expected one of: file, content"),
-        ({"reader": "video"}, "unknown reader 'video', expected one of: easy-vqa, scenes, table"),
+        ({"reader": "video"}, "unknown reader 'video', expected one of: easy-vqa, gqa, gqa-tasks, pmc-vqa, pope"),
     ],
 )
 def test_settings_that_make_no_sense(entry, message):

@@ -30,7 +30,7 @@ def test_scene_answers_are_balanced(tmp_path, task):
 
 def test_drawn_pictures_are_in_the_table(tmp_path):
     frame = prepare(tmp_path, SCENES, select="choose-attr", count=5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.dropped.csv", "items.parquet"]
     for picture, content in zip(image_files(frame, None), frame["picture"], strict=True):
         assert read_image(picture).size == (48, 48)
         assert picture.digest == content_digest(content)
@@ -329,7 +329,7 @@ def real(path, **columns):
     entry = {"reader": "table", "table": str(SHARED / path), "images": ".", "columns": columns}
     name = {"image_name": "{img_id}.jpg"} if "gqa-tasks" in path or "slake" in path else {}
     name = {"image_name": "{image_id}.jpg"} if "reefknot" in path else name
-    return dataset_of(entry | name).read(select=None, count=10**6, seed=0)
+    return dataset_of(entry | name).read(select=None, count=10**6, seed=0).items
 
 
 GQA = "gqa-tasks/GQA_val_correct_question_with_"

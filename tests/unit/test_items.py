@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pidflow.data.items import Item, sample
+from pidflow.data.items import Item, drawn
 from pidflow.errors import NumericsError
 from pidflow.groups import grouped_folds
 
@@ -35,7 +35,7 @@ def test_more_folds_than_images():
 
 def test_sample_keeps_order_and_draws_once():
     items = [Item(str(index), "image", "image.png", "what ?", "that") for index in range(100)]
-    drawn = [int(item.item_id) for item in sample(items, 30, seed=0)]
-    assert len(set(drawn)) == 30
-    assert drawn == sorted(drawn)
-    assert sample(items, 200, seed=0) == items
+    chosen = [int(item.item_id) for item in drawn(items, 30, seed=0).items]
+    assert len(set(chosen)) == 30
+    assert chosen == sorted(chosen)
+    assert drawn(items, 200, seed=0).items == tuple(items)

@@ -1,12 +1,14 @@
 """Questions: read or drawn, one parquet file per task, folds split by image.
 
-Outputs: results/items/{task}.parquet, which holds the pictures of drawn scenes and digests of all pictures.
+Outputs: results/items/{task}.parquet, which holds the pictures of drawn scenes and digests of all pictures;
+results/items/{task}.dropped.csv, what of the source became no question and why.
 """
 
 
 rule prepare_items:
     output:
         table="results/items/{task}.parquet",
+        dropped="results/items/{task}.dropped.csv",
     log:
         "results/logs/prepare_items/{task}.log",
     benchmark:

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from pidflow import plugins
-from pidflow.data.items import Item
+from pidflow.data.items import Reading
 from pidflow.data.pictures import listing_digest, picture_folder
 from pidflow.errors import DataError, shown_path
 from pidflow.files import state_of
@@ -23,7 +23,7 @@ class Dataset:
     reader: ModuleType
     settings: Settings
 
-    def read(self, *, select: str | None, count: int, seed: int) -> list[Item]:
+    def read(self, *, select: str | None, count: int, seed: int) -> Reading:
         """At most ``count`` items of the rows that ``select`` chooses (all if None), drawn with ``seed``."""
         return self.reader.read(self.settings, select=select, count=count, seed=seed)
 

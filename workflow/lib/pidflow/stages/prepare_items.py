@@ -1,14 +1,15 @@
 """Stage ``prepare_items``: the questions of one task and the state of their pictures, with folds split by image."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pandas as pd
 
 from pidflow.data.datasets import Dataset, dataset_of
-from pidflow.data.items import Box, Item
+from pidflow.data.items import Box, Dropped, Item
 from pidflow.data.pictures import Picture, content_digest, picture_file
 from pidflow.errors import DataError, PidflowError, shown, shown_path
 from pidflow.groups import grouped_folds
@@ -19,9 +20,10 @@ log = logging.getLogger(__name__)
 
 # ASSUME: a few boxes of an annotated dataset lie outside by mistake (1 of 1,000 in a GQA table), more do not.
 _OUTSIDE_AT_MOST = 0.01
+_DROPPED = [field.name for field in fields(Dropped)]
 
 
-def run(*, output: str, task: str, settings: Mapping[str, Any], folds: int, seed: int) -> None:
+def run(*, output: str, dropped: str, task: str, settings: Mapping[str, Any], folds: int, seed: int) -> None:
     """Write one task's questions as parquet, every picture opened once.
 
     Boxes in the table refer to the upright picture and are cut off where they leave it. ``image_id`` is the picture's
@@ -32,6 +34,8 @@ def run(*, output: str, task: str, settings: Mapping[str, Any], folds: int, seed
     ----------
     output
         The parquet file: one row a question.
+    dropped
+        The CSV file of what the source holds for the task and no item came of: place, question, reason.
     task
         Task id, for messages.
     settings
@@ -49,8 +53,8 @@ def run(*, output: str, task: str, settings: Mapping[str, Any], folds: int, seed
     """
     try:
         dataset = dataset_of(settings["dataset"])
-        found = dataset.read(select=settings.get("select"), count=settings["items"], seed=seed)
-        found, digests = _with_pictures(found, dataset)
+        reading = dataset.read(select=settings.get("select"), count=settings["items"], seed=seed)
+        found, digests = _with_pictures(list(reading.items), dataset)
         image_folds = grouped_folds(len(found), folds=folds, groups=[item.image_id for item in found], seed=seed)
     except PidflowError as err:
         raise type(err)(f"task '{task}': {err}") from err
@@ -63,8 +67,16 @@ def run(*, output: str, task: str, settings: Mapping[str, Any], folds: int, seed
     frame["image_digest"] = digests
     frame["fold"] = image_folds
     frame["boxes"] = [[list(box) for box in boxes] for boxes in frame["boxes"]]
+    _report_dropped(reading.dropped, task)
+    write_table(dropped, pd.DataFrame([asdict(row) for row in reading.dropped], columns=_DROPPED))
     write_table(output, frame)
     log.info("task '%s': %d questions about %d images", task, len(frame), frame["image_id"].nunique())
+
+
+def _report_dropped(dropped: Sequence[Dropped], task: str) -> None:
+    """Say how many rows were left out for each reason."""
+    for reason, rows in Counter(row.reason for row in dropped).most_common():
+        log.warning("task '%s': %d rows of the source were left out: %s", task, rows, reason)
 
 
 def _with_pictures(items: list[Item], dataset: Dataset) -> tuple[list[Item], list[str]]:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import Field
 
 from pidflow import settings
-from pidflow.data.items import Item, sample
+from pidflow.data.items import Item, Reading, drawn
 from pidflow.errors import ConfigError, DataError
 
 SHAPES = ("circle", "rectangle", "triangle")
@@ -90,7 +90,7 @@ def tables(settings: Settings) -> list[Path]:
     return [root() / settings.split / "questions.json"]
 
 
-def read(settings: Settings, *, select: str | None, count: int, seed: int) -> list[Item]:
+def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Reading:
     """At most ``count`` questions of the task ``select`` of a split, drawn without replacement.
 
     Raises
@@ -113,7 +113,8 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> li
         for index, question in enumerate(questions(split))
         if question.task == select
     ]
-    return [replace(item, boxes=(_box(split, item.image_path),)) for item in sample(found, count, seed=seed)]
+    chosen = drawn(found, count, seed=seed).items
+    return Reading(tuple(replace(item, boxes=(_box(split, item.image_path),)) for item in chosen))
 
 
 def _box(split: str, name: str) -> tuple[float, float, float, float]:

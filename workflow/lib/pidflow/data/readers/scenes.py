@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pidflow import settings
 from pidflow.data import scenes
-from pidflow.data.items import Item
+from pidflow.data.items import Item, Reading
 from pidflow.errors import ConfigError
 
 _SEEDS_PER_TASK = 1_000_000
@@ -30,7 +30,7 @@ def tables(settings: Settings) -> list[Path]:
     return []
 
 
-def read(settings: Settings, *, select: str | None, count: int, seed: int) -> list[Item]:
+def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Reading:
     """Draw ``count`` scenes with one question each of the scene task ``select``.
 
     Answers are balanced exactly (as far as ``count`` divides) for tasks with a fixed set of them; the answers of
@@ -68,4 +68,4 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> li
                 picture=stored.getvalue(),
             )
         )
-    return items
+    return Reading(tuple(items))

@@ -1,5 +1,9 @@
-"""Any table of questions: one row a question, in CSV, TSV, JSON, JSON lines or parquet."""
+"""Any table of questions: one row a question, in CSV, TSV, JSON, JSON lines or parquet.
 
+A folder of parquet files is one table, as Hugging Face publishes data sets; their image cells hold the picture itself.
+"""
+
+import os
 import re
 from pathlib import Path
 from string import Formatter
@@ -8,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from pidflow import settings
-from pidflow.data.items import Item, sample
+from pidflow.data.items import Item, Reading, drawn, in_question_order
+from pidflow.data.pictures import content_digest
 from pidflow.data.readers._cells import as_text, boxes_of, options_of, text_of, word_of
 from pidflow.data.readers._rows import Row, read_rows
 from pidflow.errors import DataError, shown, shown_path
@@ -46,8 +51,13 @@ PLACES = ("table", "images")
 class Settings(settings.Settings):
     """A table, the folder of its pictures, and how its columns are to be read."""
 
-    table: Text = Field(description="A .csv, .tsv, .json, .jsonl or .parquet file, one question a row.")
-    images: Text = Field(description="The folder that image paths are relative to and may not leave.")
+    table: Text = Field(
+        description="A .csv, .tsv, .json, .jsonl or .parquet file, or a folder of the last, one question a row."
+    )
+    images: Text | None = Field(
+        default=None,
+        description="The folder that image paths are relative to and may not leave; null: cells hold the pictures.",
+    )
     columns: Columns = Field(default=Columns(), description="Names of columns that are not called by their field.")
     image_name: Text | None = Field(
         default=None,
@@ -73,17 +83,18 @@ class Settings(settings.Settings):
         return value
 
 
-def folder(settings: Settings) -> Path:
-    """The folder of images."""
-    return Path(settings.images).expanduser()
+def folder(settings: Settings) -> Path | None:
+    """The folder of images; None: they are in the table."""
+    return None if settings.images is None else Path(settings.images).expanduser()
 
 
 def tables(settings: Settings) -> list[Path]:
-    """The table."""
-    return [Path(settings.table).expanduser()]
+    """The table, or the parquet files of a folder in the order of their names."""
+    path = Path(settings.table).expanduser()
+    return (sorted(path.glob("*.parquet")) if os.path.isdir(path) else []) or [path]
 
 
-def read(settings: Settings, *, select: str | None, count: int, seed: int) -> list[Item]:
+def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Reading:
     """At most ``count`` items of the rows whose ``task`` column is ``select`` (all if None), drawn without replacement.
 
     Raises
@@ -92,11 +103,10 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> li
         If the table is missing, unreadable or empty, a column is missing, no row is selected, or a cell does not hold
         what its column must; the message names the line.
     """
-    (path,) = tables(settings)
-    columns, rows = read_rows(path, wanted=_wanted(settings))
+    path = Path(settings.table).expanduser()
+    columns, rows = _rows(settings, select=select)
     if not rows:
         raise DataError(f"table {shown_path(path)} holds no rows")
-    _check_columns(settings, columns, select=select, path=path)
     if select is not None:
         rows = _selected(rows, settings.columns.task, select, path)
     items, places = [], {}
@@ -112,7 +122,19 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> li
             raise DataError(f"table {shown_path(path)} {row.place}: {err}") from None
         places[item.item_id] = row.place
         items.append(item)
-    return sample(items, count, seed=seed)
+    return drawn(items, count, seed=seed)
+
+
+def _rows(settings: Settings, *, select: str | None) -> tuple[list[str], list[Row]]:
+    """Columns and rows of all files of the table."""
+    files, found = tables(settings), []
+    for file in files:
+        columns, rows = read_rows(file, wanted=_wanted(settings))
+        if rows:
+            _check_columns(settings, columns, select=select, path=file)
+        mark = f"{file.name} " if len(files) > 1 else ""
+        found += [Row(mark + row.place, row.values) for row in rows]
+    return columns, found
 
 
 def _wanted(settings: Settings) -> set[str]:
@@ -170,16 +192,37 @@ def _item(settings: Settings, values: dict[str, Any], *, index: int, has_id: boo
             for literal, name, zeros in _pieces(settings.image_name)
         )
     else:
-        image = text_of(values, names.image)
+        image = values[names.image] if names.image in values else text_of(values, names.image)
+    image, picture = _picture(settings, image, names.image)
+    question = text_of(values, names.question)
     return Item(
         item_id=word_of(values, names.id) if has_id else str(index),
         image_id=image,
         image_path=image,
-        question=text_of(values, names.question),
+        question=question,
         answer=text_of(values, names.answer),
-        options=options_of(values, names.options, settings.missing),
+        options=in_question_order(question, options_of(values, names.options, settings.missing)),
         boxes=boxes_of(values, names.boxes, settings.missing),
+        picture=picture,
     )
+
+
+def _picture(settings: Settings, cell: Any, column: str) -> tuple[str, bytes | None]:
+    """The path of a row's picture or, with its digest for a name, the picture that the cell holds."""
+    if isinstance(cell, list) and len(cell) == 1:
+        cell = cell[0]
+    if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
+        cell = cell["bytes"]
+    elif isinstance(cell, dict) and cell.get("bytes") is None:
+        cell = cell.get("path")
+    if isinstance(cell, bytes):
+        return content_digest(cell), cell
+    path = text_of({column: cell}, column)
+    if settings.images is None:
+        raise DataError(
+            f"{shown(column)} names the file {shown(path)}; set images in the dataset's entry to its folder"
+        )
+    return path, None
 
 
 def _pieces(template: str) -> list[tuple[str, str | None, int]]:
