@@ -155,3 +155,19 @@ def saved_model(tmp_path_factory, tiny_llava):
     tiny_llava.model.save_pretrained(folder)
     tiny_llava.processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """A plain picture of the stand-in's size."""
+    from PIL import Image
+
+    return Image.new("RGB", (48, 48), (200, 30, 30))
+
+
+@pytest.fixture(scope="session")
+def wide():
+    """A picture three times as wide as high."""
+    from PIL import Image
+
+    return Image.new("RGB", (60, 20), (30, 30, 200))

@@ -107,9 +107,9 @@ def test_a_tiled_model_is_loaded_and_read(tmp_path, tiny_llava_next, asked, writ
     for index, picture in enumerate(shaped):
         picture.save(items.parent / "images" / f"{index}.png")
     model = {"family": "llava-next", "path": str(folder), "batch_size": 4, "prompt": tiny_llava_next.prompt}
-    h5, _ = extract(items, model=model, intervention=CUT | {"source": "image-tiles", "blocks": "all"})
+    h5, _ = extract(items, model=model, intervention=CUT | {"source": "tiles", "blocks": "all"})
     batch = encode(tiny_llava_next, examples, shaped)
-    captured = captured_under([on_edge("image-tiles", "question")], tiny_llava_next, batch)
+    captured = captured_under([on_edge("tiles", "question")], tiny_llava_next, batch)
     with store.reading_activations(h5) as data:
         assert data.attrs["family"] == "llava-next"
         for index, block in enumerate(store.BLOCKS):

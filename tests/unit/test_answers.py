@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pidflow.errors import ConfigError
-from pidflow.models.answers import RULES, judge, may_become_right, spellings, words
+from pidflow.models.answers import RULES, Expected, judge, may_become_right, spellings, words
 
 NUMBERS = re.findall(
     r"\w+",
@@ -189,3 +189,17 @@ def test_words():
     assert words("The man with a hat.") == ("man", "with", "hat")
     assert words("...") == ("...",)
     assert words("") == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "right", "wrong"),
+    [
+        ("Light blue", ("light blue", "red"), ["light blue", "Light Blue."], ["red", "light"]),
+        ("A cat", ("cat", "dog"), ["cat", "a cat", "Cat"], ["dog"]),
+        ("2", ("two", "three"), [], ["three", "3"]),
+    ],
+)
+def test_an_option_may_spell_the_answer_otherwise(answer, options, right, wrong):
+    assert all(judge(text, answer, options=options) for text in right)
+    assert not any(judge(text, answer, options=options) for text in wrong)
+    assert not Expected(answer, options).merged

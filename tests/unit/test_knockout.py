@@ -109,7 +109,7 @@ def test_a_cut_equals_the_decoder_written_out_with_an_explicit_mask(tiny_llava, 
 def test_two_cuts_and_grouped_heads_equal_the_written_out_decoder(tiny_llava_next, asked):
     examples, pictures, _ = asked(2)
     batch = encode(tiny_llava_next, examples, pictures)
-    cuts = [("image-tiles", "question", (1,)), ("question", "last", (1, 2)), ("image-newline", "text", (0,))]
+    cuts = [("tiles", "question", (1,)), ("question", "last", (1, 2)), ("separators", "text", (0,))]
     states = recomputed_states(tiny_llava_next, batch, cuts)
     found = captured_under([on_edge(*cut) for cut in cuts], tiny_llava_next, batch)
     torch.testing.assert_close(found.last, states[:, :, -1], atol=1e-5, rtol=1e-5)

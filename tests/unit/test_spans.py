@@ -25,7 +25,9 @@ from transformers import (
 from pidflow.errors import ConfigError, DataError
 from pidflow.models.inputs import Example, encode
 from pidflow.models.layout import BASE, NEWLINE, TILE, llava_layout, llava_next_layout
-from pidflow.models.spans import PromptText, _holds_in_turn, _option_places, find_spans
+from pidflow.models.prompt_text import PromptText, option_places
+from pidflow.models.span_check import holds_in_turn
+from pidflow.models.spans import find_spans
 from pidflow.models.standin.architecture import build_processor
 
 
@@ -144,7 +146,7 @@ def test_tiles_come_as_base_rows_and_newlines(tiny_llava_next, size, rows, colum
     assert layout.kind.tolist() == [BASE] * 9 + ([TILE] * columns + [NEWLINE]) * rows
     picture = Image.new("RGB", (size[1], size[0]))
     spans = encode(tiny_llava_next, [Example("is there a ring ?")], [picture]).spans
-    assert [int(spans[name].sum()) for name in ("image", "image-base", "image-tiles", "image-newline")] == [
+    assert [int(spans[name].sum()) for name in ("image", "base", "tiles", "separators")] == [
         len(layout),
         9,
         rows * columns,
@@ -288,8 +290,8 @@ def test_spans_survive_tokenizers_that_cut_words(tiny_llava, build, template, qu
     ],
 )
 def test_options_are_found_as_whole_words_of_their_script(question, option, found):
-    places = _option_places(PromptText(text=f"x {question}", question=(2, 2 + len(question)), options=(option,)))
-    assert [f"x {question}"[start:end] for start, end in places] == found
+    places = option_places(PromptText(text=f"x {question}", question=(2, 2 + len(question)), options=(option,)))
+    assert [f"x {question}"[start:end] for start, end in places[option]] == found
 
 
 def test_pieces_are_found_in_turn_as_a_regular_expression_would_find_them():
@@ -299,7 +301,7 @@ def test_pieces_are_found_in_turn_as_a_regular_expression_would_find_them():
         text = "".join(random.choice(["a", "b"], size=random.integers(0, 9)))
         pieces = ["".join(random.choice(["a", "b"], size=random.integers(0, 3))) for _ in range(random.integers(1, 5))]
         expected = re.fullmatch(".+".join(pieces), text) is not None
-        assert _holds_in_turn(text, pieces) is expected, (text, pieces)
+        assert holds_in_turn(text, pieces) is expected, (text, pieces)
         agree[expected] += 1
     assert min(agree) > 300
 

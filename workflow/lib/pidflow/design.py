@@ -8,7 +8,7 @@ from pidflow import plugins
 from pidflow.configuration import configuration
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
-from pidflow.names import INTACT, SPANS
+from pidflow.names import INTACT, extent
 
 # What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
@@ -193,7 +193,7 @@ def _claimed(config: dict) -> None:
 
 
 def _cuts_image(plan: dict) -> bool:
-    return plan["kind"] == "cut" and all(SPANS[name] == (0, 0) for name in plan["source"].split("+"))
+    return plan["kind"] == "cut" and extent(plan["source"]) == (0, 0)
 
 
 def _described(plan: dict) -> str:

@@ -1,5 +1,6 @@
 """Words that files, tables, figures and rules share."""
 
+import re
 from collections.abc import Iterable
 
 # The condition in which nothing intervenes.
@@ -17,9 +18,56 @@ NUMBERED = dict(
     zip(QUANTITIES, ("redundancy", "unique_1", "unique_2", "synergy", "mi_1", "mi_2", "mi_12"), strict=True)
 )
 
-# Where a span begins and ends in any prompt: 0 in the image, 1 in the question after it, 2 at the last position.
-SPANS = dict.fromkeys(("image", "image-base", "image-tiles", "image-newline", "object", "other"), (0, 0))
-SPANS |= {"question": (1, 1), "options": (1, 1), "text": (1, 2), "last": (2, 2)}
+# Where a span begins at the earliest and ends at the latest in any prompt: -1 before the image, 0 in it, 1 in the
+# question after it, 2 at the last position.
+SPANS = dict.fromkeys(("image", "base", "tiles", "separators", "padding", "object", "other"), (0, 0))
+SPANS |= dict.fromkeys(
+    ("question", "options", "true-option", "false-option", "object-words", "question-without-options"), (1, 1)
+)
+SPANS |= {
+    "text": (1, 2),
+    "last": (2, 2),
+    "bos": (-1, 1),
+    "system": (-1, 0),
+    "instruction": (-1, 2),
+    "template": (-1, 2),
+}
+# What spans were called before.
+RENAMED_SPANS = {"image-base": "base", "image-tiles": "tiles", "image-newline": "separators"}
+# A span by a regular expression over the prompt, between slashes; a slash inside it is written \/.
+_PATTERN = r"/(?:[^/\\\n]|\\.)+/"
+_PIECES = re.compile(rf"{_PATTERN}|\+|[^+/]+|/")
+_EDGE = re.compile(rf"((?:{_PATTERN}|[^/])+?)->((?:{_PATTERN}|[^/])+)")
+
+
+def span_parts(span: str) -> tuple[str, ...]:
+    """The spans that are joined by ``+``; a ``+`` inside a regular expression joins nothing."""
+    found = [""]
+    for piece in _PIECES.findall(span):
+        if piece == "+":
+            found.append("")
+        else:
+            found[-1] += piece
+    return tuple(found)
+
+
+def pattern_of(part: str) -> str | None:
+    """The regular expression of a span that is written as one, ``/red|blue/``; None of any other span."""
+    return part[1:-1].replace("\\/", "/") if re.fullmatch(_PATTERN, part) else None
+
+
+def extent(span: str) -> tuple[int, int]:
+    """Where a span or several joined by ``+`` begin at the earliest and end at the latest (see :data:`SPANS`)."""
+    found = [(-1, 2) if pattern_of(part) is not None else SPANS[part] for part in span_parts(span)]
+    return min(begin for begin, _ in found), max(end for _, end in found)
+
+
+def edge_parts(edge: str) -> tuple[str, str] | None:
+    """Source and target of ``source->target``; None where that is not one edge."""
+    found = _EDGE.fullmatch(edge)
+    if found is None or any("->" in each and pattern_of(each) is None for each in span_parts(found[2])):
+        return None
+    return found[1], found[2]
 
 
 # How the pairs of a random control are matched to those of the edge, the closest match first; see interventions/draws.

@@ -1,5 +1,6 @@
 """Typed settings: what the configuration may say, said once; schema, known keys and refusals come from here."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
@@ -16,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pidflow.errors import ConfigError, shown
-from pidflow.names import SPANS
+from pidflow.names import RENAMED_SPANS, SPANS, edge_parts, extent, pattern_of, span_parts
 from pidflow.refusals import sentence
 
 ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
@@ -137,18 +138,35 @@ def _window(value: Any) -> Any:
 def _span(value: Any) -> Any:
     if not isinstance(value, str):
         raise mismatch()
-    for name in value.split("+"):
-        if name not in SPANS:
+    for name in span_parts(value):
+        pattern = pattern_of(name)
+        if pattern is not None:
+            _expression(pattern)
+        elif name not in SPANS:
             inside = f" in {shown(value)}" if name != value else ""
-            known = ", ".join(SPANS)
-            raise ValueError(f"unknown span {shown(name)}{inside}, expected one of: {known}, or several joined by +")
+            if name in RENAMED_SPANS:
+                raise ValueError(f"span {shown(name)}{inside} is called '{RENAMED_SPANS[name]}' today")
+            raise ValueError(
+                f"unknown span {shown(name)}{inside}, expected one of: {', '.join(SPANS)}; a regular expression "
+                "between slashes; or several joined by +"
+            )
     return value
 
 
+def _expression(pattern: str) -> None:
+    try:
+        found = re.compile(pattern)
+    except re.error as err:
+        raise ValueError(f"the regular expression {shown(pattern)} is malformed: {err}") from None
+    if found.fullmatch("") is not None:
+        raise ValueError(f"the regular expression {shown(pattern)} matches nothing at all; let it match some text")
+
+
 def _edge(value: Any) -> Any:
-    if not isinstance(value, str) or value.count("->") != 1:
+    found = edge_parts(value) if isinstance(value, str) else None
+    if found is None:
         raise mismatch()
-    source, target = value.split("->")
+    source, target = found
     _span(source), _span(target)
     forwards(source, target)
     return value
@@ -162,7 +180,7 @@ def forwards(source: str, target: str) -> None:
     ValueError
         If all of the target comes before its source, in any prompt.
     """
-    if max(SPANS[name][1] for name in target.split("+")) < min(SPANS[name][0] for name in source.split("+")):
+    if extent(target)[1] < extent(source)[0]:
         raise ValueError(
             f"'{source}->{target}' runs against causality, all of its target comes before its source and attends to "
             "none of it; turn it round or leave it out"
@@ -209,7 +227,9 @@ WindowSize = Annotated[
 Span = Annotated[
     str,
     BeforeValidator(_span),
-    _described(f"a span ({', '.join(SPANS)}) or several joined by +", type="string"),
+    _described(
+        f"a span ({', '.join(SPANS)}), a regular expression between slashes, or several joined by +", type="string"
+    ),
 ]
 EdgeName = Annotated[
     str, BeforeValidator(_edge), _described("source->target, two spans such as image->question", type="string")

@@ -78,13 +78,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Question:
-    """One question about a scene: its text, its answer, the options offered, the boxes of the objects asked about."""
+    """One question about a scene: text, answer, options offered, boxes and names of the objects asked about."""
 
     task: str
     text: str
     answer: str
     options: tuple[str, ...]
     boxes: tuple[tuple[float, float, float, float], ...]
+    objects: tuple[str, ...]
 
 
 def sample_scene(rng: np.random.Generator, *, language_prior: float = 0.0, objects: tuple[int, int] = (2, 4)) -> Scene:
@@ -247,7 +248,7 @@ def _choose_attr(scene: Scene, rng: np.random.Generator, answer: str | None) -> 
     other = str(rng.choice([choice for choice in ATTRIBUTES[name] if choice != value]))
     options = _shuffled(rng, value, other)
     text = f"is the {item.shape} {options[0]} or {options[1]} ?"
-    return Question("choose-attr", text, value, options, (item.box,))
+    return Question("choose-attr", text, value, options, (item.box,), (item.shape,))
 
 
 def _choose_cat(scene: Scene, rng: np.random.Generator, answer: str | None) -> Question | None:
@@ -261,7 +262,7 @@ def _choose_cat(scene: Scene, rng: np.random.Generator, answer: str | None) -> Q
     other = str(rng.choice([shape for shape in SHAPES if shape != item.shape]))
     options = _shuffled(rng, item.shape, other)
     text = f"is the {item.color} object a {options[0]} or a {options[1]} ?"
-    return Question("choose-cat", text, item.shape, options, (item.box,))
+    return Question("choose-cat", text, item.shape, options, (item.box,), (f"{item.color} object",))
 
 
 def _choose_rel(scene: Scene, rng: np.random.Generator, answer: str | None) -> Question | None:
@@ -279,7 +280,7 @@ def _choose_rel(scene: Scene, rng: np.random.Generator, answer: str | None) -> Q
     options = _shuffled(rng, *(("left", "right") if relation in ("left", "right") else ("above", "below")))
     of = " of" if relation in ("left", "right") else ""
     text = f"is the {first.shape} {options[0]} or {options[1]}{of} the {second.shape} ?"
-    return Question("choose-rel", text, relation, options, (first.box, second.box))
+    return Question("choose-rel", text, relation, options, (first.box, second.box), (first.shape, second.shape))
 
 
 def _compare_attr(scene: Scene, rng: np.random.Generator, answer: str | None) -> Question | None:
@@ -297,7 +298,7 @@ def _compare_attr(scene: Scene, rng: np.random.Generator, answer: str | None) ->
     first, second, name, other = found[int(rng.integers(len(found)))]
     options = _shuffled(rng, name, other)
     text = f"what do the {first.shape} and the {second.shape} share , {options[0]} or {options[1]} ?"
-    return Question("compare-attr", text, name, options, (first.box, second.box))
+    return Question("compare-attr", text, name, options, (first.box, second.box), (first.shape, second.shape))
 
 
 def _logical_obj(scene: Scene, rng: np.random.Generator, answer: str | None) -> Question | None:
@@ -311,7 +312,7 @@ def _logical_obj(scene: Scene, rng: np.random.Generator, answer: str | None) -> 
         return None
     first, second = _shuffled(rng, *pair)
     boxes = tuple(item.box for item in scene.objects if item.shape in pair)
-    return Question("logical-obj", f"is there a {first} or a {second} ?", truth, ("yes", "no"), boxes)
+    return Question("logical-obj", f"is there a {first} or a {second} ?", truth, ("yes", "no"), boxes, (first, second))
 
 
 def _query_attr(scene: Scene, rng: np.random.Generator, answer: str | None) -> Question | None:
@@ -320,7 +321,7 @@ def _query_attr(scene: Scene, rng: np.random.Generator, answer: str | None) -> Q
         return None
     item = found[int(rng.integers(len(found)))]
     text = f"on which side is the {item.shape} ?"
-    return Question("query-attr", text, COLUMNS[item.column], ("left", "right"), (item.box,))
+    return Question("query-attr", text, COLUMNS[item.column], ("left", "right"), (item.box,), (item.shape,))
 
 
 _ASK = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pidflow.errors import ConfigError
+from pidflow.names import edge_parts
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ def edge_of(wanted: Edge | str | Mapping[str, str]) -> Edge:
     if isinstance(wanted, Edge):
         return wanted
     if isinstance(wanted, str):
-        source, arrow, target = (part.strip() for part in wanted.partition("->"))
-        if arrow and source and target:
-            return Edge(source, target)
+        found = edge_parts(wanted)
+        if found is not None:
+            return Edge(*(part.strip() for part in found))
     elif set(wanted) == {"source", "target"}:
         return Edge(wanted["source"], wanted["target"])
     raise ConfigError(f"an edge is 'source->target' or has a source and a target, found {wanted!r}")

@@ -237,9 +237,5 @@ def _with_spoken(batch: Batch, ids: torch.Tensor, real: torch.Tensor) -> Batch:
         "attention_mask": torch.cat([old["attention_mask"], real[:, None].to(old["attention_mask"].dtype)], 1),
         "position_ids": torch.cat([old["position_ids"], old["position_ids"][:, -1:] + 1], 1),
     }
-    masks = {
-        name: torch.cat([mask, (real if name in GROWING else torch.zeros_like(real))[:, None]], 1)
-        for name, mask in (batch.spans.masks | {"answer": batch.spans.spoken}).items()
-    }
-    spans = Spans(masks, torch.cat([batch.spans.valid, real[:, None]], 1))
+    spans = batch.spans.followed(real[:, None], growing=GROWING)
     return replace(batch, inputs=inputs, spans=spans)

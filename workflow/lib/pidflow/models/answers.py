@@ -83,7 +83,7 @@ def judge(spoken: str, answer: str, *, options: Iterable[str] = (), rule: str = 
     ConfigError
         If there is no such rule.
     """
-    offered = tuple(dict.fromkeys(option.strip() for option in (answer, *options)))
+    offered = _offered(answer, options)
     for name in _from(checked_rule(rule)):
         equal = RULES[name]
         merged = any(equal(one, two) for one, two in combinations(offered, 2))
@@ -118,8 +118,7 @@ class Expected:
     @property
     def merged(self) -> bool:
         """Whether the rule takes two of the options for the same answer, so that a stricter one judges."""
-        offered = dict.fromkeys(option.strip() for option in (self.answer, *self.options))
-        return any(RULES[self.rule](one, two) for one, two in combinations(offered, 2))
+        return any(RULES[self.rule](one, two) for one, two in combinations(_offered(self.answer, self.options), 2))
 
 
 def published(spoken: str, answer: str) -> bool:
@@ -195,6 +194,18 @@ def may_become_right(begun: str, answer: str) -> bool:
     *whole, growing = zip(said, wanted, strict=False)
     grown = any(form.startswith(growing[0]) for form in _forms(growing[1]))
     return grown and all(_same_noun(one, two) for one, two in whole)
+
+
+def _offered(answer: str, options: Iterable[str]) -> tuple[str, ...]:
+    """The right answer and the other answers offered; an option that is the answer in another spelling is no other."""
+    others = list(dict.fromkeys(option.strip() for option in options))
+    for equal in (verbatim, caseless, normalised, lenient):
+        same = [option for option in others if equal(option, answer)]
+        if len(same) == 1:
+            others.remove(same[0])
+        if same:
+            break
+    return (answer.strip(), *(option for option in others if option != answer.strip()))
 
 
 def _from(rule: str) -> Sequence[str]:

@@ -30,12 +30,18 @@ class Example:
         ``x, y, width, height`` in pixels of the original picture of the objects asked about, if known.
     name
         The item, for messages.
+    answer
+        The right answer, if known: it tells the true option from the false ones.
+    objects
+        Names of the objects asked about, if known.
     """
 
     question: str
     options: tuple[str, ...] = ()
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     name: str = "item"
+    answer: str = ""
+    objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,13 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
             options=example.options,
             boxes=example.boxes,
             name=example.name,
+            answer=example.answer,
+            objects=example.objects,
+            system=loaded.prompting.system,
+            instruction=loaded.prompting.instruction,
+            picture=image.size,
         )
-        for text, count, example in zip(texts, counts, examples, strict=True)
+        for text, count, example, image in zip(texts, counts, examples, images, strict=True)
     ]
     spans = find_spans(
         ids,

@@ -52,6 +52,11 @@ _IN_TEMPLATE = {"ASSISTANT:": "vicuna", "[INST]": "mistral", "<|start_header_id|
 _IN_NAME = {"vicuna": "vicuna", "mistral": "mistral", "llama-3": "llama-3"}
 _LLAMA_2 = "<<SYS>>"  # whose turns look like those of Mistral
 _HEADER = "<|start_header_id|>"
+_SYSTEM_INSIDE = re.compile(r"<<SYS>>.*?<</SYS>>", re.DOTALL)  # Llama 2 has it inside the user's turn
+_USER_TURN = re.compile(
+    r"\b(?:USER|User|Human):|\[INST\]|<\|im_start\|>user|<\|start_header_id\|>user|<start_of_turn>user|<\|user\|>"
+    r"|<\|turn>user|<\|START_OF_TURN_TOKEN\|><\|USER_TOKEN\|>|<\|start_of_role\|>user|<\|header_start\|>user"
+)
 _SLOT = re.compile(r"\s*" + re.escape(INSTRUCTION))
 
 
@@ -72,6 +77,19 @@ class Prompt:
     name: str
     template: str
     instruction: str
+
+    @property
+    def system(self) -> str:
+        """The system turn, its marks included: what stands before the user's turn; empty where there is none.
+
+        Told by the marks of the conversations that models are trained with; a template without one has none.
+        """
+        head = self.template[: min(self.template.index(IMAGE), self.template.index(QUESTION))]
+        inside = _SYSTEM_INSIDE.search(head)
+        if inside is not None:
+            return inside[0]
+        turns = list(_USER_TURN.finditer(head))
+        return head[: turns[-1].start()].strip() if turns else ""
 
     @property
     def digest(self) -> str:

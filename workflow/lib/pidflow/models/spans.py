@@ -5,45 +5,42 @@ the character offsets that the tokenizer reported **while making those ids**. No
 substring on its own is often cut differently. Every span is decoded again and compared with the text it stands for.
 """
 
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from pidflow.errors import ConfigError, DataError
-from pidflow.models.layout import BASE, NEWLINE, TILE, Layout
+from pidflow.models.layout import BASE, TILE, Layout
+from pidflow.models.prompt_text import PromptText, covering, is_right, noun_places, option_places, place_outside
+from pidflow.models.span_check import SpanReader
+from pidflow.names import SPANS, pattern_of, span_parts
 
-_KATAKANA = "KATAKANA"
-# Scripts without blanks between words, as names of their letters begin: any two neighbours may belong to two words.
-_UNSPACED = ("CJK", "HIRAGANA", _KATAKANA, "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
-
-@dataclass(frozen=True)
-class PromptText:
-    """The text that was tokenised for one item, placeholders already expanded, and where its question stands in it.
-
-    Attributes
-    ----------
-    text
-        The whole prompt, ``<image>`` repeated once per image token.
-    question
-        Start and end of the question, in characters of ``text``.
-    options
-        Words offered as answers; found inside the question as whole words, in any case.
-    boxes
-        ``x, y, width, height`` of the objects asked about, in pixels of the original picture.
-    name
-        The item, for messages.
-    """
+@dataclass(frozen=True, eq=False)
+class Tokenised:
+    """A prompt as tokens: its text, start and end of each token ``(T, 2)`` and of the picture's run in it."""
 
     text: str
-    question: tuple[int, int]
-    options: tuple[str, ...] = ()
-    boxes: tuple[tuple[float, float, float, float], ...] = ()
-    name: str = "item"
+    chars: np.ndarray
+    picture: tuple[int, int]
+
+    def matching(self, pattern: str) -> np.ndarray:
+        """Boolean ``(T,)``: tokens that share a visible character with a match of a regular expression.
+
+        What is searched is the prompt without its picture.
+        """
+        first, last = self.picture
+        found = np.zeros(len(self.chars), dtype=bool)
+        for match in re.finditer(pattern, self.text[:first] + self.text[last:]):
+            start, end = (place if place < first else place + last - first for place in match.span())
+            found[covering(self.chars, np.ones(len(self.chars), dtype=bool), self.text, (start, end))] = True
+        inside = (self.chars[:, 0] >= first) & (self.chars[:, 1] <= last) & (self.chars[:, 1] > self.chars[:, 0])
+        return found & ~inside
 
 
 @dataclass(frozen=True)
@@ -53,24 +50,47 @@ class Spans:
     Attributes
     ----------
     masks
-        Boolean ``(B, T)`` per name: ``image``, ``question``, ``text`` (everything after the image), ``last`` (the last
-        prompt position), ``options``, ``object`` (image tokens whose patch touches a box), ``other`` (the other image
-        tokens); where the picture is tiled also ``image-base``, ``image-tiles``, ``image-newline``. ``options`` and
-        ``object`` may be empty in a row, the rest never are (``other`` is empty only if the object fills the picture).
+        Boolean ``(B, T)`` per name, those of :data:`pidflow.names.SPANS` and, once an answer is spoken, ``answer``:
+
+        - ``image``; in it ``object`` (tokens whose patch touches a box), ``other`` (the others), ``base`` (the whole
+          picture at low resolution), ``tiles`` (high resolution), ``separators`` (tokens that are no patch), and
+          ``padding`` (patches that show nothing of the picture);
+        - ``question``; in it ``options``, of these ``true-option`` and ``false-option``, ``object-words`` (names of the
+          objects), ``question-without-options``;
+        - ``bos`` (the token that begins the sequence; whatever stands first where the tokenizer has none), ``system``
+          (the system turn), ``instruction`` (what is asked for beside the question), ``last`` (the last prompt
+          position), ``template`` (what is none of these), ``text`` (everything after the image).
+
+        ``image``, ``question``, ``text`` and ``last`` are never empty in a row, others may be.
     valid
         Boolean ``(B, T)``, False on padding.
+    prompts
+        The rows as tokens, for spans by a regular expression; empty where spans were made by hand.
     """
 
     masks: Mapping[str, torch.Tensor]
     valid: torch.Tensor
+    prompts: tuple[Tokenised, ...] = ()
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """A span, or the union of several: ``spans["image+question"]``."""
-        if "+" in name:
-            return torch.stack([self[part.strip()] for part in name.split("+")]).any(0)
-        if name not in self.masks:
-            raise ConfigError(f"unknown span '{name}', expected one of: {', '.join(self.masks)}")
-        return self.masks[name]
+        """A span, the union of several, or one by a regular expression: ``image+question``, ``/red|blue/``."""
+        parts = span_parts(name)
+        if len(parts) > 1:
+            return torch.stack([self[part.strip()] for part in parts]).any(0)
+        if name in self.masks:
+            return self.masks[name]
+        pattern = pattern_of(name)
+        if pattern is None:
+            raise ConfigError(
+                f"unknown span '{name}', expected one of: {', '.join(self.masks)}; or a regular expression between "
+                "slashes"
+            )
+        if len(self.prompts) != len(self.valid):
+            raise ConfigError(f"span '{name}': these spans were made without the text of their prompts")
+        found = torch.zeros_like(self.valid)
+        for row, prompt in enumerate(self.prompts):
+            found[row, : len(prompt.chars)] = torch.from_numpy(_matching(prompt, pattern))
+        return found & self.valid
 
     @property
     def spoken(self) -> torch.Tensor:
@@ -79,11 +99,40 @@ class Spans:
 
     def take(self, rows: Any) -> "Spans":
         """The spans of some rows (indices may repeat)."""
-        return Spans({name: mask[rows] for name, mask in self.masks.items()}, self.valid[rows])
+        prompts = (
+            tuple(self.prompts[row] for row in np.arange(len(self.prompts))[_on_host(rows)]) if self.prompts else ()
+        )
+        return Spans({name: mask[rows] for name, mask in self.masks.items()}, self.valid[rows], prompts)
 
     def to(self, device: torch.device) -> "Spans":
         """The same spans on another device."""
-        return Spans({name: mask.to(device) for name, mask in self.masks.items()}, self.valid.to(device))
+        masks = {name: mask.to(device) for name, mask in self.masks.items()}
+        return Spans(masks, self.valid.to(device), self.prompts)
+
+    def followed(self, new: torch.Tensor, *, growing: Sequence[str]) -> "Spans":
+        """The spans with more positions after the prompt, which join some of them and the span ``answer``.
+
+        Parameters
+        ----------
+        new
+            Boolean ``(B, n)``: which of the positions are real.
+        growing
+            Names of the spans that they join.
+        """
+        masks = {
+            name: torch.cat([mask, new if name in growing else torch.zeros_like(new)], 1)
+            for name, mask in (dict(self.masks) | {"answer": self.spoken}).items()
+        }
+        return Spans(masks, torch.cat([self.valid, new], 1), self.prompts)
+
+
+@lru_cache(maxsize=4096)  # every block and window asks for the same
+def _matching(prompt: Tokenised, pattern: str) -> np.ndarray:
+    return prompt.matching(pattern)
+
+
+def _on_host(rows: Any) -> Any:
+    return rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows
 
 
 @dataclass
@@ -130,29 +179,73 @@ def find_spans(
     """
     ids, valid, chars = input_ids.numpy(), attention_mask.numpy().astype(bool), offsets.numpy()
     found = _Found(ids.shape)
-    reader = _Reader(tokenizer)
+    reader = SpanReader(tokenizer)
+    tokenised = []
     for row, (prompt, layout) in enumerate(zip(prompts, layouts, strict=True)):
         image = _image_positions(ids[row], valid[row], image_token_id, layout, prompt)
-        touched = layout.touching(np.array(prompt.boxes)) if prompt.boxes else np.zeros(len(layout), dtype=bool)
-        found.row("image", row)[image] = True
-        found.row("object", row)[image[touched]] = True
-        found.row("other", row)[image[~touched]] = True
-        if NEWLINE in layout.kind:
-            for name, kind in (("image-base", BASE), ("image-tiles", TILE), ("image-newline", NEWLINE)):
-                found.row(name, row)[image[layout.kind == kind]] = True
-        question = _covering(chars[row], valid[row], prompt.text, prompt.question)
+        picture = int(chars[row, image[0], 0]), int(chars[row, image[-1], 1])
+        tokenised.append(Tokenised(prompt.text, chars[row], picture))
+        _note_image(found, row, image, layout, prompt)
+        question = covering(chars[row], valid[row], prompt.text, prompt.question)
         found.row("question", row)[question] = True
         found.row("text", row)[image[-1] + 1 :] = True
         found.row("last", row)[-1] = True
-        options = found.row("options", row)
-        for start, end in _option_places(prompt):
-            tokens = _covering(chars[row], valid[row], prompt.text, (start, end))
-            options[tokens] = True
-            reader.check_option(ids[row, tokens], prompt, prompt.text[start:end])
+        for option, places in option_places(prompt).items():
+            side = "true-option" if is_right(prompt, option) else "false-option"
+            for start, end in places:
+                tokens = covering(chars[row], valid[row], prompt.text, (start, end))
+                reader.check_option(ids[row, tokens], prompt, prompt.text[start:end])
+                for name in ("options", side):
+                    found.row(name, row)[tokens] = True
+        _note_rest(found, row, ids[row], valid[row], chars[row], prompt=prompt, tokenizer=tokenizer)
         reader.check_question(ids[row, question], prompt)
         reader.check(ids[row, image[-1] + 1 :], prompt, "text", prompt.text[chars[row, image[-1], 1] :])
-    masks = {name: torch.from_numpy(mask) for name, mask in found.masks.items()}
-    return Spans(masks=masks, valid=torch.from_numpy(valid))
+    masks = {name: torch.from_numpy(found.masks.get(name, np.zeros(ids.shape, dtype=bool))) for name in SPANS}
+    return Spans(masks=masks, valid=torch.from_numpy(valid), prompts=tuple(tokenised))
+
+
+def _note_image(found: _Found, row: int, image: np.ndarray, layout: Layout, prompt: PromptText) -> None:
+    """The spans inside the picture, whose tokens stand at the positions ``image``."""
+    found.row("image", row)[image] = True
+    touched = layout.touching(np.array(prompt.boxes)) if prompt.boxes else np.zeros(len(layout), dtype=bool)
+    found.row("object", row)[image[touched]] = True
+    found.row("other", row)[image[~touched]] = True
+    patch = np.isfinite(layout.rectangle).all(1)
+    found.row("separators", row)[image[~patch]] = True
+    for name, kind in (("base", BASE), ("tiles", TILE)):
+        found.row(name, row)[image[patch & (layout.kind == kind)]] = True
+    if prompt.picture is not None:
+        shown = layout.touching(np.array([[0, 0, *prompt.picture]]))
+        found.row("padding", row)[image[patch & ~shown]] = True
+
+
+def _note_rest(
+    found: _Found,
+    row: int,
+    ids: np.ndarray,
+    valid: np.ndarray,
+    chars: np.ndarray,
+    *,
+    prompt: PromptText,
+    tokenizer: Any,
+) -> None:
+    """The spans that are parts of the question beside its options, or parts of the prompt around it."""
+    question, image = found.row("question", row), found.row("image", row)
+    found.row("question-without-options", row)[question & ~found.row("options", row)] = True
+    for place in noun_places(prompt):
+        found.row("object-words", row)[covering(chars, valid, prompt.text, place)] = True
+    real = np.flatnonzero(valid)
+    begins = real[ids[real] == tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else real[:0]
+    begins = begins[:1] if len(begins) else real[:1]
+    bos = found.row("bos", row)
+    bos[begins[~image[begins]]] = True
+    for name in ("system", "instruction"):
+        place = place_outside(prompt, getattr(prompt, name))
+        if place is not None:
+            tokens = covering(chars, valid, prompt.text, place)
+            found.row(name, row)[tokens[~(image | question | bos)[tokens]]] = True
+    named = [found.row(name, row) for name in ("image", "question", "bos", "system", "instruction", "last")]
+    found.row("template", row)[valid & ~np.any(named, axis=0)] = True
 
 
 def _image_positions(
@@ -166,134 +259,3 @@ def _image_positions(
             "vision_feature_select_strategy or num_additional_image_tokens does not fit the model"
         )
     return positions
-
-
-def _covering(chars: np.ndarray, valid: np.ndarray, text: str, span: tuple[int, int]) -> np.ndarray:
-    """Positions of the tokens that share a visible character with ``text[span]``."""
-    start, end = span
-    piece = text[start:end]
-    start += len(piece) - len(piece.lstrip())
-    end -= len(piece) - len(piece.rstrip())
-    return np.flatnonzero(valid & (chars[:, 0] < end) & (chars[:, 1] > start) & (chars[:, 1] > chars[:, 0]))
-
-
-def _option_places(prompt: PromptText) -> list[tuple[int, int]]:
-    """Where the options stand in the question as whole words, in characters of the prompt."""
-    begin, end = prompt.question
-    question = _caseless(prompt.text[begin:end])
-    places = []
-    for option in prompt.options:
-        word = _caseless(option.strip())
-        start = question.find(word) if word else -1
-        while start >= 0:
-            stop = start + len(word)
-            if _word_ends(question, start) and _word_ends(question, stop):
-                places.append((begin + start, begin + stop))
-                start = question.find(word, stop)
-            else:
-                start = question.find(word, start + 1)
-    return places
-
-
-def _caseless(text: str) -> str:
-    """The text without case, character by character: a letter whose caseless form is longer stays, so places stay."""
-    return "".join(folded if len(folded := letter.casefold()) == 1 else letter for letter in text)
-
-
-def _word_ends(text: str, index: int) -> bool:
-    """Whether a word may end before this place and another begin at it."""
-    if not 0 < index < len(text):
-        return True
-    before, after = text[index - 1], text[index]
-    if not (_of_a_word(before) and _of_a_word(after)):
-        return True
-    scripts = _unspaced_script(before), _unspaced_script(after)
-    if _is_mark(after) or scripts == (_KATAKANA, _KATAKANA):  # a loan word is written in one script
-        return False
-    return scripts != ("", "")
-
-
-def _of_a_word(letter: str) -> bool:
-    return letter.isalnum() or letter == "_" or _is_mark(letter)
-
-
-def _is_mark(letter: str) -> bool:
-    """A vowel sign or accent of its own, which belongs to the letter before it."""
-    return unicodedata.category(letter).startswith("M")
-
-
-def _unspaced_script(letter: str) -> str:
-    """The script of a letter if it is written without blanks between words, else nothing."""
-    name = unicodedata.name(letter, "").removeprefix("HALFWIDTH ")
-    return next((script for script in _UNSPACED if name.startswith(script)), "")
-
-
-class _Reader:
-    """Decodes spans and compares them with the text they stand for."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        self.unknown = tokenizer.unk_token_id
-        self.special = set(tokenizer.all_special_ids) - {self.unknown}
-        self.special_words = tuple(tokenizer.all_special_tokens)
-
-    def check_question(self, ids: np.ndarray, prompt: PromptText) -> None:
-        """The question is there, whole, and made of ordinary tokens."""
-        if self.special.intersection(ids.tolist()):
-            raise DataError(
-                f"{prompt.name}: the question {_quoted(prompt)!r} holds a special token of the tokenizer; remove it"
-            )
-        self.check(ids, prompt, "question", _quoted(prompt))
-
-    def check(self, ids: np.ndarray, prompt: PromptText, name: str, expected: str) -> None:
-        """The self-check: the span says what the text says; unknown words count as whatever stands there."""
-        pieces: list[list[int]] = [[]]
-        for index in ids.tolist():
-            if index == self.unknown:
-                pieces.append([])
-            elif index not in self.special:
-                pieces[-1].append(index)
-        decoded = [_plain(self.tokenizer.decode(piece)) for piece in pieces]
-        for word in self.special_words:  # a template may hold some, such as [/INST]: left out on both sides
-            expected = expected.replace(word, "")
-        wanted = _plain(expected)
-        if not _holds_in_turn(wanted, decoded):
-            raise DataError(
-                f"{prompt.name}: the span '{name}' decodes to {self.tokenizer.decode(ids)!r}, expected {expected!r}; "
-                "the tokenizer changes this text or glues it to its neighbours: rephrase the question or the prompt"
-            )
-
-    def check_option(self, ids: np.ndarray, prompt: PromptText, expected: str) -> None:
-        """An option's tokens spell at least the option."""
-        decoded = self.tokenizer.decode(ids)
-        if _plain(expected) not in _plain(decoded) and self.unknown not in ids:
-            raise DataError(
-                f"{prompt.name}: the tokens of option {expected!r} decode to {decoded!r}; "
-                f"rephrase the question {_quoted(prompt)!r}"
-            )
-
-
-def _holds_in_turn(text: str, pieces: Sequence[str]) -> bool:
-    """Whether the text is these pieces one after the other, with something, whatever it is, between any two of them."""
-    first, *rest = pieces
-    if not rest:
-        return text == first
-    *middle, last = rest
-    if not text.startswith(first):
-        return False
-    place = len(first)
-    for piece in middle:  # the leftmost place leaves the most room for what follows
-        place = text.find(piece, place + 1)
-        if place < 0:
-            return False
-        place += len(piece)
-    return text.endswith(last) and len(text) - len(last) > place
-
-
-def _plain(text: str) -> str:
-    """Text as the comparison sees it: compatibility-normalised, caseless, without white space."""
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _quoted(prompt: PromptText) -> str:
-    return prompt.text[prompt.question[0] : prompt.question[1]]

@@ -109,11 +109,7 @@ def logits_after(
 def grown(spans: Spans, count: int) -> Spans:
     """The spans of a batch with `count` positions of the answer after the prompt, all of them real."""
     new = torch.ones(len(spans.valid), count, dtype=torch.bool, device=spans.valid.device)
-    masks = {
-        name: torch.cat([mask, new if name in GROWING else torch.zeros_like(new)], 1)
-        for name, mask in (dict(spans.masks) | {"answer": spans.spoken}).items()
-    }
-    return Spans(masks, torch.cat([spans.valid, new], 1))
+    return spans.followed(new, growing=GROWING)
 
 
 def end_tokens(loaded: LoadedModel) -> set[int]:

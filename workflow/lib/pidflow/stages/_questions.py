@@ -122,7 +122,8 @@ def image_files(table: pd.DataFrame, root: Path | None) -> list[Picture]:
 def examples_of(table: pd.DataFrame) -> list[Example]:
     """The questions of an items table."""
     examples = []
-    for item, question, options, boxes in table[["item_id", "question", "options", "boxes"]].itertuples(index=False):
+    columns = table.reindex(columns=["item_id", "question", "answer", "options", "boxes", "objects"])
+    for item, question, answer, options, boxes, objects in columns.itertuples(index=False):
         try:
             corners = np.array([list(box) for box in _listed(boxes)], dtype=float).reshape(-1, 4)
         except (TypeError, ValueError) as err:
@@ -130,7 +131,9 @@ def examples_of(table: pd.DataFrame) -> list[Example]:
         words = _listed(options)
         if not all(isinstance(word, str) for word in words):
             raise DataError(f"item {item}: options must be a list of words, found {options}")
-        examples.append(Example(question, tuple(words), tuple(map(tuple, corners.tolist())), name=f"item {item}"))
+        places = tuple(map(tuple, corners.tolist()))
+        names = tuple(_listed(objects))  # tables made before this column was lack it
+        examples.append(Example(question, tuple(words), places, name=f"item {item}", answer=answer, objects=names))
     return examples
 
 

@@ -16,7 +16,7 @@ from pidflow.interventions.answer import Answered
 from pidflow.interventions.intervention import Intervention, Reach, intervention_of, summed_pairs
 from pidflow.models.capture import BLOCKS, Captured
 from pidflow.models.inputs import Example
-from pidflow.names import layer_name, weakest
+from pidflow.names import layer_name, span_parts, weakest
 from pidflow.stages._answering import Answering, columns_of
 
 log = logging.getLogger(__name__)
@@ -76,10 +76,11 @@ class Condition:
 
     def check_items(self, examples: Sequence[Example]) -> None:
         """Refuse, before any time is spent on the model, what needs options or boxes where no item has any."""
-        lacking = {"options": not any(each.options for each in examples), "object": not any(e.boxes for e in examples)}
+        lacking = dict.fromkeys(("options", "true-option", "false-option"), not any(e.options for e in examples))
+        lacking |= {"object": not any(e.boxes for e in examples), "object-words": not any(e.objects for e in examples)}
         for each in self.interventions:
             for span in each.spans_used():
-                if all(lacking.get(part.strip(), False) for part in span.split("+")):
+                if all(lacking.get(part.strip(), False) for part in span_parts(span)):
                     self._refuse(len(examples))
 
     def check(self) -> None:
@@ -92,8 +93,8 @@ class Condition:
         raise DataError(
             f"{self.name}: the intervention reaches nothing in any of {items} items, so it would be the intact model "
             f"under another name: one of the spans {spans} is empty in every item (options come from the items' "
-            "'options', objects from their 'boxes'), or leaves no room for a control; leave the condition out of this "
-            "task"
+            "'options', objects from their 'boxes', object words from their 'objects'), or leaves no room for a "
+            "control; leave the condition out of this task"
         )
 
     def warn(self, at_most: int) -> None:

@@ -68,6 +68,27 @@ def options_of(values: dict[str, Any], names: Any, missing: list[str]) -> tuple[
     return tuple(options)
 
 
+def objects_of(values: dict[str, Any], names: Any, missing: list[str]) -> tuple[str, ...]:
+    """Names of objects: a cell with a list or one name, or a name in each of several columns; gaps are passed over."""
+    if names is None:
+        return ()
+    cells = [values.get(name) for name in ([names] if isinstance(names, str) else names)]
+    if isinstance(names, str) and isinstance(cells[0], str) and not cells[0].lstrip().startswith("["):
+        found = cells
+    else:
+        found = _list(cells[0], names, "a list of names") if isinstance(names, str) else cells
+    column = names if isinstance(names, str) else names[0]
+    objects = []
+    for value in found:
+        if _is_missing(value, missing):
+            continue
+        text = as_text(value)
+        if text is None or not text.strip():
+            raise DataError(f"{shown(column)} has the name {shown(value)}, expected text")
+        objects.append(_whole(text.strip(), column))
+    return tuple(dict.fromkeys(objects))
+
+
 def boxes_of(values: dict[str, Any], names: Any, missing: list[str]) -> tuple[Box, ...]:
     if names is None:
         return ()

@@ -65,6 +65,7 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Re
                 answer=question.answer,
                 options=question.options,
                 boxes=question.boxes,
+                objects=question.objects,
                 picture=stored.getvalue(),
             )
         )

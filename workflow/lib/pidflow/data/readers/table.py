@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from pidflow import settings
 from pidflow.data.items import Item, Reading, drawn, in_question_order
 from pidflow.data.pictures import content_digest
-from pidflow.data.readers._cells import as_text, boxes_of, options_of, text_of, word_of
+from pidflow.data.readers._cells import as_text, boxes_of, objects_of, options_of, text_of, word_of
 from pidflow.data.readers._rows import Row, read_rows
 from pidflow.errors import DataError, shown, shown_path
 from pidflow.settings import Text
@@ -23,6 +23,7 @@ _VALUES_NAMED = 8
 
 FourNames = Annotated[list[Text], Field(min_length=4, max_length=4)]
 _LISTS = {"expected": "the name of a column with lists, or a list of columns with one answer each"}
+_NAMES = {"expected": "the name of a column with names or lists of them, or a list of columns with one name each"}
 _SIDES = {
     "expected": "the name of a column with lists, or the four columns of x, y, width and height (a list of such four)"
 }
@@ -41,6 +42,9 @@ class Columns(settings.Settings):
     )
     boxes: Text | FourNames | Annotated[list[FourNames], Field(min_length=1)] | None = Field(
         default="boxes", description="Boxes of the objects asked about; optional.", json_schema_extra=_SIDES
+    )
+    objects: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
+        default="objects", description="Names of the objects asked about; optional.", json_schema_extra=_NAMES
     )
 
 
@@ -64,7 +68,7 @@ class Settings(settings.Settings):
         description="Image path made of columns, where none holds it: {img_id}.jpg, or {img_id:012}.jpg with zeros.",
     )
     missing: list[str] = Field(
-        default=["", "-"], description="Cells that stand for no option and for no side of a box."
+        default=["", "-"], description="Cells that stand for no option, no object and no side of a box."
     )
     box_pixels: Literal["stored", "upright"] = Field(
         default="stored",
@@ -204,6 +208,7 @@ def _item(settings: Settings, values: dict[str, Any], *, index: int, has_id: boo
         options=in_question_order(question, options_of(values, names.options, settings.missing)),
         boxes=boxes_of(values, names.boxes, settings.missing),
         picture=picture,
+        objects=objects_of(values, names.objects, settings.missing),
     )
 
 
