@@ -85,7 +85,7 @@ def edited(config, path, value):
         (
             ["datasets", "scenes", "reader"],
             "tfds",
-            "config datasets.scenes.reader: found 'tfds', expected one of: easy-vqa, scenes, table",
+            "config datasets.scenes.reader: found 'tfds', expected one of: easy-vqa, gqa",
         ),
         (
             ["datasets", "scenes", "language_prior"],
