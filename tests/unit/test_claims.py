@@ -82,6 +82,26 @@ def test_every_task_has_its_row_and_the_mean_is_the_mean():
     assert "mean over 5 of 5 tasks" in mean.reason
 
 
+def test_holm_keeps_what_is_clear_and_doubts_what_is_not():
+    """Of flat noise some rows are judged one by one, by chance; together none that lies on its threshold is."""
+    rng = np.random.default_rng(7)
+    flat = [
+        run.record("standin", task, condition, layer, {a: 0.3 + run.SE * rng.normal() for a in names.ATOMS}, rng=rng)
+        for task in run.TASKS
+        for condition in ("intact", run.CUT)
+        for layer in range(9)
+    ]
+    table = claims.claims_table(claims.judge(flat, LOST, knockout=run.CUT))
+    at_threshold = table[(table["threshold"] == 0) & (table["id"] != "vision-peaks-early")]  # a maximum of more layers
+    assert (at_threshold["verdict"] != UNDETERMINED).any()
+    assert set(at_threshold["verdict_holm"]) == {UNDETERMINED}
+    table = claims.claims_table(claims.judge(story(tasks=run.TASKS), LOST, knockout=run.CUT))
+    assert set(table.loc[table["id"] == "vision-decays", "verdict_holm"]) == {SUPPORTED}
+    both = table[table["verdict_holm"] != UNDETERMINED]
+    assert (both["verdict_holm"] == both["verdict"]).all()
+    assert (table["p_holm"].dropna() >= table["p_value"].dropna()).all()
+
+
 def test_without_a_knockout_its_claims_are_undetermined():
     found = verdicts(claims.judge(story(conditions=("intact",)), {}, knockout=None))
     for name in (*NAMES, *(f"{name}-beyond-random" for name in NAMES)):

@@ -12,8 +12,7 @@ from pidflow.figures import _parts as parts
 
 
 def rows(**columns):
-    frame = pd.DataFrame({"layer": 0, "atom": "synergy", "level": levels.NONE} | columns)
-    return frame.assign(low=frame["bits"] - frame["half"], high=frame["bits"] + frame["half"])
+    return pd.DataFrame({"layer": 0, "atom": "synergy", "level": levels.NONE, "se": 0.1, "df": 19.0} | columns)
 
 
 def test_select_keeps_what_was_asked():
@@ -34,21 +33,20 @@ def test_order_of_appearance_with_intact_in_front():
 
 
 def test_mean_over_tasks_adds_variances():
-    mean = parts.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=[0.3, 0.4])).iloc[0]
+    mean = parts.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], se=[0.3, 0.4], df=np.inf)).iloc[0]
     assert mean.bits == 2.0
-    assert mean.high - mean.bits == pytest.approx(0.25)
-    assert mean.bits - mean.low == pytest.approx(0.25)
+    assert mean.high - mean.bits == pytest.approx(1.959964 * 0.25)
+    assert mean.bits - mean.low == pytest.approx(1.959964 * 0.25)
 
 
 def test_mean_over_tasks_agrees_with_the_claims():
-    a, b = stats.Estimate(1.0, 0.1, np.inf), stats.Estimate(3.0, 0.2, np.inf)
-    half = [e.interval()[1] - e.value for e in (a, b)]
-    mean = parts.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], half=half)).iloc[0]
-    assert mean.high == pytest.approx(stats.mean_of_independent([a, b]).interval()[1])
+    a, b = stats.Estimate(1.0, 0.1, 19), stats.Estimate(3.0, 0.2, 11)
+    mean = parts.mean_over_tasks(rows(task=["a", "b"], bits=[1.0, 3.0], se=[0.1, 0.2], df=[19.0, 11.0])).iloc[0]
+    assert (mean.low, mean.high) == pytest.approx(stats.mean_of_independent([a, b]).interval())
 
 
 def test_mean_needs_all_tasks():
-    frame = rows(task=["a", "b", "a"], layer=[0, 0, 1], bits=[1.0, 3.0, 9.0], half=0.1)
+    frame = rows(task=["a", "b", "a"], layer=[0, 0, 1], bits=[1.0, 3.0, 9.0])
     assert list(parts.mean_over_tasks(frame)["layer"]) == [0]
 
 
@@ -78,5 +76,5 @@ def test_levels_know_the_words_of_the_tables():
     [((0, 0, 1), 0), ((1, 1, 0), 1), ((0, 0, 0), 0), ((2, 1, 0), 1), ((2, 2, 0), 2), ((2, 0), 2), ((2, 0, 0, 0), 0)],
 )
 def test_a_mean_has_the_level_that_half_of_its_tasks_have_or_pass(found, shared):
-    frame = rows(task=[f"t{i}" for i in range(len(found))], bits=1.0, half=0.1, level=found)
+    frame = rows(task=[f"t{i}" for i in range(len(found))], bits=1.0, level=found)
     assert parts.mean_over_tasks(frame)["level"].iloc[0] == shared

@@ -133,3 +133,32 @@ def test_fisher_is_finite_at_the_ends():
 )
 def test_verdict(low, high, above, expected):
     assert stats.verdict(low, high, threshold=0.0, above=above) == expected
+
+
+@pytest.mark.parametrize("df", [4, 19, np.inf])
+@pytest.mark.parametrize("value", [-0.3, 0.18, 0.22, 1.0])
+def test_a_p_value_below_5_percent_is_an_interval_beside_the_threshold(value, df):
+    found = stats.Estimate(value, 0.1, df)
+    low, high = found.interval()
+    assert (stats.p_value(found, threshold=0.0) < 0.05) == (low > 0 or high < 0)
+    assert stats.p_value(found, threshold=value) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("found", [(np.nan, 0.1), (1.0, 0.0), (1.0, np.inf), (1.0, np.nan)])
+def test_what_is_not_known_has_no_p_value(found):
+    assert np.isnan(stats.p_value(stats.Estimate(*found, 19), threshold=0.0))
+
+
+def test_holm_is_the_textbook_procedure():
+    """Sorted p-values times how many are left, never falling; what was not tested counts for nothing."""
+    given = [0.01, np.nan, 0.04, 0.03, 0.005]
+    np.testing.assert_allclose(stats.holm(given), [0.03, np.nan, 0.06, 0.06, 0.02])
+    assert stats.holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert stats.holm([]).size == 0
+
+
+def test_holm_rarely_errs_in_a_whole_family():
+    """Of 40 true hypotheses 2 are rejected one by one; of families of 40, one in twenty has any rejection."""
+    p = np.random.default_rng(0).random((2000, 40))
+    assert np.mean([(stats.holm(family) < 0.05).any() for family in p]) == pytest.approx(0.05, abs=0.015)
+    assert (p < 0.05).any(axis=1).mean() > 0.8

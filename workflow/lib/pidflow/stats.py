@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from pidflow import arrays
 from pidflow.errors import DataError
@@ -44,9 +44,11 @@ class Estimate:
         return float(low), float(high)
 
 
-def interval(value: np.ndarray, se: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval ``value ± t se`` with Student's t of `df` degrees of freedom; arrays of one shape or scalars."""
-    half = stdtrit(np.asarray(df, dtype=float), 0.5 + LEVEL / 2) * se
+def interval(
+    value: np.ndarray, se: np.ndarray, df: np.ndarray, *, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval ``value ± t se``, Student's t of `df` degrees of freedom; arrays of one shape or scalars."""
+    half = stdtrit(np.asarray(df, dtype=float), 0.5 + level / 2) * se
     return value - half, value + half
 
 
@@ -203,6 +205,30 @@ def verdict(low: float, high: float, *, threshold: float, above: bool) -> str:
     if high < threshold:
         return NOT_SUPPORTED if above else SUPPORTED
     return UNDETERMINED
+
+
+def p_value(estimate: Estimate, *, threshold: float) -> float:
+    """Two-sided p-value of the number lying at `threshold`; below 5 % where the 95 % interval leaves it out.
+
+    NaN where the number or its error is not known, and so nothing can be tested.
+    """
+    if not (np.isfinite(estimate.value) and ROUNDING < estimate.se < np.inf):
+        return float("nan")
+    return float(2 * stdtr(estimate.df, -abs(estimate.value - threshold) / estimate.se))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Adjusted p-values of a family of tests, NaN where a test could not be made.
+
+    Rejecting what is adjusted below a level wrongly rejects any true hypothesis with at most that probability, whatever
+    the dependence between the tests (Holm 1979, *A simple sequentially rejective multiple test procedure*).
+    """
+    given = np.asarray(p_values, dtype=float)
+    adjusted = np.full_like(given, np.nan)
+    made = np.flatnonzero(np.isfinite(given))
+    order = made[np.argsort(given[made], kind="stable")]
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)))
+    return adjusted
 
 
 def _combined(errors: Sequence[float], degrees: Sequence[float]) -> tuple[float, float]:

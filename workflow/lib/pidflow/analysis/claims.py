@@ -10,8 +10,9 @@ embedding output counted as layer 0. A cut is judged against the intact model an
 its random control: a rise that any damage brings says nothing about this edge. A mean over tasks speaks of
 these tasks, not of tasks in general; only the correlations over tasks take the tasks as a sample, which makes them hard
 to establish with few tasks. How much a task depends on vision is the accuracy it loses without the image, which is not
-what it loses under the cut that is judged. There are many rows, and no correction for that: of twenty true-null rows,
-one is expected to miss its threshold by chance.
+what it loses under the cut that is judged. There are many rows, and of twenty that lie on their threshold one is
+expected to be judged by chance: so every row has a second verdict, that of Holm's procedure over all rows of the table,
+under which the chance of any wrong verdict in the whole table is at most 5 %.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ class Claim:
     threshold, side
         The number is claimed to lie ``above`` or ``below`` the threshold.
     verdict
-        ``supported``, ``not supported`` or ``undetermined``.
+        ``supported``, ``not supported`` or ``undetermined``, from the interval of this row alone.
+    p_value
+        Two-sided, of the number lying at the threshold; NaN where there is no number or no error.
+    p_holm, verdict_holm
+        The same after Holm's procedure over all rows that are judged together (:func:`family_wise`).
     paper_value
         What the paper reports; NaN where it gives no number.
     reason
@@ -88,6 +93,9 @@ class Claim:
     threshold: float
     side: str
     verdict: str
+    p_value: float
+    p_holm: float
+    verdict_holm: str
     paper_value: float
     reason: str
 
@@ -169,9 +177,18 @@ def judge(
     return claims
 
 
+def family_wise(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims with the verdicts that stand when all of them are judged together, by Holm's procedure."""
+    adjusted = stats.holm([claim.p_value for claim in claims])
+    return [
+        replace(claim, p_holm=float(p), verdict_holm=claim.verdict if p < 1 - stats.LEVEL else stats.UNDETERMINED)
+        for claim, p in zip(claims, adjusted, strict=True)
+    ]
+
+
 def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
-    """Claims as rows, columns `COLUMNS`."""
-    return pd.DataFrame([asdict(claim) for claim in claims], columns=COLUMNS)
+    """Claims as rows, columns `COLUMNS`; together they are the family of Holm's procedure."""
+    return pd.DataFrame([asdict(claim) for claim in family_wise(claims)], columns=COLUMNS)
 
 
 def _measured(statement: Statement, profile: Profile) -> _Evidence:
@@ -278,11 +295,13 @@ class _Judged:
 
     def claim(self, statement: Statement, task: str, condition: str | None, found: stats.Estimate, note: str) -> Claim:
         low, high = found.interval()
-        value, se = found.value, found.se
+        value, se, tested = found.value, found.se, statement.threshold
         if statement.unit == "correlation":
+            tested = float(stats.fisher(np.array(tested)))
             value, low, high = (float(np.tanh(z)) for z in (value, low, high))
             se = (1 - value**2) * se
         verdict = stats.verdict(low, high, threshold=statement.threshold, above=statement.above)
+        p_value = stats.p_value(found, threshold=tested)
         return Claim(
             id=statement.id,
             statement=statement.text,
@@ -299,6 +318,9 @@ class _Judged:
             threshold=statement.threshold,
             side="above" if statement.above else "below",
             verdict=verdict,
+            p_value=p_value,
+            p_holm=p_value,
+            verdict_holm=verdict,
             paper_value=statement.paper_value,
             reason=_sentence(statement, value, low, high, note),
         )

@@ -27,12 +27,12 @@ from pidflow.names import INTACT, QUANTITIES
 from pidflow.pid.results import Decomposition
 
 PID_COLUMNS = (
-    *(*PLACE, "atom", "bits", "se", "low", "high"),
+    *(*PLACE, "atom", "bits", "se", "low", "high", "df"),
     *("share", "share_se", "share_low", "share_high", "p_value", "missed_bits", "n", "groups", "clipped", "missed"),
     *("twin_error", "twin_failed", "warning"),
 )
 DIFFERENCE_COLUMNS = (
-    *(*PLACE, "atom", "bits", "se", "low", "high"),
+    *(*PLACE, "atom", "bits", "se", "low", "high", "df"),
     *("z", "paired", "warning"),
     *("control", "control_match", "control_bits", "control_se", "control_low", "control_high"),
     *("net_bits", "net_se", "net_low", "net_high"),
@@ -64,6 +64,7 @@ def pid_table(found: Sequence[Decomposition]) -> pd.DataFrame:
                     **place(each),
                     "atom": quantity,
                     **estimate_columns(bits, "bits", ""),
+                    "df": bits.df,
                     **estimate_columns(share(each, quantity), "share", "share_"),
                     "p_value": each.estimate.p_value,
                     "missed_bits": each.missed.bits,
@@ -108,6 +109,7 @@ def difference_table(
                     **place(each),
                     "atom": quantity,
                     **estimate_columns(change, "bits", ""),
+                    "df": change.df,
                     "z": change.value / change.se if change.se > 0 else np.nan,
                     "paired": same_groups(each, intact),
                     "warning": "; ".join(f"{condition}: {text}" for condition, text in texts if text),

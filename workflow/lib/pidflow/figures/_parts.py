@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pidflow import stats
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _style as look
@@ -63,17 +64,19 @@ def in_order(values: pd.Series, *, first: str | None = None) -> list[str]:
 
 
 def mean_over_tasks(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean over tasks at each layer where all tasks have a value; tasks are independent, so variances add up.
+    """Mean over tasks at each layer where all tasks have a value (:func:`pidflow.stats.mean_of_independent`).
 
     Columns ``layer, atom, bits, low, high, level``; the level of a mean is one that half of its tasks have or pass.
     """
-    grouped = frame.assign(square=(frame["high"] - frame["bits"]) ** 2).groupby(["layer", "atom"], sort=False)
-    mean = grouped.agg(
-        bits=("bits", "mean"), square=("square", "sum"), count=("task", "size"), level=("level", levels.shared)
-    )
-    mean = mean[mean["count"] == frame["task"].nunique()].reset_index()
-    half = np.sqrt(mean["square"]) / mean["count"]
-    return mean[["layer", "atom", "bits", "level"]].assign(low=mean["bits"] - half, high=mean["bits"] + half)
+    import pandas as pd
+
+    means = []
+    for (layer, atom), rows in frame.groupby(["layer", "atom"], sort=False):
+        if len(rows) == frame["task"].nunique():
+            mean = stats.mean_of_independent([stats.Estimate(*row) for row in rows[["bits", "se", "df"]].to_numpy()])
+            low, high = mean.interval()
+            means.append((layer, atom, mean.value, low, high, levels.shared(rows["level"])))
+    return pd.DataFrame(means, columns=["layer", "atom", "bits", "low", "high", "level"])
 
 
 def draw_atoms(axes: Axes, rows: pd.DataFrame, *, linestyle="-", band: float = look.BAND, marked: bool = True) -> None:

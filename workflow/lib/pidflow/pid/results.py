@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr
 
 from pidflow import arguments
 from pidflow.errors import DataError
 from pidflow.names import NUMBERED
-from pidflow.stats import jackknife_se, within
+from pidflow.stats import interval, jackknife_se, within
 
 # The four atoms and the three informations, as the numerics call them.
 QUANTITIES = tuple(NUMBERED.values())
@@ -340,5 +340,5 @@ def paired_difference(first: PIDEstimate, second: PIDEstimate) -> PairedDifferen
 
 def _interval(value: float, se: float, groups: int, level: float) -> tuple[float, float]:
     level = arguments.number(level, "level, a share such as 0.95,", above=0.0, below=1.0)
-    half = float(stdtrit(groups - 1, 0.5 * (1.0 + level))) * se
-    return value - half, value + half
+    low, high = interval(value, se, groups - 1, level=level)
+    return float(low), float(high)
