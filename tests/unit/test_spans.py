@@ -266,7 +266,7 @@ def test_spans_survive_tokenizers_that_cut_words(tiny_llava, build, template, qu
         prompts=[PromptText(text=text, question=place, options=options)],
         layouts=[layout],
         tokenizer=tokenizer,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pictures=[np.flatnonzero(encoded["input_ids"][0] == tokenizer.convert_tokens_to_ids("<image>"))],
     )
     ids = encoded["input_ids"][0]
     assert "".join(tokenizer.decode(ids[spans["question"][0]]).split()) == "".join(question.split())
@@ -350,7 +350,7 @@ def test_the_self_check_sees_offsets_that_are_off_by_one_token(tiny_llava, asked
             prompts=[PromptText(text=text, question=(start, start + len(examples[0].question)), name="item 0")],
             layouts=[tiny_llava.layout((48, 48))],
             tokenizer=tiny_llava.tokenizer,
-            image_token_id=tiny_llava.image_token_id,
+            pictures=[np.flatnonzero(ids[0] == tiny_llava.image_token_id)],
         )
 
 

@@ -14,18 +14,18 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from pidflow.interventions.block_calls import states_kept
 from pidflow.interventions.intervention import Intervention, entered
 from pidflow.interventions.prefix import (
     Prefix,
-    attends_to_all,
     first_changed,
     prefix_of,
     recomputable,
     said_first,
-    states_kept,
 )
 from pidflow.interventions.recompute import Recomputed, recompute
 from pidflow.models.capture import Captured, capturing, pools_of
+from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 
@@ -80,8 +80,7 @@ def passes(
         attend to.
     """
     length = batch.spans.valid.shape[1]
-    stands = prefix_stands and attends_to_all(loaded, length)
-    firsts = {place: _cheap_from(each, batch, names) for place, each in enumerate(conditions) if stands}
+    firsts = {place: _cheap_from(each, batch, names) for place, each in enumerate(conditions) if prefix_stands}
     shared = [place for place, first in firsts.items() if first is not None]
     fed = None
     if shared or not all(conditions):
@@ -112,7 +111,7 @@ def _intact_pass(
         states_kept(loaded, length, start) as kept,
         capturing(loaded, batch) as found,
     ):
-        logits = loaded.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = run(loaded, batch.inputs, cache=cache)[:, -1]
     intact = found.captured(logits)
     return intact, prefix_of(said_first(batch, intact.logits), cache, kept, start), cache, fed
 
@@ -124,18 +123,18 @@ def earlier_states_stand(loaded: LoadedModel, batch: Batch) -> bool:
     to the bit. In some families image tokens, or the whole prompt, see each other both ways.
     """
     length = batch.spans.valid.shape[1]
-    if not attends_to_all(loaded, length):
-        return False
     last_image = length - 1 - batch.spans["image"].int().flip(1).argmax(1)
     with torch.inference_mode(), language_inputs(loaded) as fed, states_kept(loaded, length, 0) as kept:
-        loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1)
+        run(loaded, batch.inputs)
     for places in (torch.full_like(last_image, length - 1), last_image):
         changed = fed.arguments["inputs_embeds"].clone()
         changed[torch.arange(len(batch)), places] = changed[torch.arange(len(batch)), places].flip(-1) + 1
         with torch.inference_mode(), states_kept(loaded, length, 0) as again:
             loaded.text_model(**fed.arguments | {"inputs_embeds": changed, "use_cache": False})
         before = torch.arange(length, device=places.device)[None] < places[:, None]
-        if not all(torch.equal(one[0][before], other[0][before]) for one, other in zip(kept, again, strict=True)):
+        if not all(
+            torch.equal(one[0][before], other[0][before]) for one, other in zip(kept.states, again.states, strict=True)
+        ):
             return False
     return True
 
@@ -183,10 +182,10 @@ def _full_pass(
     kept = {"past_key_values": cache, "use_cache": True}
     with torch.inference_mode(), entered(loaded, condition, batch.spans, names), capturing(loaded, batch) as found:
         if fed is None:
-            logits = loaded.model(**batch.inputs, **kept, logits_to_keep=1).logits[:, -1]
+            logits = run(loaded, batch.inputs, cache=cache)[:, -1]
         else:
             again = loaded.text_model(**fed.arguments | kept)
-            logits = loaded.unembedding(again.last_hidden_state[:, -1])
+            logits = loaded.logits_of(again.last_hidden_state[:, -1])
     return Pass(place, found.captured(logits), cache)
 
 

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from pidflow.interventions.intervention import Intervention, entered
 from pidflow.interventions.prefix import Prefix, say
 from pidflow.models.answers import PUBLISHED, Expected
+from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 from pidflow.models.speech import end_tokens, leading_blanks, spoken, text_of, until_end
@@ -126,8 +127,7 @@ class Answers:
             rows = [row for _, row in of_plan]
             asked, called, cache = batch.take(rows), [names[row] for row in rows], DynamicCache()
             with torch.inference_mode(), entered(self.loaded, plans[place], asked.spans, called):
-                kept = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
-                logits = self.loaded.model(**asked.inputs, **kept).logits[:, -1]
+                logits = run(self.loaded, asked.inputs, cache=cache)[:, -1]
             said = say(self.loaded, asked, cache, logits, plans[place], names=called, answer_tokens=at_most)
             texts = spoken(self.loaded, said.ids, said.real).texts
             yield from zip(((place, row) for row in rows), texts, strict=True)

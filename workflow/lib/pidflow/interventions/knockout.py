@@ -56,12 +56,13 @@ class Probe(Protocol):
 
 @dataclass
 class State:
-    """What the attention function needs to know while pairs are cut; ``valid`` is boolean ``(B, T)``."""
+    """What the attention function needs to know while pairs are cut; ``valid`` and ``image`` are boolean ``(B, T)``."""
 
     config: Any
     cuts: list[CutPairs]
     valid: torch.Tensor
     probe: "Probe | None" = None
+    image: torch.Tensor | None = None
     cached: tuple[Any, ...] | None = None
     mask: torch.Tensor | None = None
 
@@ -76,18 +77,29 @@ class State:
                 total = pairs if total is None else total | pairs
         return None if total is None else total[:, None]
 
-    def allowed(self, layer: int, queries: int, keys: int, base: torch.Tensor | None) -> torch.Tensor | None:
-        """The mask of one block: ``base`` itself where nothing is cut."""
+    def allowed(
+        self, layer: int, queries: int, keys: int, base: torch.Tensor | None, *, causal: bool = True
+    ) -> torch.Tensor | None:
+        """See :meth:`pidflow.models.attention.Edges.allowed`."""
         active = tuple(cut.covers(layer) for cut in self.cuts)
         if not any(active):
             return base
         if self.cached is None or self.cached[:3] != (active, queries, keys) or self.cached[3] is not base:
             open_edges = base
             if open_edges is None:  # the library leaves plain causality to the kernel
-                open_edges = torch.ones(queries, keys, dtype=torch.bool, device=self.valid.device).tril(keys - queries)
+                open_edges = torch.ones(queries, keys, dtype=torch.bool, device=self.valid.device)
+                open_edges = open_edges.tril(keys - queries) if causal else open_edges
+            elif open_edges.dtype != torch.bool:
+                open_edges = open_edges > torch.finfo(open_edges.dtype).min / 2
             self.mask = open_edges & ~self.blocked(layer, queries, keys)
             self.cached = (active, queries, keys, base)
         return self.mask
+
+    def blinded(self, layer: int, queries: int) -> torch.Tensor | None:
+        """See :meth:`pidflow.models.attention.Edges.blinded`: rows cut off from a token that stands for the picture."""
+        length = self.valid.shape[1]
+        pairs = self.blocked(layer, queries, length)
+        return None if pairs is None or self.image is None else (pairs[:, 0] & self.image[:, None]).any(2)
 
     def observe(
         self, kernel: Kernel, module: nn.Module, query: torch.Tensor, key: torch.Tensor, mask: Any, **kwargs: Any
@@ -98,7 +110,12 @@ class State:
 
 @contextmanager
 def pairs_cut(
-    loaded: LoadedModel, cuts: Sequence[CutPairs], valid: torch.Tensor, *, probe: "Probe | None" = None
+    loaded: LoadedModel,
+    cuts: Sequence[CutPairs],
+    valid: torch.Tensor,
+    *,
+    image: torch.Tensor | None = None,
+    probe: "Probe | None" = None,
 ) -> Iterator[None]:
     """Run the model with pairs of positions cut, together with those that are cut already.
 
@@ -112,6 +129,8 @@ def pairs_cut(
         of the others.
     valid
         Boolean ``(B, T)``: positions that are no padding.
+    image
+        Boolean ``(B, T)``: tokens that stand for the picture; who loses one of them loses it in cross-attention too.
     probe
         Watches every block.
 
@@ -125,9 +144,9 @@ def pairs_cut(
     cuts = [CutPairs(cut.pairs.to(device), cut.blocks) for cut in cuts]
     if outer is not None:
         cuts, probe = [*outer.cuts, *cuts], probe or outer.probe
-    valid = valid.to(device)
+    valid, image = valid.to(device), None if image is None else image.to(device)
     check_cuts(cuts, valid, depth=loaded.depth)
-    with edges_in_force(text, State(text.config, cuts, valid, probe=probe)):
+    with edges_in_force(text, State(text.config, cuts, valid, probe=probe, image=image)):
         yield
 
 

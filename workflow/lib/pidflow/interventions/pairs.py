@@ -13,18 +13,30 @@ NOTHING_LEFT = (
 
 
 def causal_pairs(spans: Spans, *, first: int = 0) -> torch.Tensor:
-    """Boolean ``(B, T - first, T)``: real keys that come no later than the real query."""
+    """Boolean ``(B, T - first, T)``: real keys that the real query may see: none later, or of its own mutual group."""
     valid, length = spans.valid, spans.valid.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=valid.device).tril()[first:]
-    return causal & valid[:, None, :] & valid[:, first:, None]
+    seen = torch.ones(length, length, dtype=torch.bool, device=valid.device).tril()[first:]
+    if spans.mutual is not None and spans.mutual.any():
+        groups = spans.mutual
+        seen = seen | ((groups[:, first:, None] == groups[:, None]) & (groups[:, first:, None] != 0))
+    return seen & valid[:, None, :] & valid[:, first:, None]
+
+
+def first_dependent(spans: Spans, start: int) -> int:
+    """The first position whose state depends on positions from `start` on, in any row; `start` if none earlier does."""
+    groups = spans.mutual
+    if groups is None or not groups[:, start:].any():
+        return start
+    earlier, later = groups[:, :start], groups[:, start:]
+    bound = ((earlier[:, :, None] == later[:, None]) & (earlier[:, :, None] != 0)).any(2).any(0)
+    return int(bound.int().argmax()) if bound.any() else start
 
 
 def check_causality(source: str, target: str, spans: Spans) -> None:
-    """The target must not end before the source begins; rows without either are passed over."""
+    """Some target position must see some source position; rows without either are passed over."""
     sources, targets = spans[source], spans[target]
-    begins = sources.int().argmax(1)
-    ends = targets.shape[1] - 1 - targets.flip(1).int().argmax(1)
-    if (sources.any(1) & targets.any(1) & (ends < begins)).any():
+    pairs = causal_pairs(spans) & targets[:, :, None] & sources[:, None, :]
+    if (sources.any(1) & targets.any(1) & ~pairs.flatten(1).any(1)).any():
         raise ConfigError(
             f"cannot cut {source} -> {target}: '{target}' ends before '{source}' begins, and tokens "
             "attend only to earlier ones; swap source and target"

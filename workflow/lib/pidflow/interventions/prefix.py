@@ -5,17 +5,16 @@ Taking edges away changes no state before the first query that loses a key. So o
 again, from the first block that is changed.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import nn
 from transformers import DynamicCache
 
-from pidflow.errors import ConfigError
+from pidflow.interventions.block_calls import BlockCalls, states_kept
 from pidflow.interventions.intervention import Intervention, entered
+from pidflow.interventions.pairs import first_dependent
+from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 from pidflow.models.spans import Spans
@@ -42,6 +41,8 @@ class Prefix:
         Per layer 0 … L its state ``(B, T - start, width)`` from position ``start`` on.
     start
         The first position whose states were kept.
+    calls
+        What each block was called with, and what it attended through.
     """
 
     batch: Batch
@@ -52,6 +53,7 @@ class Prefix:
     values: tuple[torch.Tensor, ...]
     states: tuple[torch.Tensor, ...]
     start: int
+    calls: BlockCalls
 
 
 def recomputable(interventions: Sequence[Intervention]) -> bool:
@@ -66,7 +68,7 @@ def first_changed(interventions: Sequence[Intervention], spans: Spans, names: Se
         queries = torch.nonzero(each.blocked(spans, names).any(2).any(0))
         if len(queries):
             start = min(start, int(queries[0]))
-    return start
+    return first_dependent(spans, start)
 
 
 def read_prefix(
@@ -94,24 +96,19 @@ def read_prefix(
     Raises
     ------
     ConfigError
-        If the model attends through a sliding window shorter than the prompt, or a plan names an unknown span.
+        If a plan names an unknown span.
     """
     length = batch.spans.valid.shape[1]
-    if not attends_to_all(loaded, length + answer_tokens):
-        raise ConfigError(
-            f"the model attends {loaded.text_model.config.sliding_window} positions back, the prompt has {length}; the "
-            "prefix cache needs full attention"
-        )
     distinct = {replace(each, blocks=None) for plan in plans for each in plan}
     start = first_changed(list(distinct), batch.spans, names)
     cache = DynamicCache()
     with torch.inference_mode(), states_kept(loaded, length, start) as kept:
-        logits = loaded.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = run(loaded, batch.inputs, cache=cache)[:, -1]
         said = say(loaded, batch, cache, logits, answer_tokens=answer_tokens)
     return prefix_of(said, cache, kept, start)
 
 
-def prefix_of(said: "Said", cache: DynamicCache, kept: Sequence[Sequence[torch.Tensor]], start: int) -> Prefix:
+def prefix_of(said: "Said", cache: DynamicCache, kept: BlockCalls, start: int) -> Prefix:
     """What a pass left: its cache, and the states that :func:`states_kept` kept from `start` on."""
     return Prefix(
         batch=said.batch,
@@ -120,15 +117,10 @@ def prefix_of(said: "Said", cache: DynamicCache, kept: Sequence[Sequence[torch.T
         logits=said.logits,
         keys=tuple(layer.keys for layer in cache.layers),
         values=tuple(layer.values for layer in cache.layers),
-        states=tuple(torch.cat(list(states), 1) if len(states) > 1 else states[0] for states in kept),
+        states=tuple(torch.cat(list(states), 1) if len(states) > 1 else states[0] for states in kept.states),
         start=start,
+        calls=kept,
     )
-
-
-def attends_to_all(loaded: LoadedModel, length: int) -> bool:
-    """Whether every position of a prompt of this length attends to all before it, not to a sliding window of them."""
-    window = getattr(loaded.text_model.config, "sliding_window", None)
-    return window is None or window >= length
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,11 +173,9 @@ def say(
             if len(found.ids) == answer_tokens or not going.any():
                 return found.said(batch)
             batch = _with_spoken(batch, found.ids[-1], going)
-            fed = {name: batch.inputs[name][:, -1:] for name in ("input_ids", "position_ids")}
-            fed |= {"attention_mask": batch.inputs["attention_mask"], "past_key_values": cache}
-            spans = batch.spans
-            with entered(loaded, interventions, spans, names, first=spans.valid.shape[1] - 1):
-                logits = loaded.model(**fed, use_cache=True, logits_to_keep=1).logits[:, -1]
+            length = batch.spans.valid.shape[1] - 1
+            with entered(loaded, interventions, batch.spans, names, first=length):
+                logits = run(loaded, batch.fed_after(length), cache=cache)[:, -1]
 
 
 class _Answer:
@@ -205,37 +195,7 @@ class _Answer:
         return Said(torch.stack(self.ids, 1), torch.stack(self.real, 1), torch.stack(self.logits, 1), batch)
 
 
-@contextmanager
-def states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[list[list[torch.Tensor]]]:
-    """Per layer 0 … L the states from position ``start`` on, of a prompt of this length and of what is fed after it."""
-    kept: list[list[torch.Tensor]] = [[] for _ in range(loaded.depth + 1)]
-
-    def keep(layer: int, states: torch.Tensor) -> None:
-        kept[layer].append(states[:, start:].clone() if states.shape[1] == length else states)
-
-    def enters(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        keep(block.self_attn.layer_idx, args[0] if args else kwargs["hidden_states"])
-
-    def leaves(_: nn.Module, __: tuple[Any, ...], result: Any) -> None:
-        keep(loaded.depth, result[0] if isinstance(result, tuple) else result)
-
-    hooks = [layer.register_forward_pre_hook(enters, with_kwargs=True) for layer in loaded.layers]
-    hooks.append(loaded.layers[-1].register_forward_hook(leaves))
-    try:
-        yield kept
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def _with_spoken(batch: Batch, ids: torch.Tensor, real: torch.Tensor) -> Batch:
     """The batch with one more token per row; a row whose answer has ended gets padding."""
-    old = batch.inputs
-    inputs = {
-        **old,
-        "input_ids": torch.cat([old["input_ids"], ids[:, None]], 1),
-        "attention_mask": torch.cat([old["attention_mask"], real[:, None].to(old["attention_mask"].dtype)], 1),
-        "position_ids": torch.cat([old["position_ids"], old["position_ids"][:, -1:] + 1], 1),
-    }
-    spans = batch.spans.followed(real[:, None], growing=GROWING)
-    return replace(batch, inputs=inputs, spans=spans)
+    new = real[:, None]
+    return batch.followed(ids[:, None], new, batch.spans.followed(new, growing=GROWING))

@@ -5,8 +5,8 @@ and values of the intact pass. All plans and questions go through a block togeth
 to the shared keys and values where they lie: the variants of a question are laid along the query axis of one SDPA call,
 each seeing the shared keys and its own. Nothing is approximated.
 
-The blocks are the model's own, called one by one with prepared states; the attention function registered in
-:mod:`pidflow.models.attention` hands its query to the front that travels through the block's keyword arguments.
+The blocks are the model's own, called one by one with prepared states and with what they received in the intact pass;
+the attention function registered in :mod:`pidflow.models.attention` hands its query to the front in force.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from pidflow.errors import ConfigError
 from pidflow.interventions.intervention import Intervention, entered
-from pidflow.interventions.pairs import check_keeps_a_source
+from pidflow.interventions.pairs import check_keeps_a_source, first_dependent
 from pidflow.interventions.prefix import Prefix
-from pidflow.models.attention import Kernel, kernel_of, use_registered
+from pidflow.models.attention import Kernel, front_in_force, is_across, kernel_of, plain_kernel, use_registered
+from pidflow.models.forward import run
 from pidflow.models.loading import LoadedModel
+from pidflow.models.parts import attends_to_picture, attention_of
 
 TOKENS_AT_ONCE = 4096
 _LOGITS_AT_ONCE = 1024  # positions; a vocabulary is much wider than a residual stream
@@ -117,7 +119,7 @@ def full_pass(
     """What :func:`recompute` equals: ``(B, m, V)`` logits of one pass over all positions with the plan in force."""
     with torch.inference_mode(), entered(loaded, plan, prefix.batch.spans, names):
         answer = prefix.answer_ids.shape[1]
-        return loaded.model(**prefix.batch.inputs, use_cache=False, logits_to_keep=answer).logits.float()
+        return run(loaded, prefix.batch.inputs, keep=answer).float()
 
 
 class _Blocked:
@@ -139,8 +141,10 @@ class _Blocked:
     def first(self, intervention: Intervention) -> int:
         """The first position that is changed, no later than the one that speaks first."""
         changed = torch.nonzero(self.pairs(intervention).any(2).any(0))
-        speaks = self.prefix.batch.spans.valid.shape[1] - self.prefix.answer_ids.shape[1]
-        return min(speaks, self.prefix.start + int(changed[0])) if len(changed) else speaks
+        spans = self.prefix.batch.spans
+        speaks = spans.valid.shape[1] - self.prefix.answer_ids.shape[1]
+        start = min(speaks, self.prefix.start + int(changed[0])) if len(changed) else speaks
+        return max(self.prefix.start, first_dependent(spans, start))
 
     def check(self, plan: Sequence[Intervention], depth: int) -> None:
         """Blocks exist, and no real position loses everything it attends to in any of them."""
@@ -172,17 +176,13 @@ class _Front:
         # Variants that share a call also pay for each other's keys: keep that below a tenth of what a position costs.
         most = (0.6 * loaded.width + 0.1 * start) // self.size
         self.together = int(max(1, min(most, tokens_at_once // (self.size * self.rows), len(plans))))
-        if any(kernel_of(layer.self_attn) for layer in loaded.layers):
+        attending = [attention_of(layer) for layer in loaded.layers]
+        if any(kernel_of(each) for each in attending if each is not None):
             self.together = 1  # another kernel than SDPA may care how keys lie to each other
-        width = self.together * self.size
-        _, heads, _, head_width = prefix.keys[0].shape
-        scratch = prefix.keys[0].new_empty(2, self.rows, heads, start + width, head_width)
-        self.keys, self.values = scratch.unbind(0)
-        self.base = self._base_mask()
-        self.mask = self.base
+        self.config = loaded.text_model.config
+        self.block, self.mask = 0, None
+        self.bases: dict[tuple[int, ...], torch.Tensor] = {}
         self.chunk, self.kept = range(0), None
-        positions = prefix.batch.inputs["position_ids"][:, start:].repeat(self.together, 1)
-        self.rotary = loaded.text_model.rotary_emb(prefix.states[0], position_ids=positions)
 
     def run(self, pools: torch.Tensor | None, *, keep_cache: bool) -> Iterator[Recomputed]:
         """What becomes of the plans, some at a time, named by their places."""
@@ -197,27 +197,43 @@ class _Front:
             joined = sum(begin <= block for begin in begins)
             states[begun:joined] = self.intact(block)
             begun = joined
-            self.keys[:, :, : self.start] = self.prefix.keys[block][:, :, : self.start]
-            self.values[:, :, : self.start] = self.prefix.values[block][:, :, : self.start]
+            self._enter(block)
             for chunk in _chunks(begun, self.together):
                 self.chunk, self.mask = chunk, self._mask(block, chunk)
                 fed = states[chunk.start : chunk.stop].flatten(0, 1)
-                rotary = tuple(each[: len(fed)] for each in self.rotary)
-                result = layer(fed, attention_mask=None, position_embeddings=rotary, front=self)
+                more, named = self.prefix.calls.arguments(block, self.start, len(chunk), self.rows)
+                with front_in_force(self.loaded.text_model, self):
+                    result = layer(fed, *more, **named)
                 result = result[0] if isinstance(result, tuple) else result
                 states[chunk.start : chunk.stop] = result.unflatten(0, (len(chunk), self.rows))
+            added = self.prefix.calls.added[block + 1]
+            if added is not None:
+                skipped = self.start - self.prefix.start
+                prompt = added.shape[1] - skipped
+                states[:begun, :, :prompt] += added[:, skipped:]
             moved.add(block + 1, states[:begun])
         speaking = self.prefix.answer_ids.shape[1]
         for chunk in _chunks(begun, max(1, _LOGITS_AT_ONCE // (self.rows * speaking))):
             places = slice(chunk.start, chunk.stop)
             normed = self.loaded.final_norm(states[places, :, -speaking:])
-            logits = self.loaded.unembedding(normed).float()
+            logits = self.loaded.logits_of(normed).float()
             kept = self.kept.of(places) if self.kept else {}
             yield Recomputed(list(chunk), logits=logits, normed=normed, **moved.of(places), **kept)
 
     def intact(self, layer: int) -> torch.Tensor:
         """The intact states ``(B, S, width)`` of a layer at the front's positions."""
         return self.prefix.states[layer][:, self.start - self.prefix.start :]
+
+    def _enter(self, block: int) -> None:
+        """Make ready the keys and values of a block that all variants share."""
+        self.block = block
+        if attends_to_picture(self.loaded.layers[block]):
+            return
+        keys, values = self.prefix.keys[block], self.prefix.values[block]
+        width = self.start + self.together * self.size
+        self.keys, self.values = (each.new_empty(*each.shape[:2], width, each.shape[3]) for each in (keys, values))
+        self.keys[:, :, : self.start] = keys[:, :, : self.start]
+        self.values[:, :, : self.start] = values[:, :, : self.start]
 
     def attend(
         self,
@@ -227,19 +243,25 @@ class _Front:
         value: torch.Tensor,
         *,
         kernel: Kernel | None,
-        scaling: float,
+        scaling: float | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """Attention ``(variants * B, S, heads, head width)`` of each variant to the shared positions and its own."""
+        if is_across(module):
+            return self._across(module, query, key, value, scaling=scaling, **kwargs)
         if self.kept is not None:
-            self.kept.add(module.layer_idx, self.chunk, key, value)
+            self.kept.add(self.block, self.chunk, key, value)
         groups = query.shape[1] // key.shape[1]
         end = self.start + query.shape[0] // self.rows * self.size
         for scratch, own in ((self.keys, key), (self.values, value)):
             scratch[:, :, self.start : end].unflatten(2, (-1, self.size)).copy_(self._by_question(own))
         keys, values = self.keys[:, :, :end], self.values[:, :, :end]
+        if kernel is None and kwargs.get("softcap") is not None:
+            kernel = plain_kernel(kwargs)
         if kernel is not None:
-            return kernel(module, query, keys, values, self.mask, scaling=scaling, **kwargs)[0]
+            laid = self._by_question(query).flatten(2, 3)  # one after the other along the queries of their question
+            output = kernel(module, laid, keys, values, self.mask, scaling=scaling, **kwargs)[0]
+            return output.unflatten(1, (-1, self.size)).transpose(0, 1).flatten(0, 1)
         folded = self._by_question(query)  # (B, heads, variants, S, head width)
         folded = folded.unflatten(1, (-1, groups)).flatten(2, 4)
         mask = self.mask.repeat(1, 1, groups, 1) if groups > 1 else self.mask
@@ -247,28 +269,52 @@ class _Front:
         output = output.unflatten(2, (groups, -1, self.size)).flatten(1, 2)
         return output.permute(2, 0, 3, 1, 4).flatten(0, 1)
 
+    def _across(
+        self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        """Attention to the picture itself; who loses a token that stands for the picture gets nothing."""
+        variants = query.shape[0] // self.rows
+        mask = self.prefix.calls.seen_of_picture(self.block, self.start)
+        mask = None if mask is None else mask.repeat(variants, 1, 1, 1)
+        output = plain_kernel(kwargs)(module, query, key, value, mask, is_causal=False, **kwargs)[0]
+        image, skipped = self.prefix.batch.spans["image"], self.start - self.prefix.start
+        for place, index in enumerate(self.chunk):
+            for cut in self.plans[index]:
+                if cut.acts_in(self.block):
+                    blind = (self.blocked.pairs(cut)[:, skipped:] & image[:, None]).any(2)
+                    rows = slice(place * self.rows, (place + 1) * self.rows)
+                    output[rows] = output[rows].masked_fill(blind[:, :, None, None], 0)
+        return output
+
     def _by_question(self, states: torch.Tensor) -> torch.Tensor:
         """``(variants * B, heads, S, head width)`` as ``(B, heads, variants, S, head width)``."""
         return states.unflatten(0, (-1, self.rows)).permute(1, 2, 0, 3, 4)
 
-    def _base_mask(self) -> torch.Tensor:
-        """Additive ``(B, 1, variants * S, start + variants * S)``: causal, padding closed, no variant sees another."""
-        valid, start, size = self.prefix.batch.spans.valid, self.start, self.size
-        open_edges = torch.zeros(
-            self.rows, self.together, size, start + self.together * size, dtype=torch.bool, device=valid.device
-        )
-        open_edges[..., :start] = valid[:, None, None, :start]
-        own = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril() & valid[:, None, start:]
-        own = own | torch.eye(size, dtype=torch.bool, device=valid.device)  # padding must attend to something
+    def _base_mask(self, block: int) -> torch.Tensor:
+        """Additive ``(B, 1, variants * S, start + variants * S)``: the library's mask, no variant sees another."""
+        masks = tuple(map(id, self.prefix.calls.masks[block]))
+        if masks in self.bases:
+            return self.bases[masks]
+        start, size = self.start, self.size
+        valid = self.prefix.batch.spans.valid
+        total, device = valid.shape[1], valid.device
+        seen = self.prefix.calls.open_pairs(block, start, total, self.rows, device) & valid[:, None]
+        shape = (self.rows, self.together, size, start + self.together * size)
+        open_edges = torch.zeros(shape, dtype=torch.bool, device=device)
+        open_edges[..., :start] = seen[:, None, :, :start]
+        itself = torch.eye(size, dtype=torch.bool, device=device)  # padding must attend to something
         for place in range(self.together):
-            self._own(open_edges, place).copy_(own)
-        closed = torch.zeros(open_edges.shape, dtype=self.loaded.dtype, device=valid.device)
-        return closed.masked_fill_(~open_edges, -torch.inf).flatten(1, 2)[:, None]
+            self._own(open_edges, place).copy_(seen[:, :, start:] | (itself & ~valid[:, start:, None]))
+        closed = torch.zeros(open_edges.shape, dtype=self.loaded.dtype, device=device)
+        self.bases[masks] = closed.masked_fill_(~open_edges, -torch.inf).flatten(1, 2)[:, None]
+        return self.bases[masks]
 
-    def _mask(self, block: int, chunk: range) -> torch.Tensor:
+    def _mask(self, block: int, chunk: range) -> torch.Tensor | None:
         """The mask of one call: the base, less what each variant of the chunk cuts in this block."""
+        if attends_to_picture(self.loaded.layers[block]):
+            return None
         width = len(chunk) * self.size
-        base = self.base[:, :, :width, : self.start + width]
+        base = self._base_mask(block)[:, :, :width, : self.start + width]
         cuts = [(place, cut) for place, index in enumerate(chunk) for cut in self.plans[index] if cut.acts_in(block)]
         if not cuts:
             return base

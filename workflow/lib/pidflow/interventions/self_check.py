@@ -10,6 +10,7 @@ from pidflow.errors import NumericsError
 from pidflow.interventions.knockout import CutPairs, State, pairs_cut
 from pidflow.interventions.pairs import causal_pairs
 from pidflow.models.attention import Kernel
+from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 
@@ -73,7 +74,7 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
     """
 
     def logits() -> torch.Tensor:
-        return loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+        return run(loaded, batch.inputs)[:, -1]
 
     probe, spans = _Probe(), batch.spans
     edge = causal_pairs(spans) & spans["question"][:, :, None] & spans["image"][:, None, :]

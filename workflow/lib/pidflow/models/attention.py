@@ -5,7 +5,7 @@ use them. Without anything in force the function is SDPA itself, so a model keep
 in context variables: another thread, or another model in this one, never sees it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -31,8 +31,13 @@ class Edges(Protocol):
     valid: torch.Tensor
     """Boolean ``(B, T)``: positions that are no padding."""
 
-    def allowed(self, layer: int, queries: int, keys: int, base: torch.Tensor | None) -> torch.Tensor | None:
-        """The mask of one block: ``base`` itself where nothing is cut."""
+    def allowed(
+        self, layer: int, queries: int, keys: int, base: torch.Tensor | None, *, causal: bool = True
+    ) -> torch.Tensor | None:
+        """The mask of one block: ``base`` itself where nothing is cut; without one, `causal` says what is open."""
+
+    def blinded(self, layer: int, queries: int) -> torch.Tensor | None:
+        """Boolean ``(B, queries)``: rows of a block that attends to the picture which lose it; None: none do."""
 
     def observe(
         self, kernel: Kernel, module: nn.Module, query: torch.Tensor, key: torch.Tensor, mask: Any, **kwargs: Any
@@ -40,7 +45,32 @@ class Edges(Protocol):
         """Look at a block before it attends."""
 
 
+class Front(Protocol):
+    """What attends in place of a language model's attention: a recomputation from cached keys and values."""
+
+    config: Any
+    """The configuration object of the language model."""
+
+    def attend(
+        self,
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        kernel: Kernel | None,
+        scaling: float | None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Attention of a block ``(rows, queries, heads, head width)``."""
+
+
+Watcher = Callable[[nn.Module, torch.Tensor, torch.Tensor, Any], None]
+"""Sees attention module, query, key and the library's mask of each call."""
+
 _ACTIVE: ContextVar[Edges | None] = ContextVar(ATTENTION, default=None)
+_FRONT: ContextVar[Front | None] = ContextVar("front", default=None)
+_WATCHED: ContextVar[tuple[Any, Watcher] | None] = ContextVar("watched", default=None)
 _KERNELS: ContextVar[tuple[tuple[Any, Kernel, tuple[int, ...] | None], ...]] = ContextVar("kernels", default=())
 
 
@@ -77,6 +107,28 @@ def edges_in_force(text_model: nn.Module, edges: Edges) -> Iterator[None]:
         _ACTIVE.reset(token)
 
 
+@contextmanager
+def front_in_force(text_model: nn.Module, front: Front) -> Iterator[None]:
+    """Let a front attend for the blocks of a language model."""
+    use_registered(text_model)
+    token = _FRONT.set(front)
+    try:
+        yield
+    finally:
+        _FRONT.reset(token)
+
+
+@contextmanager
+def watched(text_model: nn.Module, watcher: Watcher) -> Iterator[None]:
+    """Show every call of a language model's attention to a watcher, before it attends."""
+    use_registered(text_model)
+    token = _WATCHED.set((text_model.config, watcher))
+    try:
+        yield
+    finally:
+        _WATCHED.reset(token)
+
+
 def edges_now(text_model: nn.Module) -> Edges | None:
     """The edges that are cut in a language model at the moment, in this thread."""
     edges = _ACTIVE.get()
@@ -92,35 +144,77 @@ def use_registered(text_model: nn.Module) -> None:
         text_model.set_attn_implementation(ATTENTION)
 
 
+def is_across(module: nn.Module) -> bool:
+    """Whether an attention module reads the picture itself, not the text."""
+    return "CrossAttention" in type(module).__name__
+
+
 def _attention(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    *,
-    front: Any = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA with the cuts in force; without any, SDPA as it is. A ``front`` attends by itself.
-
-    A front is what a recomputation from cached keys and values puts in place of attention.
-    """
+    """SDPA with the cuts in force; without any, SDPA as it is. A front attends by itself."""
+    watching, front, state = _WATCHED.get(), _FRONT.get(), _ACTIVE.get()
+    if watching is not None and watching[0] is module.config:
+        watching[1](module, query, key, attention_mask)
     kernel = kernel_of(module)
-    if front is not None:
+    if front is not None and front.config is module.config:
         return front.attend(module, query, key, value, kernel=kernel, **kwargs), None
-    kernel = kernel or AttentionInterface()[_SDPA]
-    state = _ACTIVE.get()
+    kernel = kernel or plain_kernel(kwargs)
     if state is None or module.config is not state.config:
         return kernel(module, query, key, value, attention_mask, **kwargs)
+    if is_across(module):
+        output, _ = kernel(module, query, key, value, attention_mask, **kwargs)
+        blind = state.blinded(module.layer_idx, query.shape[2])
+        return output if blind is None else output.masked_fill(blind[:, :, None, None], 0), None
     if query.shape[0] != state.valid.shape[0] or key.shape[2] > state.valid.shape[1]:
         raise ConfigError(
             f"the cut was made for spans of shape {tuple(state.valid.shape)}, but the model was fed a batch of "
             f"{query.shape[0]} rows and {key.shape[2]} positions"
         )
-    mask = state.allowed(module.layer_idx, query.shape[2], key.shape[2], attention_mask)
+    causal = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    mask = state.allowed(module.layer_idx, query.shape[2], key.shape[2], attention_mask, causal=causal)
     state.observe(kernel, module, query, key, mask, **kwargs)
     return kernel(module, query, key, value, mask, **kwargs)
+
+
+def plain_kernel(kwargs: Mapping[str, Any]) -> Kernel:
+    """The library's SDPA, or attention written out where scores are bounded, which SDPA cannot do."""
+    return _softcapped if kwargs.get("softcap") is not None else AttentionInterface()[_SDPA]
+
+
+def _softcapped(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    softcap: float = 50.0,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention with scores ``softcap * tanh(score / softcap)`` (Gemma 2)."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scaling / softcap)
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    if attention_mask is None and causal and query.shape[2] > 1:
+        shape = scores.shape[-2:]
+        attention_mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril(shape[1] - shape[0])
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, -torch.inf)
+    elif attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype).nan_to_num(0.0)
+    return (weights @ value).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(ATTENTION, _attention)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 
@@ -81,8 +82,7 @@ def capture(loaded: LoadedModel, batch: Batch, *, cache: DynamicCache | None = N
     What intervenes is entered by the caller: ``with intervention.entered(loaded, batch.spans): capture(…)``.
     """
     with torch.inference_mode(), capturing(loaded, batch) as found:
-        kept = {"use_cache": cache is not None, "past_key_values": cache}
-        return found.captured(loaded.model(**batch.inputs, **kept, logits_to_keep=1).logits[:, -1])
+        return found.captured(run(loaded, batch.inputs, cache=cache)[:, -1])
 
 
 class Capture:
@@ -140,26 +140,25 @@ def read_steps(loaded: LoadedModel, fed: Mapping[str, torch.Tensor], cache: Dyna
         torch.inference_mode(),
         _reading(loaded, lambda hidden: states.append(hidden.float()), lambda normed: final.append(normed.float())),
     ):
-        logits = loaded.model(**fed, past_key_values=cache, use_cache=True).logits
+        logits = run(loaded, fed, cache=cache, keep=0)
     return Steps(last=torch.stack(states), final=final[0], logits=logits.float())
 
 
 @contextmanager
 def _reading(loaded: LoadedModel, keep: Any, keep_final: Any) -> Iterator[None]:
-    """Hooks on the input of block 0, the output of every block and the final norm; gone when the block ends."""
+    """Hooks on the input of every block and of the final norm, and on its output; gone when the block ends.
 
-    def first_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    A state is what a block receives, not what the one before it gives: some families add the picture in between.
+    """
+
+    def received(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         keep(args[0] if args else kwargs["hidden_states"])
-
-    def output(_: nn.Module, __: tuple[Any, ...], result: Any) -> None:
-        keep(result[0] if isinstance(result, tuple) else result)
 
     def normed(_: nn.Module, __: tuple[Any, ...], result: torch.Tensor) -> None:
         keep_final(result)
 
     with ExitStack() as hooks:
-        hooks.callback(loaded.layers[0].register_forward_pre_hook(first_input, with_kwargs=True).remove)
-        for layer in loaded.layers:
-            hooks.callback(layer.register_forward_hook(output).remove)
+        for module in (*loaded.layers, loaded.final_norm):
+            hooks.callback(module.register_forward_pre_hook(received, with_kwargs=True).remove)
         hooks.callback(loaded.final_norm.register_forward_hook(normed).remove)
         yield

@@ -17,9 +17,13 @@ from pidflow.errors import ConfigError, DataError, PidflowError, shown
 from pidflow.models import weights
 from pidflow.models.families._family import Family
 from pidflow.models.layout import Layout, make_square, padded, padded_layout
+from pidflow.models.parts import Parts, parts_of
 from pidflow.models.prompts import Prompt, prompt_of
+from pidflow.models.refused import check_type
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+_IMAGE_TOKEN_KEYS = ("image_token_id", "image_token_index", "image_patch_id", "img_context_token_id")
 
 # Buffers that older versions of the library saved and that newer ones compute: in a checkpoint they do no harm.
 _COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
@@ -35,6 +39,8 @@ class LoadedModel:
         Number of decoder blocks L.
     width
         Residual width.
+    parts
+        Its language model, decoder blocks, final norm and unembedding.
     prompting
         The prompt in use.
     revision
@@ -52,6 +58,7 @@ class LoadedModel:
     dtype: torch.dtype
     depth: int
     width: int
+    parts: Parts
     image: str | None = None
 
     @property
@@ -67,35 +74,45 @@ class LoadedModel:
     @property
     def text_model(self) -> nn.Module:
         """The language model: embeddings, decoder blocks, final norm."""
-        return self.model.get_submodule(self.family.text_model)
+        return self.parts.text_model
 
     @property
     def layers(self) -> nn.ModuleList:
         """The decoder blocks 0 … L-1."""
-        return self.model.get_submodule(self.family.layers)
+        return self.parts.layers
 
     @property
     def final_norm(self) -> nn.Module:
         """The norm between the last block and the unembedding."""
-        return self.model.get_submodule(self.family.final_norm)
+        return self.parts.final_norm
+
+    def logits_of(self, normed: torch.Tensor) -> torch.Tensor:
+        """The model's logits from states after the final norm, with what its family does to them."""
+        return self.family.logits(self.parts.unembedding(normed), self.text_model.config)
 
     @property
-    def unembedding(self) -> nn.Module:
-        """The map from the normed state to token logits."""
-        return self.model.get_submodule(self.family.unembedding)
+    def placeholder(self) -> str:
+        """What stands for the picture in a prompt."""
+        return placeholder_of(self.family, self.processor)
 
     @property
     def image_token_id(self) -> int:
-        """Id of the placeholder that each image feature replaces."""
-        return self.model.config.image_token_id
+        """Id of the token that each image feature replaces."""
+        if self.family.image_token is not None:
+            return self.tokenizer.convert_tokens_to_ids(self.family.image_token)
+        config = self.model.config
+        found = next((i for key in _IMAGE_TOKEN_KEYS if isinstance(i := getattr(config, key, None), int)), None)
+        return found if found is not None else self.processor.image_token_id
 
     @property
-    def max_tokens(self) -> int:
-        """The longest prompt the language model was built for."""
-        return self.text_model.config.max_position_embeddings
+    def max_tokens(self) -> int | None:
+        """The longest prompt the language model was built for; None if its configuration does not tell."""
+        return getattr(self.text_model.config, "max_position_embeddings", None)
 
-    def layout(self, size: tuple[int, int]) -> Layout:
-        """Where the image tokens of a picture of ``(height, width)`` pixels lie in it."""
+    def layout(self, size: tuple[int, int]) -> Layout | None:
+        """Where the image tokens of a picture of ``(height, width)`` pixels lie in it; None if nobody knows."""
+        if self.family.layout is None:
+            return None
 
         def unpadded(size: tuple[int, int]) -> Layout:
             return self.family.layout(self.processor, self.model.config, size)
@@ -105,6 +122,11 @@ class LoadedModel:
     def fit(self, picture: Image.Image) -> Image.Image:
         """The picture as the processor is to see it: padded to a square where that was asked for."""
         return padded(picture, colour=self.processor.image_processor.image_mean) if self.image == "pad" else picture
+
+
+def placeholder_of(family: Family, processor: Any) -> str:
+    """What stands for the picture in the prompts of a family."""
+    return family.placeholder or getattr(processor, "image_token", None) or processor.tokenizer.image_token
 
 
 def family_named(name: str) -> Family:
@@ -160,11 +182,7 @@ def load(
     source = {"local_files_only": True, "trust_remote_code": False}
     with _loading(path, "configuration (config.json)"):
         config = AutoConfig.from_pretrained(folder, **source)
-    if config.model_type != entry.model_type:
-        raise ConfigError(
-            f"model '{path}' is of type '{config.model_type}', but family '{family}' means '{entry.model_type}'; "
-            "correct 'family' or 'path'"
-        )
+    check_type(path, config, entry)
     kind = _resolve_dtype(dtype, place, config)
     with _loading(path, "processor or tokenizer"):
         # The PIL backend is asked for so that installing torchvision later cannot move the pixels.
@@ -273,7 +291,8 @@ def wrap(
             )
         make_square(processor.image_processor, image)
     first = next(model.parameters())
-    text = model.get_submodule(entry.text_model).config
+    parts = parts_of(model, entry)
+    text = parts.text_model.config
     return LoadedModel(
         family=entry,
         model=model,
@@ -282,8 +301,9 @@ def wrap(
         revision=revision,
         device=first.device,
         dtype=first.dtype,
-        depth=text.num_hidden_layers,
+        depth=len(parts.layers),
         width=text.hidden_size,
+        parts=parts,
         image=image,
     )
 

@@ -118,7 +118,7 @@ def logit_lens(loaded: LoadedModel, states: torch.Tensor, token_ids: torch.Tenso
     columns = []
     with torch.inference_mode():
         for state in states:  # layer by layer: all layers at once would hold L + 1 times the vocabulary
-            logits = loaded.unembedding(loaded.final_norm(state.to(loaded.dtype))).float()
+            logits = loaded.logits_of(loaded.final_norm(state.to(loaded.dtype))).float()
             columns.append(logits.softmax(-1).gather(1, token_ids[:, None])[:, 0])
     return torch.stack(columns, 1)
 

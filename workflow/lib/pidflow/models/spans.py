@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pidflow.errors import ConfigError, DataError
-from pidflow.models.layout import BASE, TILE, Layout
+from pidflow.errors import ConfigError
+from pidflow.models.layout import BASE, NEWLINE, TILE, Layout
 from pidflow.models.prompt_text import PromptText, covering, is_right, noun_places, option_places, place_outside
 from pidflow.models.span_check import SpanReader
 from pidflow.names import SPANS, pattern_of, span_parts
@@ -61,16 +61,21 @@ class Spans:
           (the system turn), ``instruction`` (what is asked for beside the question), ``last`` (the last prompt
           position), ``template`` (what is none of these), ``text`` (everything after the image).
 
-        ``image``, ``question``, ``text`` and ``last`` are never empty in a row, others may be.
+        ``image``, ``question``, ``text`` and ``last`` are never empty in a row, others may be; ``object`` and ``other``
+        are where the family does not tell what its image tokens show.
     valid
         Boolean ``(B, T)``, False on padding.
     prompts
         The rows as tokens, for spans by a regular expression; empty where spans were made by hand.
+    mutual
+        ``(B, T)`` whole numbers: positions of the same number other than 0 see each other both ways; None: nobody sees
+        what comes later.
     """
 
     masks: Mapping[str, torch.Tensor]
     valid: torch.Tensor
     prompts: tuple[Tokenised, ...] = ()
+    mutual: torch.Tensor | None = None
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """A span, the union of several, or one by a regular expression: ``image+question``, ``/red|blue/``."""
@@ -102,12 +107,14 @@ class Spans:
         prompts = (
             tuple(self.prompts[row] for row in np.arange(len(self.prompts))[_on_host(rows)]) if self.prompts else ()
         )
-        return Spans({name: mask[rows] for name, mask in self.masks.items()}, self.valid[rows], prompts)
+        mutual = None if self.mutual is None else self.mutual[rows]
+        return Spans({name: mask[rows] for name, mask in self.masks.items()}, self.valid[rows], prompts, mutual)
 
     def to(self, device: torch.device) -> "Spans":
         """The same spans on another device."""
         masks = {name: mask.to(device) for name, mask in self.masks.items()}
-        return Spans(masks, self.valid.to(device), self.prompts)
+        mutual = None if self.mutual is None else self.mutual.to(device)
+        return Spans(masks, self.valid.to(device), self.prompts, mutual)
 
     def followed(self, new: torch.Tensor, *, growing: Sequence[str]) -> "Spans":
         """The spans with more positions after the prompt, which join some of them and the span ``answer``.
@@ -123,7 +130,8 @@ class Spans:
             name: torch.cat([mask, new if name in growing else torch.zeros_like(new)], 1)
             for name, mask in (dict(self.masks) | {"answer": self.spoken}).items()
         }
-        return Spans(masks, torch.cat([self.valid, new], 1), self.prompts)
+        mutual = None if self.mutual is None else torch.cat([self.mutual, torch.zeros_like(new).long()], 1)
+        return Spans(masks, torch.cat([self.valid, new], 1), self.prompts, mutual)
 
 
 @lru_cache(maxsize=4096)  # every block and window asks for the same
@@ -154,7 +162,7 @@ def find_spans(
     prompts: Sequence[PromptText],
     layouts: Sequence[Layout],
     tokenizer: Any,
-    image_token_id: int,
+    pictures: Sequence[np.ndarray],
 ) -> Spans:
     """The spans of a left-padded batch.
 
@@ -168,8 +176,8 @@ def find_spans(
         One per row.
     tokenizer
         Used to decode spans for the self-check.
-    image_token_id
-        Id of the placeholder that image features replace.
+    pictures
+        Per row the positions of the tokens that stand for the picture, one run as long as its layout.
 
     Raises
     ------
@@ -181,8 +189,7 @@ def find_spans(
     found = _Found(ids.shape)
     reader = SpanReader(tokenizer)
     tokenised = []
-    for row, (prompt, layout) in enumerate(zip(prompts, layouts, strict=True)):
-        image = _image_positions(ids[row], valid[row], image_token_id, layout, prompt)
+    for row, (prompt, layout, image) in enumerate(zip(prompts, layouts, pictures, strict=True)):
         picture = int(chars[row, image[0], 0]), int(chars[row, image[-1], 1])
         tokenised.append(Tokenised(prompt.text, chars[row], picture))
         _note_image(found, row, image, layout, prompt)
@@ -207,16 +214,18 @@ def find_spans(
 def _note_image(found: _Found, row: int, image: np.ndarray, layout: Layout, prompt: PromptText) -> None:
     """The spans inside the picture, whose tokens stand at the positions ``image``."""
     found.row("image", row)[image] = True
+    placed = np.isfinite(layout.rectangle).all(1)
     touched = layout.touching(np.array(prompt.boxes)) if prompt.boxes else np.zeros(len(layout), dtype=bool)
     found.row("object", row)[image[touched]] = True
-    found.row("other", row)[image[~touched]] = True
-    patch = np.isfinite(layout.rectangle).all(1)
+    if placed.any():  # where nobody knows what a token shows, none is known to show something else
+        found.row("other", row)[image[~touched]] = True
+    patch = placed if placed.any() else layout.kind != NEWLINE
     found.row("separators", row)[image[~patch]] = True
     for name, kind in (("base", BASE), ("tiles", TILE)):
         found.row(name, row)[image[patch & (layout.kind == kind)]] = True
     if prompt.picture is not None:
         shown = layout.touching(np.array([[0, 0, *prompt.picture]]))
-        found.row("padding", row)[image[patch & ~shown]] = True
+        found.row("padding", row)[image[placed & ~shown]] = True
 
 
 def _note_rest(
@@ -246,16 +255,3 @@ def _note_rest(
             found.row(name, row)[tokens[~(image | question | bos)[tokens]]] = True
     named = [found.row(name, row) for name in ("image", "question", "bos", "system", "instruction", "last")]
     found.row("template", row)[valid & ~np.any(named, axis=0)] = True
-
-
-def _image_positions(
-    ids: np.ndarray, valid: np.ndarray, image_token_id: int, layout: Layout, prompt: PromptText
-) -> np.ndarray:
-    positions = np.flatnonzero((ids == image_token_id) & valid)
-    if len(positions) != len(layout) or not len(positions) or np.any(np.diff(positions) != 1):
-        raise DataError(
-            f"{prompt.name}: expected {len(layout)} image tokens in one run (from the picture's size and the "
-            f"processor's resizing, cropping and tiling), found {len(positions)}; the processor's patch_size, "
-            "vision_feature_select_strategy or num_additional_image_tokens does not fit the model"
-        )
-    return positions

@@ -13,6 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from pidflow.models.capture import Reading, read_steps
+from pidflow.models.forward import crop, run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 from pidflow.models.spans import Spans
@@ -103,7 +104,7 @@ def logits_after(
     Parameters are those of :func:`reading_of`. What lies beyond a shorter row means nothing.
     """
     with torch.inference_mode(), _following(loaded, batch, cache, said, entering) as fed:
-        return loaded.model(**fed, past_key_values=cache, use_cache=True).logits.float()
+        return run(loaded, fed, cache=cache, keep=0).float()
 
 
 def grown(spans: Spans, count: int) -> Spans:
@@ -147,17 +148,13 @@ def _following(
     loaded: LoadedModel, batch: Batch, cache: DynamicCache, said: Sequence[Sequence[int]], entering: Entering
 ) -> Iterator[dict[str, torch.Tensor]]:
     """What is fed to say some tokens after each prompt, with what intervenes in force and the cache made ready."""
-    mask, length = batch.inputs["attention_mask"], batch.inputs["input_ids"].shape[1]
-    surplus = cache.get_seq_length() - length
-    if surplus:
-        cache.crop(-surplus)
+    length = batch.inputs["input_ids"].shape[1]
+    crop(loaded, cache, length)
     count = max(map(len, said))
     ids = torch.zeros(len(said), count, dtype=torch.long)
     for row, each in enumerate(said):
         ids[row, : len(each)] = torch.tensor(each, dtype=torch.long)
-    with entering(grown(batch.spans, count), length):
-        yield {
-            "input_ids": ids.to(mask.device),
-            "attention_mask": torch.cat([mask, mask.new_ones(len(mask), count)], 1),
-            "position_ids": batch.inputs["position_ids"][:, -1:] + torch.arange(1, count + 1, device=mask.device),
-        }
+    spans = grown(batch.spans, count)
+    with entering(spans, length):
+        ids = ids.to(spans.valid.device)
+        yield batch.followed(ids, torch.ones_like(ids, dtype=torch.bool), spans).fed_after(length)

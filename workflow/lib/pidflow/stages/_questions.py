@@ -210,8 +210,8 @@ class Questions:
 
     def _length(self, row: int) -> tuple[int, int]:
         """Image tokens, of which the tiled families have more or fewer, and tokens of the question."""
-        size = self._named(row, image_size)
-        return len(self.loaded.layout(size)), len(self.loaded.tokenizer.tokenize(self.examples[row].question))
+        layout = self.loaded.layout(self._named(row, image_size))
+        return 0 if layout is None else len(layout), len(self.loaded.tokenizer.tokenize(self.examples[row].question))
 
     def _named(self, row: int, read: Callable[[Picture], Any]) -> Any:
         try:

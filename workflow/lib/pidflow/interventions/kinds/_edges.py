@@ -82,7 +82,7 @@ class EdgeIntervention(Intervention):
 
         self.check_blocks(loaded.depth)
         pairs = self.blocked(spans, names, first=first)
-        return pairs_cut(loaded, [CutPairs(pairs, self.blocks)], spans.valid)
+        return pairs_cut(loaded, [CutPairs(pairs, self.blocks)], spans.valid, image=spans["image"])
 
     def reach(self, spans: "Spans", names: Sequence[str] = ()) -> list[Reach]:
         """See :meth:`Intervention.reach`."""

@@ -1,13 +1,19 @@
-"""What a file of a family holds as ``FAMILY``."""
+"""What a file of a family holds as ``FAMILY``: how its checkpoints differ from the others, by default in nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pidflow.models.layout import Layout  # takes seconds to import, and the workflow reads every family
+
+
+def softcapped(logits: Any, config: Any) -> Any:
+    """Logits bounded where the language model's configuration says so (``final_logit_softcapping``)."""
+    bound = getattr(config, "final_logit_softcapping", None)
+    return logits if bound is None else bound * (logits / bound).tanh()
 
 
 @dataclass(frozen=True)
@@ -19,20 +25,58 @@ class Family:
     name
         The id used in the configuration.
     model_type
-        ``model_type`` in the checkpoint's ``config.json``.
+        ``model_type`` in the checkpoint's ``config.json``; several where one class serves them; none: any that has no
+        family of its own.
     layout
-        Where each image token lies in the picture: ``(processor, config, (height, width)) -> Layout``.
+        Where each image token lies in the picture: ``(processor, config, (height, width)) -> Layout``. None: unknown,
+        so the spans of an object are empty.
     makes_square
         Whether the picture is one square, so that the configuration may choose how it becomes one.
     text_model, layers, final_norm, unembedding
-        Dotted places of the language model, its decoder blocks, its final norm and the unembedding.
+        Dotted places of the language model, its decoder blocks, its final norm and the unembedding; None: found (see
+        :func:`pidflow.models.parts.parts_of`).
+    placeholder
+        What stands for the picture in a prompt; None: the processor's ``image_token``.
+    in_front
+        The processor itself puts the picture before the text, which holds no placeholder.
+    image_token
+        The token that image features replace; None: the configuration's ``image_token_id``.
+    sees
+        Who sees whom beside what comes before: ``"causal"`` nobody, ``"image-block"`` the image tokens each other,
+        ``"prefix"`` all positions of the prompt each other. The self-check compares it with what the model does.
+    reads_question
+        The part of the model that reads the picture reads the question too, so vision alone still holds language.
+    token_types
+        Token types have to be fed (``mm_token_type_ids``), without them positions or masks are silently others.
+    first_position
+        Position of the first token.
+    logits
+        What becomes of the unembedding's output before it is a logit: ``(output, language model's configuration)``.
+    storage
+        Smallest type that holds its states: some pass what float16 can hold.
+    notes
+        What a reader of its numbers should know.
     """
 
     name: str
-    model_type: str
-    layout: Callable[[Any, Any, tuple[int, int]], Layout]
+    model_type: str | tuple[str, ...] = ()
+    layout: Callable[[Any, Any, tuple[int, int]], Layout] | None = None
     makes_square: bool = False
-    text_model: str = "model.language_model"
-    layers: str = "model.language_model.layers"
-    final_norm: str = "model.language_model.norm"
-    unembedding: str = "lm_head"
+    text_model: str | None = None
+    layers: str | None = None
+    final_norm: str | None = None
+    unembedding: str | None = None
+    placeholder: str | None = None
+    in_front: bool = False
+    image_token: str | None = None
+    sees: Literal["causal", "image-block", "prefix"] = "causal"
+    reads_question: bool = False
+    first_position: int = 0
+    logits: Callable[[Any, Any], Any] = softcapped
+    storage: Literal["float16", "float32"] = "float16"
+    notes: str = ""
+
+    @property
+    def model_types(self) -> tuple[str, ...]:
+        """The model types of its checkpoints."""
+        return (self.model_type,) if isinstance(self.model_type, str) else self.model_type
