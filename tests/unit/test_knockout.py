@@ -264,21 +264,21 @@ def test_the_self_check_passes_and_says_how_well(loaded, batch):
 original = module.State.allowed
 
 
-def soft(state, layer, queries, keys, base):
+def soft(state, layer, queries, keys, base, *, causal=True):
     """Subtract a large number instead of forbidding: the commonest mistake."""
     blocked = state.blocked(layer, queries, keys)
     return base if blocked is None else torch.where(base & ~blocked, 0.0, torch.where(base, -5.0, -torch.inf))
 
 
-def ignored(state, layer, queries, keys, base):
+def ignored(state, layer, queries, keys, base, *, causal=True):
     return base
 
 
-def off_by_one(state, layer, queries, keys, base):
+def off_by_one(state, layer, queries, keys, base, *, causal=True):
     return base if base is None else original(state, layer, queries, keys, base & torch.ones_like(base).tril(-1))
 
 
-def last_block_only(state, layer, queries, keys, base):
+def last_block_only(state, layer, queries, keys, base, *, causal=True):
     return original(state, layer, queries, keys, base) if layer == 2 else base
 
 

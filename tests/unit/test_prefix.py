@@ -168,8 +168,13 @@ def test_impossible_plans_are_refused(tiny_llava, asked, cuts, message):
         asked_for(tiny_llava, batch, [tuple(cuts)])
 
 
-def test_a_sliding_window_is_refused(tiny_llava_next, asked, monkeypatch):
-    examples, pictures, _ = asked(1)
+def test_a_sliding_window_is_followed(tiny_llava_next, asked, monkeypatch):
+    examples, pictures, _ = asked(3)
+    batch = encode(tiny_llava_next, examples, pictures)
+    plans = [(on_edge("image", "question"),), (on_edge("question", "last", (1,)),)]
+    full = read_prefix(tiny_llava_next, batch, plans, answer_tokens=3)
     monkeypatch.setattr(tiny_llava_next.text_model.config, "sliding_window", 16)
-    with pytest.raises(ConfigError, match="attends 16 positions back, the prompt has"):
-        read_prefix(tiny_llava_next, encode(tiny_llava_next, examples, pictures), [])
+    prefix = read_prefix(tiny_llava_next, batch, plans, answer_tokens=3)
+    assert not torch.allclose(prefix.logits[:, 0], full.logits[:, 0], atol=1e-4)
+    for plan, logits in zip(plans, recomputed(tiny_llava_next, prefix, plans), strict=True):
+        assert_equal(logits, full_pass(tiny_llava_next, prefix, plan), prefix.answer_mask)

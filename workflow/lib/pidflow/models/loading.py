@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,8 +40,6 @@ class LoadedModel:
         Number of decoder blocks L.
     width
         Residual width.
-    parts
-        Its language model, decoder blocks, final norm and unembedding.
     prompting
         The prompt in use.
     revision
@@ -58,7 +57,6 @@ class LoadedModel:
     dtype: torch.dtype
     depth: int
     width: int
-    parts: Parts
     image: str | None = None
 
     @property
@@ -70,6 +68,11 @@ class LoadedModel:
     def tokenizer(self) -> Any:
         """The processor's fast tokenizer."""
         return self.processor.tokenizer
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Its language model, decoder blocks, final norm and unembedding."""
+        return parts_of(self.model, self.family)
 
     @property
     def text_model(self) -> nn.Module:
@@ -303,7 +306,6 @@ def wrap(
         dtype=first.dtype,
         depth=len(parts.layers),
         width=text.hidden_size,
-        parts=parts,
         image=image,
     )
 
