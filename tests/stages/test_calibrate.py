@@ -85,6 +85,8 @@ def test_replicates_are_new_draws_and_seeds_repeat(tmp_path):
 def test_refusals_name_the_case(tmp_path):
     with pytest.raises(NumericsError, match=r"calibration case 'gaussian', n=9, dims=\(3, 3, 2\)"):
         run(tmp_path, rows=9, estimators=["gaussian"])
-    with pytest.raises(ConfigError, match="unknown estimator 'spiral', expected one of: copula, flow, gaussian"):
+    with pytest.raises(
+        ConfigError, match="unknown estimator 'spiral', expected one of: auto, copula, flow, gaussian, mixed"
+    ):
         run(tmp_path, estimators=["spiral"])
     assert not (tmp_path / "calibration.parquet").exists()

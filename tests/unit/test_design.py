@@ -158,7 +158,11 @@ def edited(config, path, value):
         (["pid", "estimators"], ["gaussian"], "config claims.estimators: 'flow' is not defined under pid.estimators"),
         (["pid", "routes"], ["linear"], "config pid: 'routes' is called 'estimators' now"),
         (["claims", "routes"], ["flow"], "config claims: 'routes' is called 'estimators' now"),
-        (["pid", "estimators"], ["linear", "flow"], "found 'linear', expected one of: copula, flow, gaussian"),
+        (
+            ["pid", "estimators"],
+            ["linear", "flow"],
+            "found 'linear', expected one of: auto, copula, flow, gaussian, mixed",
+        ),
         (["pid", "estimators"], ["rank"], "'rank' is called 'copula' now"),
         (["pid", "permutations"], 3, "config pid.permutations: found 3, expected a whole number from 20 to 10,000"),
     ],
@@ -265,7 +269,7 @@ def test_every_key_is_listed_with_what_it_admits(config):
     listed = {key: (admits, means) for key, admits, means in keys()}
     assert {key for key in listed if "." not in key} == set(config)
     assert listed["pca.variance"] == ("a number above 0 and at most 1", "Share of variance to keep.")
-    assert listed["pid.estimators"][0] == "a list of at least 1, each one of: copula, flow, gaussian"
+    assert listed["pid.estimators"][0] == "a list of at least 1, each one of: auto, copula, flow, gaussian, mixed"
     assert "datasets.<reader table>.columns.answer" in listed
     assert "interventions.<kind random>.match" in listed
     assert all(means for _, means in listed.values())

@@ -6,6 +6,7 @@ shares are fractions of the joint information.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -23,13 +24,13 @@ from pidflow.analysis.decompositions import (
     warning_about,
 )
 from pidflow.analysis.reach import Reach
-from pidflow.names import INTACT, QUANTITIES
+from pidflow.names import INTACT, NUMBERED, QUANTITIES
 from pidflow.pid.results import Decomposition
 
 PID_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high", "df"),
     *("share", "share_se", "share_low", "share_high", "p_value", "missed_bits", "n", "groups", "clipped", "missed"),
-    *("twin_error", "twin_failed", "warning"),
+    *("twin_error", "twin_failed", "spoke", "disagrees", "warning"),
 )
 DIFFERENCE_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high", "df"),
@@ -55,6 +56,9 @@ def pid_table(found: Sequence[Decomposition]) -> pd.DataFrame:
         When two claim the same place.
     """
     indexed(found)
+    beside = defaultdict(list)
+    for each in found:
+        beside[_cell(each)].append(each)
     rows = []
     for each in found:
         for quantity in QUANTITIES:
@@ -74,10 +78,21 @@ def pid_table(found: Sequence[Decomposition]) -> pd.DataFrame:
                     "missed": each.missed.flag,
                     "twin_error": each.twin_error(quantity),
                     "twin_failed": quantity in each.twin_failed,
+                    "spoke": each.estimate.spoke,
+                    "disagrees": ", ".join(
+                        other.estimator
+                        for other in beside[_cell(each)]
+                        if other.estimate.disagrees(each.estimate, NUMBERED[quantity])
+                    ),
                     "warning": warning_about(each, quantity),
                 }
             )
     return _sorted(pd.DataFrame(rows, columns=PID_COLUMNS))
+
+
+def _cell(each: Decomposition) -> tuple[str | int, ...]:
+    """What decompositions share that differ in their estimator alone."""
+    return (each.model, each.task, each.condition, each.layer, each.definition)
 
 
 def difference_table(

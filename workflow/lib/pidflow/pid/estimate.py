@@ -5,7 +5,8 @@ decomposition, exact bias of the informations, bias of the union information, cl
 delete-group jackknife. Plug-in, permutations and jackknife replicates are one batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,13 +23,16 @@ from pidflow.pid.covariances import (
     standardised,
     varying,
 )
-from pidflow.pid.estimators._rows import Blocks, gaussian_rows
-from pidflow.pid.from_latents import bias_warning, estimates_of_rows
-from pidflow.pid.gaussian import DEFINITIONS
+from pidflow.pid.estimators._rows import Blocks, estimates_by, gaussian_rows, speaker
+from pidflow.pid.from_latents import MIN_PERMUTATIONS, bias_warning
+from pidflow.pid.gaussian import ATOMS, DEFINITIONS
 from pidflow.pid.gaussian_system import gaussian_mi
 from pidflow.pid.results import MIEstimate, PIDEstimate
 from pidflow.plugins import available
 from pidflow.stats import jackknife_se
+
+# What estimator `auto` is compared with: both take no time.
+COMPARED = ("gaussian", "copula")
 
 
 def estimate_pid(
@@ -36,7 +40,7 @@ def estimate_pid(
     x2: np.ndarray,
     y: np.ndarray,
     *,
-    estimator: str = "flow",
+    estimator: str = "auto",
     folds: int = 5,
     groups: np.ndarray | None = None,
     permutations: int = 20,
@@ -52,8 +56,10 @@ def estimate_pid(
     x1, x2, y : array_like, shapes (n, d1), (n, d2), (n, m)
         The two sources and the target; one-dimensional arrays count as one column. Constant columns are left out and
         named in the warnings; a constant block carries 0 bits.
-    estimator : {"flow", "copula", "gaussian"}
-        How rows are made Gaussian: the name of a file in :mod:`pidflow.pid.estimators`.
+    estimator : {"auto", "flow", "copula", "gaussian", "mixed"}
+        How rows are made Gaussian: the name of a file in :mod:`pidflow.pid.estimators`. ``"auto"`` takes ``"mixed"``
+        where a block takes few distinct values or falls into clusters, and ``"flow"`` otherwise; `spoke` of the result
+        says which.
     folds : int
         Folds of cross-fitting, for estimators that need a flow.
     groups : array_like, shape (n,), optional
@@ -85,8 +91,10 @@ def estimate_pid(
     """
     blocks, notes = varying(x1=x1, x2=x2, y=y)
     definitions = arguments.choices(definitions, "definitions", DEFINITIONS)
-    return estimates_of_rows(
-        _gaussian(tuple(blocks), estimator=estimator, folds=folds, groups=groups, seed=seed, flow=flow),
+    found, _ = estimates_by(
+        _known(estimator),
+        scores=tuple(blocks),
+        latents=_latents(tuple(blocks), folds=folds, groups=groups, seed=seed, flow=flow),
         notes=notes + repeated_rows(blocks, groups),
         groups=groups,
         permutations=permutations,
@@ -94,13 +102,16 @@ def estimate_pid(
         seed=seed,
         definitions=definitions,
     )
+    if estimator != "auto":
+        return found
+    return _beside_others(found, tuple(blocks), groups=groups, jackknife=jackknife, seed=seed)
 
 
 def estimate_mi(
     x: np.ndarray,
     y: np.ndarray,
     *,
-    estimator: str = "flow",
+    estimator: str = "auto",
     folds: int = 5,
     groups: np.ndarray | None = None,
     jackknife: int = 20,
@@ -125,7 +136,13 @@ def estimate_mi(
     n, dims = len(y), (x.shape[1], y.shape[1])
     # The flow's likelihood is over three blocks; an independent one adds nothing to it.
     bystander = np.random.default_rng(arguments.seed_of(seed)).standard_normal((n, 1))
-    x, _, y = _gaussian((x, bystander, y), estimator=estimator, folds=folds, groups=groups, seed=seed, flow=flow)
+    scores = (x, bystander, y)
+    spoke = speaker(_known(estimator), scores)
+    latents = _latents(scores, folds=folds, groups=groups, seed=seed, flow=flow)
+    rows = gaussian_rows(spoke, scores=scores, latents=latents)
+    if rows is None:
+        return _information_of(x, y, spoke, notes=notes, groups=groups, jackknife=jackknife, seed=seed)
+    x, _, y = rows
 
     rows = np.concatenate([standardised(x), standardised(y)], axis=1)
     without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
@@ -147,10 +164,68 @@ def estimate_mi(
     )
 
 
-def _gaussian(
-    scores: Blocks, *, estimator: str, folds: int, groups: np.ndarray | None, seed: int, flow: FlowConfig | None
-) -> Blocks:
+def _beside_others(
+    found: dict[str, PIDEstimate], blocks: Blocks, *, groups: np.ndarray | None, jackknife: int, seed: int
+) -> dict[str, PIDEstimate]:
+    """The estimates, with a warning where those of `COMPARED`, if any can be had, lie beyond both intervals."""
+    notes: dict[str, tuple[str, ...]] = dict.fromkeys(found, ())
+    for name in COMPARED:
+        try:
+            others, _ = estimates_by(
+                name,
+                scores=blocks,
+                latents=lambda: blocks,
+                groups=groups,
+                permutations=MIN_PERMUTATIONS,
+                jackknife=jackknife,
+                seed=seed,
+                definitions=tuple(found),
+            )
+        except NumericsError:  # fewer codes than columns leave no covariance
+            continue
+        for definition, one in found.items():
+            other = others[definition]
+            apart = [quantity for quantity in ATOMS if other.disagrees(one, quantity)]
+            bits = ", ".join(f"{q} {getattr(other, q):.2f} instead of {getattr(one, q):.2f}" for q in apart)
+            notes[definition] += (f"estimator {name} disagrees with {one.spoke}: {bits} bit",) if apart else ()
+    return {name: replace(one, warnings=one.warnings + notes[name]) for name, one in found.items()}
+
+
+def _information_of(
+    x: np.ndarray, y: np.ndarray, estimator: str, *, notes: tuple[str, ...], groups: np.ndarray | None, **settings: int
+) -> MIEstimate:
+    """``I(X; Y)`` from the decomposition of a source beside one that is constant."""
+    nothing = np.zeros((len(y), 0))
+    found, _ = estimates_by(
+        estimator,
+        scores=(x, nothing, y),
+        latents=lambda: (x, nothing, y),
+        groups=groups,
+        permutations=MIN_PERMUTATIONS,
+        definitions=("mmi",),
+        **settings,
+    )
+    whole = found["mmi"]
+    return MIEstimate(
+        bits=whole.mi_1,
+        se=whole.se["mi_1"],
+        raw=whole.raw["mi_1"],
+        bias=whole.mi_bias["mi_1"],
+        n=whole.n,
+        ratio=whole.ratio,
+        warnings=notes + tuple(word for word in whole.warnings if not word.startswith("x2 ")),
+    )
+
+
+def _known(estimator: str) -> str:
     arguments.choice(estimator, "estimator", available("pid.estimators"))
+    return estimator
+
+
+def _latents(
+    scores: Blocks, *, folds: int, groups: np.ndarray | None, seed: int, flow: FlowConfig | None
+) -> Callable[[], Blocks]:
+    """Gives the held-out latents of a flow when it is called."""
     folds, seed = arguments.count(folds, "folds", least=2, most=MOST), arguments.seed_of(seed)
     x1, x2, y = scores
 
@@ -164,4 +239,4 @@ def _gaussian(
         found = gaussianize(x1, x2, y, folds=labels, groups=groups, seed=seed, config=flow)
         return found.z1, found.z2, found.y
 
-    return gaussian_rows(estimator, scores=scores, latents=latents)
+    return latents

@@ -123,20 +123,19 @@ def _contradictions(found: Decomposition) -> Iterator[tuple[str, str]]:
     informations = [NUMBERED[name] for name in INFORMATIONS]
     for name, keys in (("se", QUANTITIES), ("raw", QUANTITIES), ("replicates", QUANTITIES), ("mi_bias", informations)):
         yield from _keys(f"estimate.{name}", getattr(estimate, name), keys)
-    for name in ("truth", "bits", "se"):
+    for name in ("truth", "bits", "se") if twin else ():
         yield from _keys(f"twin.{name}", getattr(twin, name), QUANTITIES)
     lengths = {len(values) for values in estimate.replicates.values()}
     if len(lengths) > 1 or min(lengths) < 2:
         yield "estimate.replicates", f"are {sorted(lengths)} a quantity, expected as many of each and two at least"
-    if twin.groups != estimate.groups:
+    if twin and twin.groups != estimate.groups:
         yield "twin.groups", f"are {twin.groups}, the estimate has {estimate.groups}"
     bits = {name: getattr(estimate, name) for name in QUANTITIES}
     for where, values in (
         ("estimate", bits),
         ("estimate.raw", estimate.raw),
         ("estimate.replicates", estimate.replicates),
-        ("twin.truth", twin.truth),
-        ("twin.bits", twin.bits),
+        *((("twin.truth", twin.truth), ("twin.bits", twin.bits)) if twin else ()),
     ):
         yield from _sums(where, values)
     yield from _errors(found)
@@ -176,7 +175,12 @@ def _sums(where: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _errors(found: Decomposition) -> Iterator[tuple[str, str]]:
     """Standard errors that are none, or not those of their replicates."""
     estimate, twin = found.estimate, found.twin
-    for where, values in (("estimate.se", estimate.se), ("twin.se", twin.se), ("missed", {"se": found.missed.se})):
+    errors = [
+        ("estimate.se", estimate.se),
+        ("missed", {"se": found.missed.se}),
+        *([("twin.se", twin.se)] if twin else []),
+    ]
+    for where, values in errors:
         for name, se in values.items():
             if se < 0:
                 yield f"{where}.{name}", f"is {se}, a standard error is not negative"

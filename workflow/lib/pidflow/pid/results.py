@@ -49,8 +49,8 @@ class PIDEstimate:
         Mean plug-in union of the permuted data, the bias where sources and target are independent.
     union_correction : str
         Where `union_bias` comes from: ``"cross-fit"`` (:mod:`pidflow.pid.crossfit`), ``"permutation"``
-        (`union_null`, when there are too few rows to cross-fit), or ``"exact"`` (``"mmi"``, a function of the
-        informations).
+        (`union_null`, when there are too few rows to cross-fit), ``"exact"`` (``"mmi"``, a function of the
+        informations), or ``"mixed"`` (:mod:`pidflow.pid.mixed`).
     mi_bias : dict of str to float
         Exact bias subtracted from each information.
     raw : dict of str to float
@@ -65,6 +65,8 @@ class PIDEstimate:
         Fingerprint of the assignment of rows to jackknife blocks.
     warnings : tuple of str
         What a reader must know before believing the numbers.
+    spoke : str
+        The estimator that spoke, which ``"auto"`` chooses by the rows; empty for rows that came as latents.
     """
 
     definition: str
@@ -93,6 +95,7 @@ class PIDEstimate:
     replicates: dict[str, list[float]]
     blocks: str
     warnings: tuple[str, ...]
+    spoke: str = ""
 
     @property
     def groups(self) -> int:
@@ -103,6 +106,11 @@ class PIDEstimate:
         """Confidence interval of an atom or an information: estimate ± Student quantile (blocks - 1) times `se`."""
         arguments.choice(quantity, "quantity", QUANTITIES)
         return _interval(getattr(self, quantity), self.se[quantity], self.groups, level)
+
+    def disagrees(self, other: "PIDEstimate", quantity: str) -> bool:
+        """Whether another estimate of a quantity lies so far off that the 95 % intervals do not meet."""
+        (low, high), (other_low, other_high) = self.interval(quantity), other.interval(quantity)
+        return low > other_high or other_low > high
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,8 @@ class Decomposition:
     estimate
         What the estimator found.
     twin
-        What it found in the twin of these rows; tells how far to believe `estimate`.
+        What it found in the twin of these rows; tells how far to believe `estimate`. None where `mixed` spoke: the twin
+        has no labels.
     missed
         What it provably misses.
     """
@@ -208,7 +217,7 @@ class Decomposition:
     dropped: int
     dims: tuple[int, int, int]
     estimate: PIDEstimate
-    twin: TwinEstimate
+    twin: TwinEstimate | None
     missed: MissedInformation
 
     @property
@@ -241,12 +250,14 @@ class Decomposition:
         return {word: np.asarray(self.estimate.replicates[name]) for word, name in NUMBERED.items()}
 
     def twin_error(self, quantity: str) -> float:
-        """By how much the estimator errs on a quantity in the twin, bits."""
-        return self.twin.error(NUMBERED[quantity])
+        """By how much the estimator errs on a quantity in the twin, bits; NaN where there is no twin."""
+        return float("nan") if self.twin is None else self.twin.error(NUMBERED[quantity])
 
     @cached_property
     def twin_failed(self) -> tuple[str, ...]:
         """Quantities that the estimator gets wrong in the twin."""
+        if self.twin is None:
+            return ()
         return tuple(word for word, name in NUMBERED.items() if not self.twin.passed(name))
 
 

@@ -10,14 +10,13 @@ from pidflow.errors import PidflowError
 from pidflow.flows.gaussianize import FlowConfig, gaussianize
 from pidflow.groups import grouped_folds
 from pidflow.names import ATOMS, NUMBERED, layer_name
-from pidflow.pid.estimators._rows import gaussian_rows
-from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.pid.estimators._rows import estimates_by
 from pidflow.pid.results import MissedInformation, PIDEstimate
 from pidflow.plugins import module_of
 from pidflow.stats import interval
 from pidflow.store import reading_h5, write_table
 from pidflow.validation.critic import critic_information
-from pidflow.validation.missed import missed_information
+from pidflow.validation.missed import missed_beside, missed_information
 from pidflow.validation.planted_cases import CASES, Case, planted_cases
 
 log = logging.getLogger(__name__)
@@ -139,11 +138,18 @@ def _judged(
     represented = latents.z1, latents.z2, latents.y
     bound = critic_information(blocks, represented, folds=labels, **same)
     for estimator in estimators:
-        rows = gaussian_rows(estimator, scores=blocks, latents=lambda: represented)
-        estimates = estimate_pid_from_latents(
-            *rows, permutations=permutations, jackknife=jackknife_groups, definitions=definitions, **same
+        estimates, rows = estimates_by(
+            estimator,
+            scores=blocks,
+            latents=lambda: represented,
+            permutations=permutations,
+            jackknife=jackknife_groups,
+            definitions=definitions,
+            **same,
         )
-        yield estimator, estimates, missed_information(*rows, bound=bound.rows)
+        one = next(iter(estimates.values()))
+        missed = missed_beside(one, bound=bound.rows) if rows is None else missed_information(*rows, bound=bound.rows)
+        yield estimator, estimates, missed
 
 
 def _rows(case: Case, estimates: Mapping[str, PIDEstimate], missed: MissedInformation) -> Iterator[dict]:

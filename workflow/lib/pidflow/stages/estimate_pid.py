@@ -9,14 +9,13 @@ import numpy as np
 
 from pidflow.errors import DataError, PidflowError
 from pidflow.names import ATOMS, layer_name
-from pidflow.pid.estimators._rows import Blocks, gaussian_rows
-from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.pid.estimators._rows import Blocks, estimates_by
 from pidflow.pid.gaussian import gaussian_pid
 from pidflow.pid.records import to_json
 from pidflow.pid.results import QUANTITIES, Decomposition, TwinEstimate
 from pidflow.stages._scores import Scores, made_from, read_scores
 from pidflow.store import reading_h5, take, write_json
-from pidflow.validation.missed import missed_information
+from pidflow.validation.missed import missed_beside, missed_information
 
 log = logging.getLogger(__name__)
 
@@ -123,17 +122,20 @@ def _decomposed(
     found = []
     for estimator in estimators:
         try:
-            real = gaussian_rows(estimator, scores=blocks, latents=lambda: read.latents)
-            planted = gaussian_rows(estimator, scores=read.twin, latents=lambda: read.twin_latents)
-            estimates, of_twin = (
-                estimate_pid_from_latents(*rows, groups=scores.images, **settings) for rows in (real, planted)
-            )
-            missed = missed_information(*real, bound=read.bound)
+            same = settings | {"groups": scores.images}
+            estimates, real = estimates_by(estimator, scores=blocks, latents=lambda: read.latents, **same)
+            of_twin = {}
+            if real is None:
+                missed = missed_beside(next(iter(estimates.values())), bound=read.bound)
+            else:
+                spoke = next(iter(estimates.values())).spoke
+                of_twin, _ = estimates_by(spoke, scores=read.twin, latents=lambda: read.twin_latents, **same)
+                missed = missed_information(*real, bound=read.bound)
         except PidflowError as error:
             where = f"model '{common['model']}', task '{common['task']}', condition '{common['condition']}'"
             raise type(error)(f"{where}, {layer_name(layer)}, estimator '{estimator}': {error}") from error
         for definition, estimate in estimates.items():
-            twin = TwinEstimate.of(of_twin[definition], truth[definition])
+            twin = TwinEstimate.of(of_twin[definition], truth[definition]) if of_twin else None
             record = Decomposition(**common, estimator=estimator, estimate=estimate, twin=twin, missed=missed)
             parts = "  ".join(f"{atom} {record.bits[atom]:.3f}" for atom in ATOMS)
             log.info("%s %s %s, %d questions: %s bits", layer_name(layer), estimator, definition, record.n, parts)

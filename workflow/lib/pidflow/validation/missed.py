@@ -7,7 +7,7 @@ from pidflow.errors import DataError
 from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import standardised, varying
 from pidflow.pid.gaussian_system import LN2, SHARED, whiten_system
-from pidflow.pid.results import MissedInformation
+from pidflow.pid.results import MissedInformation, PIDEstimate
 
 
 def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: np.ndarray) -> MissedInformation:
@@ -50,6 +50,27 @@ def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: 
     # by is that of a chi-square with p q degrees of freedom over 2 n.
     se = float(np.sqrt(spread.var(ddof=1) / len(y) + p * q / 2 / (len(y) * LN2) ** 2))
     return MissedInformation(gaussian_bits=gaussian, bound=float(np.mean(bound)), se=se)
+
+
+def missed_beside(estimate: PIDEstimate, *, bound: np.ndarray) -> MissedInformation:
+    """How much of ``I(X1,X2;Y)`` an estimate misses at least that describes no rows by a Gaussian.
+
+    The errors of the two are added as if they were independent: without a density for each row nothing cancels.
+
+    Parameters
+    ----------
+    estimate
+        What was found, its error from deleted groups.
+    bound
+        As in :func:`missed_information`.
+    """
+    bound = arrays.numbers(bound, "bound")
+    spread = bound.std(ddof=1) / np.sqrt(len(bound))
+    return MissedInformation(
+        gaussian_bits=max(0.0, estimate.mi_12),
+        bound=float(bound.mean()),
+        se=float(np.hypot(spread, estimate.se["mi_12"])),
+    )
 
 
 def _information_density(rows: np.ndarray, covariance: np.ndarray, p: int) -> np.ndarray:

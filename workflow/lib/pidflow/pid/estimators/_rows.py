@@ -1,10 +1,18 @@
-"""What every estimator is handed, and how one is called by its name."""
+"""What every estimator is handed, and how one is called by its name.
 
-from collections.abc import Callable
+A plug-in says what it ``NEEDS`` and has a function ``gaussian_rows`` that makes rows Gaussian; or it has a function
+``estimates`` that decomposes the scores itself, or a function ``speaker`` that names the estimator for given scores.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pidflow.errors import ConfigError
+from pidflow.pid.covariances import varying
+from pidflow.pid.from_latents import estimates_of_rows
+from pidflow.pid.results import PIDEstimate
 from pidflow.plugins import load
 
 Blocks = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -12,8 +20,16 @@ Blocks = tuple[np.ndarray, np.ndarray, np.ndarray]
 SCORES, LATENTS = "scores", "latents"
 
 
-def gaussian_rows(estimator: str, *, scores: Blocks, latents: Callable[[], Blocks]) -> Blocks:
-    """The two sources and the target as the estimator makes them Gaussian.
+def speaker(estimator: str, scores: Blocks) -> str:
+    """The estimator that speaks for these rows: the one named, or the one that it chooses."""
+    plugin = load("pid.estimators", estimator)
+    if not hasattr(plugin, "speaker"):
+        return estimator
+    return plugin.speaker(*_varying(scores)[0]).__name__.rpartition(".")[2]
+
+
+def gaussian_rows(estimator: str, *, scores: Blocks, latents: Callable[[], Blocks]) -> Blocks | None:
+    """The two sources and the target as the estimator makes them Gaussian; None where it makes them not so.
 
     Parameters
     ----------
@@ -29,7 +45,54 @@ def gaussian_rows(estimator: str, *, scores: Blocks, latents: Callable[[], Block
     ConfigError
         If there is no such estimator, or it needs what there is not.
     """
-    plugin = load("pid.estimators", estimator)
+    plugin = load("pid.estimators", speaker(estimator, scores))
+    if hasattr(plugin, "estimates"):
+        return None
     if plugin.NEEDS not in (SCORES, LATENTS):
         raise ConfigError(f"estimator '{estimator}' needs {plugin.NEEDS!r}, expected {SCORES!r} or {LATENTS!r}")
     return plugin.gaussian_rows(*(scores if plugin.NEEDS == SCORES else latents()))
+
+
+def estimates_by(
+    estimator: str,
+    *,
+    scores: Blocks,
+    latents: Callable[[], Blocks],
+    groups: np.ndarray | None,
+    permutations: int,
+    jackknife: int,
+    seed: int,
+    definitions: Sequence[str],
+    notes: tuple[str, ...] = (),
+) -> tuple[dict[str, PIDEstimate], Blocks | None]:
+    """Decompositions of rows by an estimator, and the rows that it made Gaussian, if it did.
+
+    Parameters
+    ----------
+    estimator, scores, latents
+        As in :func:`gaussian_rows`.
+    groups, permutations, jackknife, seed, definitions
+        As in :func:`pidflow.pid.estimate.estimate_pid`.
+    notes
+        Come before the warnings of each result.
+    """
+    spoke = speaker(estimator, scores)
+    rows = gaussian_rows(spoke, scores=scores, latents=latents)
+    blocks, more = _varying(scores if rows is None else rows)
+    decompose = load("pid.estimators", spoke).estimates if rows is None else estimates_of_rows
+    found = decompose(
+        blocks,
+        notes=tuple(dict.fromkeys(notes + more)),
+        groups=groups,
+        permutations=permutations,
+        jackknife=jackknife,
+        seed=seed,
+        definitions=definitions,
+    )
+    return {name: replace(each, spoke=spoke) for name, each in found.items()}, rows
+
+
+def _varying(blocks: Blocks) -> tuple[Blocks, tuple[str, ...]]:
+    """The blocks without columns that do not vary, and a note on those."""
+    kept, notes = varying(**dict(zip(("x1", "x2", "y"), blocks, strict=True)))
+    return tuple(kept), notes

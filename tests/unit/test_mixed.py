@@ -1,0 +1,164 @@
+"""Codes and clusters: found where they are, decomposed as they should be, and chosen by default."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pidflow.pid.estimate import estimate_mi, estimate_pid
+from pidflow.pid.gaussian import ATOMS, DEFINITIONS
+from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, labels_of
+from pidflow.pid.results import QUANTITIES
+from pidflow.validation.planted_cases import planted_cases
+
+_SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "study_mixed.py"
+_SPEC = importlib.util.spec_from_file_location(_SCRIPT.stem, _SCRIPT)
+study = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SCRIPT.stem] = study
+_SPEC.loader.exec_module(study)
+
+
+def case(name, seed=0, n=900):
+    return study.CASES[name](np.random.default_rng([seed, 99]), n)
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        "block",
+        [
+            np.random.default_rng(0).normal(size=(900, 10)),
+            np.random.default_rng(1).uniform(size=(300, 10)),
+            np.random.default_rng(2).standard_t(3, size=(900, 4)),
+            np.exp(np.random.default_rng(3).normal(size=(900, 4))),
+            np.random.default_rng(4).normal(size=(40, 2)),
+            np.random.default_rng(5).normal(size=(900, 0)),
+        ],
+    )
+    def test_what_has_no_valley_is_continuous(self, block):
+        assert labels_of(block).kind == CONTINUOUS
+
+    @pytest.mark.parametrize("count", [2, 3, 36, 150])
+    def test_rows_that_repeat_are_codes_up_to_rounding(self, count):
+        rng = np.random.default_rng(count)
+        code = rng.integers(count, size=900)
+        block = rng.normal(size=(count, 5))[code] * (1 + 1e-12 * rng.normal(size=(900, 1))) + 1e3
+        found = labels_of(block)
+        assert (found.kind, found.count) == (CODES, len(np.unique(code)))
+        assert len(set(zip(found.index, code, strict=True))) == found.count
+
+    @pytest.mark.parametrize("share", [0.5, 0.2113, 0.05])
+    @pytest.mark.parametrize("columns", [1, 4, 10])
+    def test_two_clusters_are_found_in_one_direction_of_many(self, columns, share):
+        """A share of 0.2113 has the kurtosis of a normal: only its skewness shows."""
+        rng = np.random.default_rng(columns)
+        one = rng.uniform(size=900) < share
+        block = rng.normal(size=(900, columns))
+        block[:, 0] = np.where(one, 1.0, -1.0) + 0.12 * block[:, 0]
+        found = labels_of(study.rotated(rng, block))
+        assert (found.kind, found.count) == (CLUSTERS, 2)
+        assert len(set(zip(found.index, one, strict=True))) == 2
+
+    def test_codes_that_stand_for_few_rows_each_are_none(self):
+        block = np.random.default_rng(0).normal(size=(600, 4))[np.random.default_rng(1).integers(600, size=900)]
+        assert labels_of(block).kind == CONTINUOUS
+
+
+@pytest.mark.parametrize("name", study.CASES)
+def test_every_atom_of_a_planted_mixed_case_is_within_the_bar(name):
+    one = case(name)
+    found = estimate_pid(one.x1, one.x2, one.y)["broja"]
+    assert found.spoke == "mixed"
+    for atom in ATOMS:
+        assert getattr(found, atom) == pytest.approx(one.truth[atom], abs=study.BAR), atom
+
+
+def test_covariances_see_bits_that_are_not_there_and_the_result_says_so():
+    one = case("COPY, clusters")
+    plain = estimate_pid(one.x1, one.x2, one.y, estimator="gaussian")["broja"]
+    assert plain.mi_12 > 2.5
+    (note,) = (w for w in estimate_pid(one.x1, one.x2, one.y)["broja"].warnings if "estimator gaussian disagrees" in w)
+    assert "unique_1 1.86 instead of 0.97" in note
+
+
+class TestLaws:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def found():
+        one = case("6 of 36 codes")
+        return one, estimate_pid(one.x1, one.x2, one.y, estimator="mixed")
+
+    def test_atoms_and_replicates_add_up(self, found):
+        assert tuple(found[1]) == DEFINITIONS
+        for each in found[1].values():
+            values = {name: np.array([getattr(each, name), *each.replicates[name]]) for name in QUANTITIES}
+            np.testing.assert_allclose(values["redundancy"] + values["unique_1"], values["mi_1"], atol=1e-12)
+            np.testing.assert_allclose(sum(values[atom] for atom in ATOMS), values["mi_12"], atol=1e-12)
+
+    def test_swapped_sources_swap_the_uniques(self, found):
+        one, direct = found
+        swapped = estimate_pid(one.x2, one.x1, one.y, estimator="mixed")["broja"]
+        assert swapped.unique_1 == pytest.approx(direct["broja"].unique_2, abs=0.01)
+        assert swapped.synergy == pytest.approx(direct["broja"].synergy, abs=0.01)
+
+    def test_the_unit_and_the_basis_of_a_code_do_not_matter(self, found):
+        one, direct = found
+        moved = 1e4 + one.x2 @ np.random.default_rng(0).normal(size=(one.x2.shape[1],) * 2)
+        again = estimate_pid(one.x1, moved, one.y, estimator="mixed")["broja"]
+        assert again.mi_12 == pytest.approx(direct["broja"].mi_12, abs=0.02)
+
+    def test_one_source_alone_is_mutual_information(self, found):
+        one, direct = found
+        alone = estimate_mi(one.x2, one.y)
+        assert alone.bits == pytest.approx(direct["broja"].mi_2, abs=0.03)
+        assert alone.bits == pytest.approx(np.log2(6), abs=0.08)
+        assert not any("x2" in warning for warning in alone.warnings)
+
+    def test_shuffled_rows_hold_nothing(self, found):
+        one, _ = found
+        order = np.random.default_rng(0).permutation(len(one.y))
+        null = estimate_pid(one.x1, one.x2, one.y[order])["broja"]
+        assert null.spoke == "mixed"
+        assert null.mi_12 < 0.1
+        assert null.p_value > 0.01
+        assert all(abs(getattr(null, atom)) < 0.1 for atom in ATOMS)
+
+
+def test_groups_are_kept_together_and_few_rows_are_answered():
+    one = case("AND, code and clusters", n=200)
+    found = estimate_pid(one.x1, one.x2, one.y, groups=np.arange(200) // 4)["broja"]
+    assert found.synergy == pytest.approx(0.5, abs=0.2)
+    assert len(found.replicates["mi_12"]) == 20
+
+
+def test_what_is_exactly_discrete_on_all_sides_is_its_table():
+    rng = np.random.default_rng(0)
+    one, two = rng.integers(3, size=900), rng.integers(2, size=900)
+    found = estimate_pid(one, two, one + 3 * (two == one))["broja"]
+    exact = study.atoms_of_table(study.table_of(lambda i, j: i + 3 * (i == j), 3, 2))
+    for atom in ATOMS:
+        assert getattr(found, atom) == pytest.approx(exact[atom], abs=0.05), atom
+
+
+def test_a_constant_source_beside_a_code_carries_nothing():
+    one = case("6 of 36 codes")
+    found = estimate_pid(np.ones((900, 3)), one.x2, one.y)["broja"]
+    assert found.mi_1 == pytest.approx(0, abs=0.01)
+    assert found.unique_2 == pytest.approx(np.log2(6), abs=0.08)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_planted_coins_are_read_by_default(seed):
+    """The case of the calibration in which the flow does harm."""
+    (coins,) = planted_cases(900, (10, 10, 4), seed=seed, names=["discrete"])
+    found = estimate_pid(coins.x1, coins.x2, coins.y)["broja"]
+    assert found.redundancy == pytest.approx(0.31, abs=0.1)
+    assert found.synergy == pytest.approx(0.5, abs=0.1)
+
+
+def test_rows_without_labels_are_left_to_the_flow():
+    rng = np.random.default_rng(0)
+    x1, x2 = rng.normal(size=(2, 300, 2))
+    found = estimate_pid(x1, x2, x1 + x2 + rng.normal(size=(300, 2)))["broja"]
+    assert found.spoke == "flow"

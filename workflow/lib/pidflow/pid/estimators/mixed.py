@@ -1,0 +1,18 @@
+"""Estimator ``mixed``: what is discrete is decomposed as such, codes and clusters alike (:mod:`pidflow.pid.mixed`).
+
+The Gaussian estimators see the distance between two clusters as information without end, the flow tears them apart.
+Where nothing is discrete this is estimator ``copula``.
+"""
+
+from typing import Any
+
+from pidflow.pid.estimators._rows import Blocks
+from pidflow.pid.results import PIDEstimate
+
+
+def estimates(blocks: Blocks, **settings: Any) -> dict[str, PIDEstimate]:
+    """One result a definition; settings as in :func:`pidflow.pid.from_latents.estimates_of_rows`."""
+    from pidflow.pid.labels import labels_of
+    from pidflow.pid.mixed import mixed_estimates
+
+    return mixed_estimates(blocks, [labels_of(block) for block in blocks], **settings)

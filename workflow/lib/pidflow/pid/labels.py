@@ -1,0 +1,153 @@
+"""What is discrete about a block of rows: few distinct rows, or clusters with empty valleys between them.
+
+A code (the number of a question template) and a cluster (all states that are about to say *red*) are labels. Maps that
+make columns Gaussian tear them apart, and covariances take the distance of two clusters for information without end.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+
+# Distinct rows are codes where each stands for so many rows on average.
+ROWS_PER_CODE = 5
+# Digits of a standard deviation in which rows must differ to be distinct.
+DIGITS = 5
+# A valley between two clusters is this deep, relative to the lower of the two ridges beside it; each ridge has so many
+# rows within a kernel's width (a flat place of that height is as empty as a valley once in 100,000 times), and each
+# cluster holds this share of the rows.
+DEPTH, RIDGE, SHARE = 0.1, 15, 0.02
+# Width of the kernel with which ridges and valleys are looked for, in standard deviations; points they are looked at.
+WIDTH, POINTS = 0.12, 160
+# Steps of the pursuit of directions of extreme kurtosis.
+PURSUIT = 20
+# More clusters than this are a continuum.
+MOST_CLUSTERS = 64
+CONTINUOUS, CODES, CLUSTERS = "continuous", "codes", "clusters"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a block's rows.
+
+    Attributes
+    ----------
+    kind : {"continuous", "codes", "clusters"}
+        `codes`: rows with one label are equal. `clusters`: they vary within it. `continuous`: there is one label.
+    index : ndarray of int, shape (n,)
+        Label of each row, ``0 .. count - 1``.
+    """
+
+    kind: str
+    index: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Number of labels."""
+        return int(self.index.max()) + 1
+
+
+def labels_of(block: np.ndarray) -> Labels:
+    """The labels in a block ``(n, d)`` whose columns vary; clusters are told apart by valleys that no row lies in.
+
+    Parameters
+    ----------
+    block : ndarray, shape (n, d)
+
+    Returns
+    -------
+    Labels
+    """
+    n, d = block.shape
+    if not d:
+        return Labels(CONTINUOUS, np.zeros(n, dtype=np.int64))
+    # Rows that are equal but for rounding are equal.
+    rows = np.round((block - block.mean(axis=0)) / np.maximum(block.std(axis=0), np.finfo(float).tiny), DIGITS) + 0.0
+    _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
+    if 1 < code.max() + 1 <= n // ROWS_PER_CODE:
+        return Labels(CODES, code.ravel().astype(np.int64))
+    clusters = _clusters(block)
+    return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
+
+
+def _clusters(block: np.ndarray) -> np.ndarray:
+    """Cluster of each row: the rows are split at valleys until none is left."""
+    least = max(RIDGE, round(SHARE * len(block)))
+    whole, found = [np.arange(len(block))], []
+    while whole:
+        rows = whole.pop()
+        below = _split(block[rows], least) if len(rows) >= 2 * least else None
+        if below is None:
+            found.append(rows)
+        else:
+            whole += [rows[below], rows[~below]]
+        if len(found) + len(whole) > MOST_CLUSTERS:
+            return np.zeros(len(block), dtype=np.int64)
+    index = np.empty(len(block), dtype=np.int64)
+    for label, rows in enumerate(sorted(found, key=lambda each: each[0])):
+        index[rows] = label
+    return index
+
+
+def _split(block: np.ndarray, least: int) -> np.ndarray | None:
+    """Which rows lie on one side of the deepest valley in any direction looked at; None where there is none."""
+    best, side = DEPTH, None
+    for column in _directions(block).T:
+        depth, border = _valley(column, least)
+        if depth < best:
+            best, side = depth, column <= border
+    return side
+
+
+def _valley(column: np.ndarray, least: int) -> tuple[float, float]:
+    """Depth of the deepest valley in a column, relative to the lower ridge beside it, and where it lies."""
+    low, high = np.partition(column, [least - 1, len(column) - least])[[least - 1, len(column) - least]]
+    spread = column.std()
+    if not high > low or not spread > 0:
+        return 1.0, 0.0
+    reach = 3 * WIDTH * spread
+    grid = np.linspace(column.min() - reach, column.max() + reach, POINTS)
+    width = max(WIDTH * spread, grid[1] - grid[0])
+    place = np.clip(np.searchsorted(grid, column), 1, POINTS - 1)
+    part = (column - grid[place - 1]) / (grid[1] - grid[0])
+    mass = np.bincount(place, part, POINTS) + np.bincount(place - 1, 1 - part, POINTS)
+    offset = (grid - grid[POINTS // 2]) / width
+    density = np.convolve(mass, np.exp(-0.5 * offset**2), mode="same")
+    ridge = np.minimum(np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1])
+    depth = np.where((grid > low) & (grid < high) & (ridge >= RIDGE), density / np.maximum(ridge, RIDGE), 1.0)
+    deepest = np.flatnonzero(depth <= depth.min() + 1e-12)
+    return float(depth.min()), float(grid[deepest[len(deepest) // 2]])
+
+
+def _directions(block: np.ndarray) -> np.ndarray:
+    """The block seen along its columns, along directions of unusual kurtosis, and from cluster to cluster.
+
+    Directions in which two scatter matrices differ most span that in which clusters lie apart, without knowing them
+    (Tyler, Critchley, Dümbgen, Oja 2009, *Invariant co-ordinate selection*); the second scatter is that of fourth
+    moments. Single directions are pursued further (Hyvärinen, Oja 1997, *A fast fixed-point algorithm for independent
+    component analysis*).
+    """
+    centred = block - block.mean(axis=0)
+    varies = centred.std(axis=0) > 0
+    columns = centred[:, varies] / centred[:, varies].std(axis=0)
+    values, vectors = np.linalg.eigh(columns.T @ columns / len(columns))
+    kept = values > 1e-10 * values[-1]
+    white = columns @ (vectors[:, kept] / np.sqrt(values[kept]))
+    pursued = np.eye(white.shape[1])
+    for _ in range(PURSUIT):
+        pursued = white.T @ (white @ pursued) ** 3 / len(white) - 3 * pursued
+        pursued /= np.linalg.norm(pursued, axis=0)
+    fourth = (white * np.square(white).sum(axis=1, keepdims=True)).T @ white
+    unusual = white @ np.linalg.eigh(fourth)[1]
+    member = kmeans2(unusual[:, : min(3, unusual.shape[1])], 2, minit="++", seed=0)[1]
+    apart = _discriminant(white, member) if np.bincount(member, minlength=2).min() > white.shape[1] + 1 else None
+    # Two clusters of unequal size are skewed along the line between them, where their kurtosis may be that of a normal.
+    skewed = white @ (white * np.square(white).sum(axis=1, keepdims=True)).mean(axis=0)
+    return np.column_stack([columns, unusual, white @ pursued, skewed, *([] if apart is None else [apart])])
+
+
+def _discriminant(white: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Rows along Fisher's direction between two parts of them."""
+    parts = [white[member == side] for side in (0, 1)]
+    within = sum((part - part.mean(axis=0)).T @ (part - part.mean(axis=0)) for part in parts) / len(white)
+    return white @ np.linalg.solve(within + 1e-9 * np.eye(len(within)), parts[1].mean(axis=0) - parts[0].mean(axis=0))

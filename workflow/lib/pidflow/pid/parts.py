@@ -1,0 +1,75 @@
+"""A part of a decomposition, of all rows and without each block of them; parts of the target add up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pidflow.pid.gaussian import INFORMATIONS
+from pidflow.pid.results import PIDEstimate
+
+
+@dataclass(frozen=True)
+class Part:
+    """Informations and union, of all rows (entry 0) and without each of G blocks, shape ``(1 + G,)``, in bits.
+
+    Attributes
+    ----------
+    mi
+        Corrected informations by name.
+    union
+        Corrected union information.
+    raw
+        Plug-in value of each information, and of the union under ``"union"``.
+    gap, converged, p_value
+        As in :class:`pidflow.pid.results.PIDEstimate`.
+    warnings
+        What a reader must know of this part.
+    """
+
+    mi: Mapping[str, np.ndarray]
+    union: np.ndarray
+    raw: Mapping[str, float]
+    gap: float
+    converged: bool
+    p_value: float
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of_estimate(cls, estimate: PIDEstimate) -> "Part":
+        """A whole decomposition as a part."""
+        mi = {name: np.array([getattr(estimate, name), *estimate.replicates[name]]) for name in INFORMATIONS}
+        redundancy = np.array([estimate.redundancy, *estimate.replicates["redundancy"]])
+        return cls(
+            mi=mi,
+            union=mi["mi_1"] + mi["mi_2"] - redundancy,
+            raw={name: estimate.raw[name] for name in INFORMATIONS} | {"union": estimate.union_raw},
+            gap=estimate.gap_bits,
+            converged=estimate.converged,
+            p_value=estimate.p_value,
+            warnings=estimate.warnings,
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence["Part"]) -> "Part":
+        """The sum of parts of one target; a p-value holds for the smallest of several (Bonferroni)."""
+        return cls(
+            mi={name: sum(part.mi[name] for part in parts) for name in INFORMATIONS},
+            union=sum(part.union for part in parts),
+            raw={name: sum(part.raw[name] for part in parts) for name in (*INFORMATIONS, "union")},
+            gap=sum(part.gap for part in parts),
+            converged=all(part.converged for part in parts),
+            p_value=min(1.0, len(parts) * min(part.p_value for part in parts)),
+            warnings=tuple(word for part in parts for word in part.warnings),
+        )
+
+
+def atoms_of(mi: Mapping[str, np.ndarray], union: np.ndarray) -> dict[str, np.ndarray]:
+    """The seven quantities that informations and union stand for."""
+    return {
+        "redundancy": mi["mi_1"] + mi["mi_2"] - union,
+        "unique_1": union - mi["mi_2"],
+        "unique_2": union - mi["mi_1"],
+        "synergy": mi["mi_12"] - union,
+        **{name: mi[name] for name in INFORMATIONS},
+    }
