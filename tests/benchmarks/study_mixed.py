@@ -41,8 +41,9 @@ def rotated(rng: np.random.Generator, block: np.ndarray) -> np.ndarray:
 
 
 def coded(rng: np.random.Generator, codes: np.ndarray, columns: int) -> np.ndarray:
-    """Each code as a row of its own."""
-    return rng.standard_normal((int(codes.max()) + 1, columns))[codes]
+    """Each code as a row of its own, in no more columns than tell the codes apart."""
+    count = int(codes.max()) + 1
+    return rng.standard_normal((count, min(columns, count - 1)))[codes]
 
 
 def clustered(rng: np.random.Generator, codes: np.ndarray, columns: int, width: float, within=None) -> np.ndarray:

@@ -424,7 +424,9 @@ def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monke
 
 
 def test_a_failed_self_check_stops_the_stage(tmp_path, write_items, extract, monkeypatch):
-    monkeypatch.setattr("pidflow.interventions.knockout.State.allowed", lambda state, layer, queries, keys, base, causal: base)
+    monkeypatch.setattr(
+        "pidflow.interventions.knockout.State.allowed", lambda state, layer, queries, keys, base, causal: base
+    )
     with pytest.raises(NumericsError, match="tiny, mixed: knockout self-check: a cut edge kept weight"):
         extract(write_items(3))
     assert results(tmp_path) == []
