@@ -31,6 +31,10 @@ include: "workflow/rules/figures.smk"
 report: "workflow/report/workflow.rst"
 
 
+onsuccess:
+    running.clear_unclaimed(Path("results"), conditions=[*RUN["conditions"], config["claims"]["blind"]])
+
+
 rule all:
     default_target: True
     input:

@@ -12,4 +12,5 @@ if __name__ == "__main__":
             seed=snakemake.params.seed,
             unit=snakemake.params.unit,
             threads=snakemake.threads,
+            code=snakemake.params.code,
         )

@@ -13,4 +13,5 @@ if __name__ == "__main__":
             seed=snakemake.params.seed,
             unit=snakemake.params.unit,
             threads=snakemake.threads,
+            along=snakemake.params.along,
         )

@@ -1,9 +1,29 @@
 """Normalizing flows of all layers of one unit, trained together and cross-fitted; what tells how far to believe them.
 
+The job that trains the flows makes twins and bounds as well, while torch is there, and leaves them waiting for their own
+jobs. These make them where nothing waits, as after a change that concerns them alone.
+
 Outputs: results/flows/{model}/{task}/{condition}.h5 (latents, losses, diagnostics) and .safetensors (weights),
 results/twins/{model}/{task}/{condition}.h5 (parametric bootstrap twins and the latents found in them),
 results/bounds/{model}/{task}/{condition}.h5 (what a held-out critic proves of the joint information)
 """
+
+
+def along_with_flow(wildcards):
+    """By stage, what the job of a unit's flows hands to the stages that it runs along."""
+    unit = unit_of(wildcards)
+    pca, flow, twin, bound = (
+        f"results/{folder}/{wildcards.model}/{wildcards.task}/{wildcards.condition}.h5"
+        for folder in ("pca", "flows", "twins", "bounds")
+    )
+    same = {"flow": flow, "seed": config["seed"], "unit": unit}
+    weights = flow.replace(".h5", ".safetensors")
+    of_twin = {"weights": weights, "settings": config["flow"], "code": code_digest("plant_twin", FLOW_MAPS)}
+    of_bound = {"pca": pca, "code": code_digest("bound_information")}
+    return {
+        "plant_twin": same | of_twin | {"output": twin},
+        "bound_information": same | of_bound | {"output": bound},
+    }
 
 
 rule train_flow:
@@ -20,6 +40,7 @@ rule train_flow:
         "../../envs/analysis.yaml"
     threads: 1
     params:
+        along=unrecorded(along_with_flow),
         settings=config["flow"],
         seed=config["seed"],
         unit=unit_of,

@@ -1,4 +1,4 @@
-"""Processes of a run: what they are handed, which work in a folder, and the lock of a run that was killed.
+"""Processes of a run: what they are handed, which work in a folder, the lock of a run that was killed, what waits.
 
 Snakemake locks its folder while it works. Killed by force it leaves the lock, and every later run is refused. So each
 Snakemake process notes itself in the folder while it lives, and the next one removes the lock when all that noted
@@ -10,10 +10,13 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+WAITING = ".waiting"  # beside results: folders of what one job made for others
 _APART = 2.0  # seconds by which two readings of when a process began may differ
 
 
@@ -84,3 +87,15 @@ def _sentence(note: Path) -> str:
         f"process {number} on {host} works in this folder or was killed there; if it is gone, run "
         "`snakemake --unlock` once"
     )
+
+
+def clear_unclaimed(results: Path, *, conditions: Iterable[str]) -> None:
+    """Remove what waits for nobody: for a condition that the run has no more, or whose result stands."""
+    wanted = set(conditions)
+    for path in results.glob(f"*/*/*/{WAITING}/*-*"):
+        condition = path.stem.rpartition("-")[0]
+        if condition not in wanted or any(path.parent.parent.glob(f"{condition}.*")):
+            path.unlink(missing_ok=True)
+    for folder in results.glob(f"*/*/*/{WAITING}"):
+        with suppress(OSError):  # others wait there
+            folder.rmdir()

@@ -4,18 +4,25 @@ import logging
 from collections.abc import Mapping
 from dataclasses import fields, replace
 
-import torch
-
 from pidflow.names import layer_name
 from pidflow.stages._scores import made_from, read_scores
+from pidflow.stages._waiting import taken
 from pidflow.store import checksum_of, identity_of, put, reading_h5, take, writing_h5
-from pidflow.validation.critic import critic_information_of_layers
 
 log = logging.getLogger(__name__)
 
 
-def run(*, pca: str, flow: str, output: str, seed: int, threads: int, unit: Mapping[str, str] | None = None) -> None:
-    """Bound the information of all layers from below.
+def run(
+    *,
+    pca: str,
+    flow: str,
+    output: str,
+    seed: int,
+    threads: int,
+    unit: Mapping[str, str] | None = None,
+    code: str | None = None,
+) -> None:
+    """Take the bounds that wait, or bound the information of all layers from below.
 
     Parameters
     ----------
@@ -29,12 +36,20 @@ def run(*, pca: str, flow: str, output: str, seed: int, threads: int, unit: Mapp
         CPU threads.
     unit
         Model, task and condition that both files must be about; None: any.
+    code
+        Digest of the code that makes the result: what other code has made is not taken.
 
     Raises
     ------
     DataError
         If a file is about another unit, or the latents were not made from these scores.
     """
+    if taken(output=output, flow=flow, code=code, seed=seed):
+        return
+    import torch  # more than a second of imports
+
+    from pidflow.validation.critic import critic_information_of_layers
+
     torch.set_num_threads(threads)
     scores = read_scores(pca, unit)
     rows = (len(scores.images), None)

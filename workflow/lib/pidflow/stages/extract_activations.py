@@ -7,18 +7,16 @@ slow. A condition that was added later, or whose settings changed, finds nothing
 """
 
 import logging
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pidflow import store
 from pidflow.models.answers import NORMALISED
+from pidflow.names import INTACT
+from pidflow.stages._waiting import clear, place, take
 
 log = logging.getLogger(__name__)
-
-WAITING = ".waiting"
 
 
 def run(
@@ -60,19 +58,20 @@ def run(
     The other parameters and the errors are those of :func:`pidflow.stages._extraction.run`.
     """
     made_from = store.checksum_of(items)
-    folder = Path(answers).parent / WAITING
     results = {"answers": answers} | ({} if activations is None else {"activations": activations})
-    if _take(_waiting(folder, condition, [key, made_from], states=activations is not None), results):
+    waiting = _waiting(answers, condition, [key, made_from], states=activations is not None)
+    if take({waiting[kind]: results[kind] for kind in sorted(results)}):  # states first: answers may pass for a whole
         log.info("%s, %s, %s: was run along with the intact model, results taken from there", model_id, task, condition)
         return
     from pidflow.stages import _extraction  # seconds of imports
 
     conditions = {condition: {"intervention": intervention} | results}
-    _clear(folder, along or {})
+    if condition == INTACT:
+        clear(answers)  # what waits is another run's of this job, perhaps for conditions that were given up
     for name, each in (along or {}).items():
         conditions[name] = {"intervention": each["intervention"]} | {
             kind: str(path)
-            for kind, path in _waiting(folder, name, [each["key"], made_from], states=each["states"]).items()
+            for kind, path in _waiting(answers, name, [each["key"], made_from], states=each["states"]).items()
         }
     _extraction.run(
         items=items,
@@ -91,28 +90,7 @@ def run(
     )
 
 
-def _waiting(folder: Path, condition: str, made_from: Any, *, states: bool) -> dict[str, Path]:
-    """Where results of a condition wait, each under a digest of what they are made from."""
-    stem = f"{condition}-{store.digest_of(made_from)}"
-    places = {"answers": folder / f"{stem}.parquet"}
-    return places | ({"activations": folder / f"{stem}.h5"} if states else {})
-
-
-def _take(waiting: Mapping[str, Path], results: Mapping[str, str]) -> bool:
-    """Rename what waits to what is asked for, if all of it waits."""
-    if not all(path.is_file() for path in waiting.values()):
-        return False
-    for kind in sorted(waiting):  # states first: answers alone would pass for a whole result of some rules
-        Path(results[kind]).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(waiting[kind], results[kind])
-    for folder in {path.parent for path in waiting.values()}:
-        with suppress(OSError):  # others wait there
-            folder.rmdir()
-    return True
-
-
-def _clear(folder: Path, conditions: Mapping[str, Any]) -> None:
-    """Remove what waits for conditions that are about to be run again."""
-    for path in folder.glob("*"):
-        if path.stem.rpartition("-")[0] in conditions:
-            path.unlink()
+def _waiting(answers: str, condition: str, made_from: Any, *, states: bool) -> dict[str, Path]:
+    """Where results of a condition wait, beside the answers of another, under a digest of what they are made from."""
+    where = place(Path(answers).with_name(f"{condition}.parquet"), made_from)
+    return {"answers": where} | ({"activations": where.with_suffix(".h5")} if states else {})

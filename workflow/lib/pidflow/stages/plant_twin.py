@@ -5,9 +5,8 @@ from dataclasses import replace
 
 from pidflow.errors import DataError
 from pidflow.names import layer_name
-from pidflow.stages._flows import trained
+from pidflow.stages._waiting import taken
 from pidflow.store import Identity, checksum_of, identity_of, put, read_tensors, reading_h5, take, writing_h5
-from pidflow.validation.planted_twin import planted_twin
 
 
 def run(
@@ -19,8 +18,9 @@ def run(
     seed: int,
     threads: int,
     unit: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> None:
-    """Draw a twin of every layer from its flow, and train flows on the twins as they were trained on the real rows.
+    """Take the twins that wait, or draw one of every layer from its flow and train flows on them as on the real rows.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ def run(
         (:mod:`pidflow.validation.planted_twin`), and the held-out latents ``z1``, ``z2``, ``zy`` found in them.
     settings, seed, threads, unit
         As in stage ``train_flow``: the twin is judged by the same training.
+    code
+        Digest of the code that makes the result: what other code has made is not taken.
 
     Raises
     ------
@@ -39,6 +41,11 @@ def run(
     DataError
         If a file is about another unit, latents and weights were not made together, or a layer lacks its weights.
     """
+    if taken(output=output, flow=flow, code=code, seed=seed, settings=settings):
+        return
+    from pidflow.stages._flows import trained  # more than a second of imports
+    from pidflow.validation.planted_twin import planted_twin
+
     with reading_h5(flow, kind="flow", expected=Identity(**(unit or {}))) as file:
         identity = identity_of(file)
         attrs = {name: file.attrs[name] for name in ("model", "task", "condition", "layers")}

@@ -9,6 +9,7 @@ from pidflow.flows.gaussianize import FlowInfo
 from pidflow.names import layer_name
 from pidflow.stages._flows import trained
 from pidflow.stages._scores import read_scores
+from pidflow.stages._waiting import run_along
 from pidflow.store import checksum_of, digest_of, put, write_tensors, writing_h5
 
 
@@ -21,6 +22,7 @@ def run(
     seed: int,
     threads: int,
     unit: Mapping[str, str] | None = None,
+    along: Mapping[str, Mapping] | None = None,
 ) -> None:
     """Train the flows of all layers and folds of one unit.
 
@@ -40,6 +42,8 @@ def run(
         CPU threads.
     unit
         Model, task and condition that the scores must be about; None: any.
+    along
+        What is to be made of the flow while torch is there (:func:`pidflow.stages._waiting.run_along`).
 
     Raises
     ------
@@ -77,6 +81,7 @@ def run(
             for part in ("z1", "z2", "y"):
                 put(file, f"{name}/{part}", getattr(each, part))
             _put_info(file, f"{name}/diagnostics", each.info)
+    run_along(along or {}, threads=threads)
 
 
 def _put_info(file: h5py.File, where: str, info: FlowInfo) -> None:
