@@ -13,7 +13,7 @@ ALLOWED = {
     "pid": ("flows",),
     "validation": ("pid", "flows"),
     "spectrum": (),
-    "analysis": ("pid.results", "interventions.windows"),
+    "analysis": ("pid.results", "pid.records", "interventions.windows"),
     "figures": ("analysis",),
     "configuration": ("models.answers", "models.dynamics", "models.prompts", "flows.settings"),
     "design": ("configuration", "interventions.windows"),

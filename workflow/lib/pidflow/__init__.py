@@ -32,6 +32,7 @@ _HOME = {
     "gaussian_pid": "pidflow.pid.gaussian",
     "gaussianize": "pidflow.flows.gaussianize",
     "load_model": "pidflow.models.loading",
+    "load_run": "pidflow.analysis.run",
     "measure_sweep": "pidflow.interventions.sweep",
     "paired_difference": "pidflow.pid.results",
     "planted_cases": "pidflow.validation.planted_cases",

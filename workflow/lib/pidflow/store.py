@@ -120,6 +120,8 @@ class Activations:
     def state(self, layer: int, block: str) -> np.ndarray:
         """Pooled states ``(n, width)`` in float64 of one layer and one of the blocks vision, question, text, last.
 
+        They are read now, and no others; ``torch.from_numpy`` makes a tensor of them without a copy.
+
         Raises
         ------
         DataError
