@@ -203,3 +203,19 @@ def test_an_option_may_spell_the_answer_otherwise(answer, options, right, wrong)
     assert all(judge(text, answer, options=options) for text in right)
     assert not any(judge(text, answer, options=options) for text in wrong)
     assert not Expected(answer, options).merged
+
+
+@pytest.mark.parametrize("said", ["B", "b", " B.", "(B)", "B. under", "B: under", "under", "Under.", "the under"])
+def test_lettered_options_may_be_said_in_many_ways(said):
+    expected = Expected("B", ("A", "B"), offered=("a cat", "under"))
+    assert expected.right(said)
+    assert expected.still_open(said)
+    assert not Expected("A", ("A", "B"), offered=("a cat", "under")).right(said)
+
+
+def test_an_article_is_no_letter():
+    expected = Expected("A", ("A", "B"), offered=("dog", "cat"))
+    assert not expected.right("A cat")
+    assert not expected.right("A mouse")
+    assert expected.right("A dog")
+    assert not expected.right("C")

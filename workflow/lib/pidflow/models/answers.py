@@ -29,6 +29,8 @@ _APOSTROPHES = "'’‘ʼ`´"
 _SYMBOLS = "#%&@§/"  # punctuation to Unicode, but part of an answer: C#, 50%, 1/2
 _IN_NUMBERS = ".,:-"
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
+# A letter by itself, in brackets or with a mark after it; "A cat" begins with an article.
+_MARKED = re.compile(r"\s*\(?([A-Za-z])(?:[).:,]|\s*$)")
 _UNITS = re.findall(
     r"\w+",
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -101,24 +103,42 @@ def checked_rule(rule: str) -> str:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a question's answer is held against: the right answer, the answers offered, and the rule in use."""
+    """What a question's answer is held against: the right answer, the answers offered, and the rule in use.
+
+    Where options are letters, ``offered`` has the text behind each: an answer that says it counts as the letter.
+    """
 
     answer: str
     options: tuple[str, ...] = ()
     rule: str = NORMALISED
+    offered: tuple[str, ...] = ()
 
     def right(self, spoken: str, *, rule: str | None = None) -> bool:
         """Whether that is the right answer, by the rule in use or another one."""
+        if self.offered and rule != PUBLISHED:
+            spoken = as_letter(spoken, self.options, self.offered)
         return judge(spoken, self.answer, options=self.options, rule=rule or self.rule)
 
     def still_open(self, begun: str) -> bool:
         """Whether an answer that has begun so can become right."""
-        return may_become_right(begun, self.answer)
+        if self.offered and as_letter(begun, self.options, self.offered) == self.answer:
+            return True
+        texts = (text for option, text in zip(self.options, self.offered, strict=False) if option == self.answer)
+        return any(may_become_right(begun, answer) for answer in (self.answer, *texts))
 
     @property
     def merged(self) -> bool:
         """Whether the rule takes two of the options for the same answer, so that a stricter one judges."""
         return any(RULES[self.rule](one, two) for one, two in combinations(_offered(self.answer, self.options), 2))
+
+
+def as_letter(spoken: str, letters: Sequence[str], offered: Sequence[str]) -> str:
+    """The letter of a lettered option that was said: "B.", "(b) a cat" and "a cat" are B; else what was said."""
+    mark = _MARKED.match(spoken)
+    if mark and mark[1].upper() in letters:
+        return mark[1].upper()
+    said = [letter for letter, text in zip(letters, offered, strict=True) if normalised(spoken, text)]
+    return said[0] if len(said) == 1 else spoken
 
 
 def published(spoken: str, answer: str) -> bool:

@@ -43,6 +43,8 @@ class Example:
         The right answer, if known: it tells the true option from the false ones.
     objects
         Names of the objects asked about, if known.
+    offered
+        Texts of the options in the question, where the answers are letters.
     """
 
     question: str
@@ -51,6 +53,15 @@ class Example:
     name: str = "item"
     answer: str = ""
     objects: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[tuple[str, ...], str]:
+        """Options and right answer as the question shows them: the texts behind letters."""
+        if not self.offered:
+            return self.options, self.answer
+        behind = dict(zip(self.options, self.offered, strict=True))
+        return self.offered, behind.get(self.answer, "")
 
 
 @dataclass(frozen=True)
@@ -162,10 +173,10 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
         PromptText(
             text=row.text,
             question=(row.tail + before, row.tail + before + len(example.question)),
-            options=example.options,
+            options=example.shown[0],
             boxes=example.boxes,
             name=example.name,
-            answer=example.answer,
+            answer=example.shown[1],
             objects=example.objects,
             system=loaded.prompting.system,
             instruction=loaded.prompting.instruction,

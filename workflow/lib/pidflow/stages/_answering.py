@@ -80,7 +80,9 @@ def answering(
     needed = tokens_needed(spelled)
     if needed - 2 > answer_tokens:
         log.warning("answers take up to %d tokens, at most %d are decoded; raise answer_tokens", needed, answer_tokens)
-    expected = tuple(Expected(answer, example.options, rule) for answer, example in zip(gold, examples, strict=True))
+    expected = tuple(
+        Expected(answer, example.options, rule, example.offered) for answer, example in zip(gold, examples, strict=True)
+    )
     merged = sum(each.merged for each in expected)
     if merged:
         log.warning(

@@ -122,8 +122,8 @@ def image_files(table: pd.DataFrame, root: Path | None) -> list[Picture]:
 def examples_of(table: pd.DataFrame) -> list[Example]:
     """The questions of an items table."""
     examples = []
-    columns = table.reindex(columns=["item_id", "question", "answer", "options", "boxes", "objects"])
-    for item, question, answer, options, boxes, objects in columns.itertuples(index=False):
+    columns = table.reindex(columns=["item_id", "question", "answer", "options", "boxes", "objects", "offered"])
+    for item, question, answer, options, boxes, objects, offered in columns.itertuples(index=False):
         try:
             corners = np.array([list(box) for box in _listed(boxes)], dtype=float).reshape(-1, 4)
         except (TypeError, ValueError) as err:
@@ -132,8 +132,11 @@ def examples_of(table: pd.DataFrame) -> list[Example]:
         if not all(isinstance(word, str) for word in words):
             raise DataError(f"item {item}: options must be a list of words, found {options}")
         places = tuple(map(tuple, corners.tolist()))
-        names = tuple(_listed(objects))  # tables made before this column was lack it
-        examples.append(Example(question, tuple(words), places, name=f"item {item}", answer=answer, objects=names))
+        texts = tuple(_listed(offered))
+        if texts and len(texts) != len(words):
+            raise DataError(f"item {item}: {len(words)} options, but {len(texts)} texts are offered; expected one each")
+        names = tuple(_listed(objects))
+        examples.append(Example(question, tuple(words), places, f"item {item}", answer, names, texts))
     return examples
 
 
