@@ -126,6 +126,17 @@ def _blocks(value: Any) -> Any:
     return [first, last]
 
 
+def _heads(value: Any) -> Any:
+    if not isinstance(value, list) or not value:
+        raise mismatch()
+    found = [[_integral(each) for each in head] if isinstance(head, list) else _integral(head) for head in value]
+    pairs = all(isinstance(head, list) and len(head) == 2 for head in found)
+    numbers = [number for head in found for number in head] if pairs else found
+    if not all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1000 for number in numbers):
+        raise mismatch()
+    return _unique(found)
+
+
 def _window(value: Any) -> Any:
     size = _integral(value)
     if isinstance(size, int) and not isinstance(size, bool):
@@ -213,6 +224,12 @@ Blocks = Annotated[
     Any,
     BeforeValidator(_blocks),
     _described("all, or the first and the last block as [first, last]", anyOf=[{"const": "all"}, _RANGE]),
+]
+# Heads of each block, or pairs of a block and one of its heads.
+Heads = Annotated[
+    Any,
+    BeforeValidator(_heads),
+    _described("heads as [0, 3], or pairs of a block and a head as [[12, 0], [14, 3]]", type="array", minItems=1),
 ]
 # Blocks cut together: a number (a window centred on each block), all, or a range.
 WindowSize = Annotated[

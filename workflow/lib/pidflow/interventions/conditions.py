@@ -15,15 +15,15 @@ from torch import nn
 from transformers import DynamicCache
 
 from pidflow.interventions.block_calls import states_kept
-from pidflow.interventions.intervention import Intervention, entered
+from pidflow.interventions.intervention import Intervention, entered, recomputable
 from pidflow.interventions.prefix import (
     Prefix,
     first_changed,
     prefix_of,
-    recomputable,
     said_first,
 )
-from pidflow.interventions.recompute import Recomputed, recompute
+from pidflow.interventions.recompute import recompute
+from pidflow.interventions.recomputed import Recomputed
 from pidflow.models.capture import Captured, capturing, pools_of
 from pidflow.models.forward import run
 from pidflow.models.inputs import Batch

@@ -37,7 +37,15 @@ def row_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
 
 
-def draw(source: np.ndarray, target: np.ndarray, spoken: np.ndarray, *, seed: int, match: str = AUTO) -> Drawn:
+def draw(
+    source: np.ndarray,
+    target: np.ndarray,
+    spoken: np.ndarray,
+    *,
+    seed: int,
+    match: str = AUTO,
+    spared: np.ndarray | None = None,
+) -> Drawn:
     """One item's control of the edge from ``source`` to ``target``.
 
     Parameters
@@ -52,8 +60,11 @@ def draw(source: np.ndarray, target: np.ndarray, spoken: np.ndarray, *, seed: in
         sources for it. ``"other-targets"``: as many other positions after these sources lose all of them.
         ``"half"``: each target position loses a random half of its sources. ``"auto"``: the first of these that is
         possible. No position loses itself, no pair is drawn twice.
+    spared
+        Boolean ``(n,)``: positions of which no pair is drawn, such as the one that begins the sequence, to which much
+        attention goes that means nothing.
     """
-    edge = _Edge(source, target, spoken, seed)
+    edge = _Edge(source, target, spoken, seed, np.zeros_like(source) if spared is None else spared)
     if not edge.needed[edge.asked].any():
         return Drawn(*edge.none, UNMATCHED)
     for wanted in MATCHES if match == AUTO else (match,):
@@ -66,8 +77,10 @@ def draw(source: np.ndarray, target: np.ndarray, spoken: np.ndarray, *, seed: in
 class _Edge:
     """The pairs that a cut blocks: ``named`` ``(q, n)`` for each target position in ``queries``."""
 
-    def __init__(self, source: np.ndarray, target: np.ndarray, spoken: np.ndarray, seed: int) -> None:
-        self.source, self.target, self.spoken, self.seed = source, target, spoken, seed
+    def __init__(
+        self, source: np.ndarray, target: np.ndarray, spoken: np.ndarray, seed: int, spared: np.ndarray
+    ) -> None:
+        self.source, self.target, self.spoken, self.seed, self.spared = source, target, spoken, seed, spared
         self.places = np.arange(len(source))
         self.queries = np.flatnonzero(target)
         self.earlier = self.places[None, :] < self.queries[:, None]
@@ -88,7 +101,7 @@ class _Edge:
 
 
 def _other_sources(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
-    pool = edge.earlier & ~edge.source[None, :]
+    pool = edge.earlier & ~edge.source[None, :] & ~edge.spared[None, :]
     enough = pool.sum(1) >= edge.needed
     if not enough[edge.asked].all():
         return None
@@ -100,7 +113,8 @@ def _other_targets(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
     asked = np.flatnonzero(edge.asked & (edge.needed > 0))
     latest = edge.named.shape[1] - 1 - edge.named[asked, ::-1].argmax(1)
     hashed = _hashed(edge.seed, edge.queries, edge.places)
-    free = ~edge.target & ~edge.spoken
+    free = ~edge.target & ~edge.spoken & ~edge.spared
+    kept = edge.named & ~edge.spared[None, :]
     queries, keys = [], []
     for row, last in sorted(zip(asked, latest, strict=True), key=lambda each: (-each[1], each[0])):
         candidates = np.flatnonzero(free & (edge.places > last))
@@ -108,14 +122,14 @@ def _other_targets(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
             return None
         place = candidates[hashed[row, candidates].argmin()]
         free[place] = False
-        keys.append(np.flatnonzero(edge.named[row]))
+        keys.append(np.flatnonzero(kept[row]))
         queries.append(np.full(len(keys[-1]), place))
     return np.concatenate(queries), np.concatenate(keys)
 
 
 def _half(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
     counts = edge.needed // 2
-    return edge.chosen(edge.named & edge.earlier, counts) if counts[edge.asked].any() else None
+    return edge.chosen(edge.named & edge.earlier & ~edge.spared[None, :], counts) if counts[edge.asked].any() else None
 
 
 _DRAWS = {OTHER_SOURCES: _other_sources, OTHER_TARGETS: _other_targets, HALF: _half}

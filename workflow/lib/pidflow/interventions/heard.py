@@ -126,9 +126,10 @@ class Answers:
         for place, of_plan in groupby(pairs, key=itemgetter(0)):
             rows = [row for _, row in of_plan]
             asked, called, cache = batch.take(rows), [names[row] for row in rows], DynamicCache()
-            with torch.inference_mode(), entered(self.loaded, plans[place], asked.spans, called):
+            plan = [each.take(rows) for each in plans[place]]
+            with torch.inference_mode(), entered(self.loaded, plan, asked.spans, called):
                 logits = run(self.loaded, asked.inputs, cache=cache)[:, -1]
-            said = say(self.loaded, asked, cache, logits, plans[place], names=called, answer_tokens=at_most)
+            said = say(self.loaded, asked, cache, logits, plan, names=called, answer_tokens=at_most)
             texts = spoken(self.loaded, said.ids, said.real).texts
             yield from zip(((place, row) for row in rows), texts, strict=True)
 

@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pidflow import plugins
 from pidflow.errors import ConfigError
@@ -56,14 +56,23 @@ class Intervention(ABC):
     ----------
     blocks
         Blocks 0 … L-1 that it acts in (block ``i`` maps state ``i`` to state ``i + 1``); None means all.
-    takes_edges_only
-        All it does is to take the edges in :meth:`blocked` away in each of its blocks. So states before the first
-        query that loses a key are the intact ones, and can be taken from a cache. Such a class is a frozen dataclass
-        with the field ``blocks``.
+    takes_edges
+        All it does is to take the edges in :meth:`blocked` away in each of its blocks.
+    rewrites
+        All it does is to put other states in place of those of some positions, in each of its blocks: at the block's
+        ``"input"``, or what its ``"attention"`` or ``"mlp"`` adds. See :meth:`touched` and :meth:`rewritten`.
+    needs
+        What it must be told before it can be entered, by :meth:`informed`: ``"donors"``, another question of each
+        question; ``"sample"``, some questions of the task; None: nothing.
+
+    Of an intervention that takes edges or rewrites states, all states before the first position that it changes are the
+    intact ones and can be taken from a cache. Such a class is a frozen dataclass with the field ``blocks``.
     """
 
     blocks: tuple[int, ...] | None
-    takes_edges_only: ClassVar[bool] = False
+    takes_edges: ClassVar[bool] = False
+    rewrites: str | None = None
+    needs: str | None = None
 
     @abstractmethod
     def entered(
@@ -86,9 +95,47 @@ class Intervention(ABC):
     def blocked(self, spans: Spans, names: Sequence[str] = (), *, first: int = 0) -> torch.Tensor:
         """Boolean ``(B, T - first, T)``: queries, from position `first` on, and keys that lose each other.
 
-        Only where ``takes_edges_only`` is true.
+        Only where ``takes_edges`` is true.
         """
         raise NotImplementedError
+
+    def heads_in(self, block: int) -> tuple[int, ...] | None:
+        """The attention heads of a block that lose the edges; None: all."""
+        return None
+
+    def touched(self, spans: Spans) -> torch.Tensor:
+        """Boolean ``(B, T)``: positions whose states are rewritten. Only where ``rewrites`` says at which place."""
+        raise NotImplementedError
+
+    def rewritten(self, states: torch.Tensor, spans: Spans, names: Sequence[str], *, block: int) -> torch.Tensor:
+        """States ``(B, Q, width)`` of the last Q of T positions, those touched rewritten."""
+        raise NotImplementedError
+
+    def changed(self, spans: Spans, names: Sequence[str] = (), *, first: int = 0) -> torch.Tensor:
+        """Boolean ``(B, T - first)``: positions from `first` on that lose an edge or are rewritten."""
+        if self.takes_edges:
+            return self.blocked(spans, names, first=first).any(2)
+        return self.touched(spans)[:, first:]
+
+    def informed(self, loaded: LoadedModel, others: Any) -> Self:
+        """The same, told what it ``needs``: a batch of donors, row by row, or a list of batches."""
+        return self
+
+    def take(self, rows: Any) -> Self:
+        """The same for some rows of a batch that it was informed for."""
+        return self
+
+    def everywhere(self) -> Self:
+        """The same in all blocks: what it takes or touches does not depend on where in depth it acts."""
+        return replace(self, blocks=None)
+
+    def in_blocks(self, blocks: tuple[int, ...] | None) -> Self:
+        """The same in other blocks, as a sweep moves it through the model."""
+        return replace(self, blocks=blocks)
+
+    def parts(self) -> tuple[Intervention, ...]:
+        """Interventions that do the same together, each of which takes the same edges in all of its blocks."""
+        return (self,)
 
     def reach(self, spans: Spans, names: Sequence[str] = ()) -> list[Reach]:
         """What it reaches in each row."""
@@ -110,6 +157,11 @@ class Intervention(ABC):
         """Refuse blocks that a model of this depth does not have."""
         if self.blocks is not None and not (self.blocks and all(0 <= layer < depth for layer in self.blocks)):
             raise ConfigError(f"{self}: the model has the blocks 0 to {depth - 1}")
+
+
+def recomputable(interventions: Sequence[Intervention]) -> bool:
+    """Whether what these change can be computed from an intact prefix."""
+    return bool(interventions) and all(each.takes_edges or each.rewrites is not None for each in interventions)
 
 
 def intervention_of(entry: Mapping[str, Any], *, depth: int, seed: int = 0) -> Intervention:

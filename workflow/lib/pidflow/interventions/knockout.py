@@ -5,14 +5,15 @@ blocked weights are exactly 0 and the softmax renormalises the rest. Blocks with
 get. Nothing of the model's forward is replaced.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from pidflow.errors import ConfigError
 from pidflow.interventions.pairs import check_keeps_a_source
 from pidflow.models.attention import Kernel, edges_in_force, edges_now
 from pidflow.models.loading import LoadedModel
@@ -28,14 +29,24 @@ class CutPairs:
         Boolean ``(B, Q, T)``: the last Q of T positions as queries, and keys.
     blocks
         The blocks in which they do; None means all.
+    heads
+        By block the heads in which they do; all of them where that is None or the block is not in it.
     """
 
     pairs: torch.Tensor
     blocks: tuple[int, ...] | None = None
+    heads: Mapping[int, tuple[int, ...] | None] = field(default_factory=dict)
 
     def covers(self, block: int) -> bool:
         """Whether the pairs are cut in this block."""
         return self.blocks is None or block in self.blocks
+
+    def way(self, block: int) -> tuple[int, ...] | bool:
+        """The heads of a block that they are cut in; True for all, False for none."""
+        if not self.covers(block):
+            return False
+        heads = self.heads.get(block)
+        return True if heads is None else heads
 
 
 class Probe(Protocol):
@@ -67,22 +78,30 @@ class State:
     mask: torch.Tensor | None = None
 
     def blocked(self, layer: int, queries: int, keys: int) -> torch.Tensor | None:
-        """Boolean ``(B, 1, queries, keys)`` of the cut pairs, or None; queries are the last of the keys' positions."""
-        length = self.valid.shape[1]
-        total = None
+        """Boolean of the cut pairs, or None: ``(B, 1, queries, keys)`` where all heads lose the same, else with heads.
+
+        Queries are the last of the keys' positions.
+        """
+        length, total = self.valid.shape[1], None
         for cut in self.cuts:
-            if cut.covers(layer):
-                begin = cut.pairs.shape[1] - length + keys - queries
-                pairs = cut.pairs[:, begin : begin + queries, :keys]
-                total = pairs if total is None else total | pairs
-        return None if total is None else total[:, None]
+            way = cut.way(layer)
+            if way is False:
+                continue
+            begin = cut.pairs.shape[1] - length + keys - queries
+            pairs = cut.pairs[:, None, begin : begin + queries, :keys]
+            if way is not True:
+                chosen = torch.zeros(self.config.num_attention_heads, dtype=torch.bool, device=pairs.device)
+                chosen[list(way)] = True
+                pairs = pairs & chosen[None, :, None, None]
+            total = pairs if total is None else total | pairs
+        return total
 
     def allowed(
         self, layer: int, queries: int, keys: int, base: torch.Tensor | None, *, causal: bool = True
     ) -> torch.Tensor | None:
         """See :meth:`pidflow.models.attention.Edges.allowed`."""
-        active = tuple(cut.covers(layer) for cut in self.cuts)
-        if not any(active):
+        active = tuple(cut.way(layer) for cut in self.cuts)
+        if active.count(False) == len(active):
             return base
         if self.cached is None or self.cached[:3] != (active, queries, keys) or self.cached[3] is not base:
             open_edges = base
@@ -99,7 +118,9 @@ class State:
         """See :meth:`pidflow.models.attention.Edges.blinded`: rows cut off from a token that stands for the picture."""
         length = self.valid.shape[1]
         pairs = self.blocked(layer, queries, length)
-        return None if pairs is None or self.image is None else (pairs[:, 0] & self.image[:, None]).any(2)
+        return (
+            None if pairs is None or self.image is None else (pairs & self.image[:, None, None]).any(3).transpose(1, 2)
+        )
 
     def observe(
         self, kernel: Kernel, module: nn.Module, query: torch.Tensor, key: torch.Tensor, mask: Any, **kwargs: Any
@@ -141,20 +162,36 @@ def pairs_cut(
     """
     text, device = loaded.text_model, loaded.device
     outer = edges_now(text)
-    cuts = [CutPairs(cut.pairs.to(device), cut.blocks) for cut in cuts]
+    cuts = [replace(cut, pairs=cut.pairs.to(device)) for cut in cuts]
     if outer is not None:
         cuts, probe = [*outer.cuts, *cuts], probe or outer.probe
     valid, image = valid.to(device), None if image is None else image.to(device)
+    for cut in cuts:
+        check_heads(loaded, [head for heads in cut.heads.values() for head in heads or ()])
     check_cuts(cuts, valid, depth=loaded.depth)
     with edges_in_force(text, State(text.config, cuts, valid, probe=probe, image=image)):
         yield
 
 
 def check_cuts(cuts: Sequence[CutPairs], valid: torch.Tensor, *, depth: int) -> None:
-    """No real position may lose everything it attends to, in any block."""
-    together = {tuple(cut.covers(block) for cut in cuts) for block in range(depth)}
+    """No real position may lose everything it attends to, in any head of any block."""
+    together = {ways for block in range(depth) for ways in ways_by_head([cut.way(block) for cut in cuts])}
     for active in together:
         pairs = [cut.pairs for cut, here in zip(cuts, active, strict=True) if here]
         if pairs:
             queries = min(each.shape[1] for each in pairs)
             check_keeps_a_source(torch.stack([each[:, -queries:] for each in pairs]).any(0), valid)
+
+
+def ways_by_head(ways: Sequence[tuple[int, ...] | bool]) -> set[tuple[bool, ...]]:
+    """Which of several cuts act together in a head, for each head of a block that any of them names, and the others."""
+    named = {head for way in ways if not isinstance(way, bool) for head in way}
+    return {tuple(way if isinstance(way, bool) else head in way for way in ways) for head in (*named, -1)}
+
+
+def check_heads(loaded: LoadedModel, heads: Sequence[int]) -> None:
+    """Refuse heads that the model does not have."""
+    count = loaded.text_model.config.num_attention_heads
+    absent = [head for head in heads if head >= count]
+    if absent:
+        raise ConfigError(f"the model has the heads 0 to {count - 1}, found head {absent[0]}")

@@ -1,12 +1,13 @@
 """One intact pass, kept: keys and values of every block, and the states of the positions that interventions can change.
 
-Taking edges away changes no state before the first query that loses a key. So one intact pass per batch
+Taking edges away changes no state before the first query that loses a key, and other states at some positions none
+before these. So one intact pass per batch
 (:func:`read_prefix`) serves any number of them: :mod:`pidflow.interventions.recompute` runs only the later positions
 again, from the first block that is changed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache
@@ -56,18 +57,13 @@ class Prefix:
     calls: BlockCalls
 
 
-def recomputable(interventions: Sequence[Intervention]) -> bool:
-    """Whether these do nothing but take edges away, so that what they change can be computed from an intact prefix."""
-    return bool(interventions) and all(each.takes_edges_only for each in interventions)
-
-
 def first_changed(interventions: Sequence[Intervention], spans: Spans, names: Sequence[str] = ()) -> int:
     """The first position whose state the interventions can change, in any row; the last one if they change none."""
     start = spans.valid.shape[1] - 1
     for each in interventions:
-        queries = torch.nonzero(each.blocked(spans, names).any(2).any(0))
-        if len(queries):
-            start = min(start, int(queries[0]))
+        places = torch.nonzero(each.changed(spans, names).any(0))
+        if len(places):
+            start = min(start, int(places[0]))
     return first_dependent(spans, start)
 
 
@@ -99,7 +95,7 @@ def read_prefix(
         If a plan names an unknown span.
     """
     length = batch.spans.valid.shape[1]
-    distinct = {replace(each, blocks=None) for plan in plans for each in plan}
+    distinct = {each.everywhere() for plan in plans for each in plan}
     start = first_changed(list(distinct), batch.spans, names)
     cache = DynamicCache()
     with torch.inference_mode(), states_kept(loaded, length, start) as kept:

@@ -17,8 +17,8 @@ from pidflow import plugins
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.edges import Edge
 from pidflow.interventions.heard import Answers
-from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of, summed_pairs
-from pidflow.interventions.prefix import Prefix, read_prefix, recomputable
+from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of, recomputable, summed_pairs
+from pidflow.interventions.prefix import Prefix, read_prefix
 from pidflow.interventions.recompute import TOKENS_AT_ONCE, full_pass, recompute
 from pidflow.interventions.windows import Window, windows
 from pidflow.models.answers import Expected

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from pidflow.errors import ConfigError
 from pidflow.interventions.intervention import Intervention, Reach, blocks_of
-from pidflow.settings import Blocks, Settings, Span, forwards
+from pidflow.settings import Blocks, Heads, Settings, Span, forwards
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,9 @@ class EdgeSettings(Settings):
     source: Span = Field(description="Positions attended to.")
     target: Span = Field(description="Positions that attend.")
     blocks: Blocks = Field(description="Blocks that the intervention acts in.")
+    heads: Heads | None = Field(
+        default=None, description="Attention heads that it acts in; null for all. A pair is a head of one block."
+    )
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:
@@ -42,22 +46,44 @@ class EdgeIntervention(Intervention):
         Names of spans (see :class:`pidflow.models.spans.Spans`), or several joined by ``+``.
     blocks
         Blocks 0 … L-1; None means all.
+    heads
+        Heads of each of these blocks; None means all.
+    pairs
+        ``(block, head)`` instead: heads of single blocks; None where `heads` says it.
     """
 
     source: str
     target: str
     blocks: tuple[int, ...] | None = None
-    takes_edges_only: ClassVar[bool] = True
+    heads: tuple[int, ...] | None = field(default=None, kw_only=True)
+    pairs: tuple[tuple[int, int], ...] | None = field(default=None, kw_only=True)
+    takes_edges: ClassVar[bool] = True
 
     @classmethod
     def of(cls, settings: EdgeSettings, *, depth: int, seed: int = 0) -> Self:
         """The intervention that the settings describe."""
-        return cls(settings.source, settings.target, blocks_of(settings.blocks, depth=depth))
+        return cls(settings.source, settings.target, **places_of(settings, depth=depth))
 
     @classmethod
     def on(cls, source: str, target: str, blocks: tuple[int, ...] | None, *, seed: int = 0) -> Self:
         """The intervention on an edge, everything else by default; `seed` is that of random parts."""
         return cls(source, target, blocks)
+
+    def everywhere(self) -> Self:
+        """See :meth:`Intervention.everywhere`."""
+        return replace(self, blocks=None, heads=None, pairs=None)
+
+    def in_blocks(self, blocks: tuple[int, ...] | None) -> Self:
+        """See :meth:`Intervention.in_blocks`."""
+        if self.pairs is not None:
+            raise ConfigError("heads of single blocks cannot be moved through the model; name heads without blocks")
+        return replace(self, blocks=blocks)
+
+    def heads_in(self, block: int) -> tuple[int, ...] | None:
+        """See :meth:`Intervention.heads_in`."""
+        if self.pairs is None:
+            return self.heads
+        return tuple(head for where, head in self.pairs if where == block)
 
     def spans_used(self) -> tuple[str, ...]:
         """See :meth:`Intervention.spans_used`."""
@@ -82,10 +108,28 @@ class EdgeIntervention(Intervention):
 
         self.check_blocks(loaded.depth)
         pairs = self.blocked(spans, names, first=first)
-        return pairs_cut(loaded, [CutPairs(pairs, self.blocks)], spans.valid, image=spans["image"])
+        heads = {block: self.heads_in(block) for block in range(loaded.depth) if self.acts_in(block)}
+        return pairs_cut(loaded, [CutPairs(pairs, self.blocks, heads)], spans.valid, image=spans["image"])
 
     def reach(self, spans: "Spans", names: Sequence[str] = ()) -> list[Reach]:
         """See :meth:`Intervention.reach`."""
         from pidflow.interventions.pairs import composition
 
         return [Reach(bool(pairs), pairs) for pairs in composition(self.blocked(spans, names), spans)]
+
+
+def places_of(settings: EdgeSettings, *, depth: int) -> dict[str, Any]:
+    """Blocks and heads that settings name, as fields of :class:`EdgeIntervention`."""
+    blocks, heads = blocks_of(settings.blocks, depth=depth), settings.heads
+    if heads is None or not isinstance(heads[0], list):
+        return {"blocks": blocks, "heads": None if heads is None else tuple(heads)}
+    pairs = tuple(map(tuple, heads))
+    named = tuple(sorted({block for block, _ in pairs}))
+    inside = range(depth) if blocks is None else blocks
+    outside = [block for block in named if block not in inside]
+    if outside:
+        raise ConfigError(
+            f"heads names a head of block {outside[0]}, which is none of the blocks {inside[0]} to {inside[-1]} of the "
+            "intervention"
+        )
+    return {"blocks": named, "pairs": pairs}

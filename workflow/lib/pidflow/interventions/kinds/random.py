@@ -7,8 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from pidflow.interventions.draws import AUTO, MATCHES, Drawn, draw, row_seed
-from pidflow.interventions.intervention import Reach, blocks_of
-from pidflow.interventions.kinds._edges import EdgeIntervention, EdgeSettings
+from pidflow.interventions.intervention import Reach
+from pidflow.interventions.kinds._edges import EdgeIntervention, EdgeSettings, places_of
+from pidflow.settings import Span
 
 
 class Settings(EdgeSettings):
@@ -18,6 +19,9 @@ class Settings(EdgeSettings):
         default=AUTO,
         description="Which pairs stand for the edge's: other sources, other targets, a random half, or the first of "
         "these that is possible.",
+    )
+    spared: Span | None = Field(
+        default=None, description="Positions, such as bos, that lose and are lost to nothing; null for none."
     )
 
 
@@ -31,15 +35,25 @@ class Intervention(EdgeIntervention):
         ``"auto"`` or one of :data:`pidflow.interventions.draws.MATCHES`.
     seed
         Of the draw, which also depends on each item's name.
+    spared
+        A span that no pair is drawn from; None: all positions may be drawn.
     """
 
     match: str = AUTO
     seed: int = 0
+    spared: str | None = None
 
     @classmethod
     def of(cls, settings: Settings, *, depth: int, seed: int = 0) -> Self:
         """The control that the settings describe."""
-        return cls(settings.source, settings.target, blocks_of(settings.blocks, depth=depth), settings.match, seed)
+        return cls(
+            settings.source,
+            settings.target,
+            match=settings.match,
+            seed=seed,
+            spared=settings.spared,
+            **places_of(settings, depth=depth),
+        )
 
     @classmethod
     def on(cls, source: str, target: str, blocks: tuple[int, ...] | None, *, seed: int = 0) -> Self:
@@ -66,14 +80,24 @@ class Intervention(EdgeIntervention):
 
     def _drawn(self, spans: Any, names: Sequence[str]) -> list[tuple[Any, Drawn]]:
         """Per row the places of its real positions, and its draw among them."""
+        import torch
+
         names = names or [""] * len(spans.valid)
-        masks = (spans.valid, spans[self.source], spans[self.target], spans.spoken)
-        valid, source, target, spoken = (mask.cpu().numpy() for mask in masks)
+        spared = spans[self.spared] if self.spared else torch.zeros_like(spans.valid)
+        masks = (spans.valid, spans[self.source], spans[self.target], spans.spoken, spared)
+        valid, source, target, spoken, spared = (mask.cpu().numpy() for mask in masks)
         found = []
         for row, name in enumerate(names):
             columns = valid[row].nonzero()[0]
             spoken_here = spoken[row, columns]
             seed = row_seed(self.seed, name)
-            drawn = draw(source[row, columns], target[row, columns], spoken_here, seed=seed, match=self.match)
+            drawn = draw(
+                source[row, columns],
+                target[row, columns],
+                spoken_here,
+                seed=seed,
+                match=self.match,
+                spared=spared[row, columns],
+            )
             found.append((columns, drawn))
         return found
