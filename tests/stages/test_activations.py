@@ -343,7 +343,7 @@ def test_a_checkpoint_without_all_its_weights_is_refused(write_items, extract, s
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"intervention": {"kind": "noise"}}, "unknown kind of intervention 'noise', expected one of: cut, keep"),
+        ({"intervention": {"kind": "static"}}, "unknown kind of intervention 'static', expected one of: cut, keep"),
         ({"intervention": {"source": "image"}}, "unknown kind of intervention 'None'"),
         ({"intervention": {"kind": "cut", "source": "image"}}, "intervention of kind 'cut': 'target' is missing"),
         ({"intervention": CUT | {"blocks": [0, 3]}}, "blocks must be 'all' or \\[first, last\\] within 0 and 2"),
