@@ -7,6 +7,7 @@ from scipy import stats
 from zuko.transforms import MonotonicRQSTransform
 
 from pidflow.flows.splines import gaussianizing_knots, identity_tailed_knots, inverse, transform
+from pidflow.stats import normal_scores
 
 
 @pytest.fixture
@@ -57,6 +58,38 @@ def test_gaussianizing_knots_make_a_warped_normal_normal(warp):
     assert stats.kstest(scores, "norm").statistic < 0.03
     assert np.abs(scores).max() < 5
     torch.testing.assert_close(inverse(torch.from_numpy(scores)[None], knots), torch.from_numpy(sample))
+
+
+@pytest.mark.parametrize(
+    "warp",
+    [
+        lambda x: np.exp(3 * x),
+        lambda x: x**9,
+        lambda x: np.where(x < np.partition(x, -9)[-9], x, x + 300),
+        lambda x: np.where(x < x.max(), x, 1e12),
+        lambda x: np.where(x > x.min(), x, -1e9),
+    ],
+    ids=["exp", "ninth power", "one in a hundred at 300", "one at 1e12", "one at -1e9"],
+)
+def test_what_lies_far_out_goes_by_its_rank(warp):
+    """However far: the scores are those of the ranks, and foreign rows beyond the sample stay finite and in order."""
+    sample = np.random.default_rng(0).standard_normal(900)
+    expected = normal_scores(sample[:, None])[:, 0]
+    knots = gaussianizing_knots(warp(sample)[None])
+    scores = transform(torch.from_numpy(warp(sample))[None], knots)[0].numpy()[0]
+    assert np.abs(scores - expected).max() < 0.3
+    assert np.sqrt(np.square(scores - expected).mean()) < 0.06
+    ends = np.array([[warp(sample).min() - 1.0, warp(sample).max() + 1.0]])
+    below, above = transform(torch.from_numpy(ends), knots)[0].numpy()[0]
+    assert below < scores.min() < scores.max() < above
+
+
+def test_two_samples_that_nearly_tie_at_the_end_do_not_set_the_slope_beyond():
+    sample = np.sort(np.random.default_rng(0).standard_normal(900))
+    sample[-2] = sample[-1] - 1e-9
+    knots = gaussianizing_knots(sample[None])
+    beyond = transform(torch.tensor([[sample[-1] + 0.5]], dtype=torch.float64), knots)[0].item()
+    assert beyond < 6
 
 
 @pytest.mark.parametrize("levels", [[0, 1], [0, 1, 1, 1, 1], [0] * 299 + [1], [-1, 0, 0, 0, 1]])

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 _MIN_ROWS_PER_KNOT = 20
 _KNOT_SPACING = 0.25
+# Samples closer than this part of the middle half's width are one value.
+_TIE = 1e-12
 _SMALLEST_LOG_SLOPE = -math.log(1e-3)
 
 
@@ -70,8 +72,9 @@ def gaussianizing_knots(values: np.ndarray) -> Knots:
     r"""Knots of the monotone map that carries each row's sample to normal scores.
 
     Knots sit at the empirical quantiles whose normal scores are evenly spaced, few enough that every bin holds about
-    twenty samples; beyond the outer knots the map is linear. Ties merge knots: a row with ``v`` distinct values gets
-    at most ``v`` of them (the others collapse onto a straight continuation of the last bin).
+    twenty samples, and in the tails beyond them at every sample: what lies far out goes by its rank, however far.
+    Beyond the sample the map is linear. Ties merge knots: a row with ``v`` distinct values gets at most ``v`` of them
+    (the others collapse onto a straight continuation of the last bin).
 
     Parameters
     ----------
@@ -81,16 +84,25 @@ def gaussianizing_knots(values: np.ndarray) -> Knots:
     n = values.shape[-1]
     reach = float(ndtri(1 - min(0.25, _MIN_ROWS_PER_KNOT / 2 / n)))
     half = max(1, round(reach / _KNOT_SPACING))
-    scores = np.linspace(-reach, reach, 2 * half + 1)
-    quantiles = np.quantile(values, ndtr(scores), axis=-1).T
-    rows = [_merged(row, scores, values[i]) for i, row in enumerate(quantiles)]
+    inner = np.linspace(-reach, reach, 2 * half + 1)
+    ranks = ndtri(np.arange(1, n + 1) / (n + 1))
+    low, high = ranks < -reach, ranks > reach
+    scores = np.concatenate([ranks[low], inner, ranks[high]])
+    ordered = np.sort(values, axis=-1)
+    quantiles = np.quantile(values, ndtr(inner), axis=-1).T
+    # Interpolated quantiles and samples have their order, but for rounding.
+    x = np.maximum.accumulate(np.concatenate([ordered[:, low], quantiles, ordered[:, high]], axis=-1), axis=-1)
+    rows = [_merged(row, scores, values[i]) for i, row in enumerate(x)]
     x, y = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
-    return Knots(x, y, _knot_slopes(x, y))
+    return Knots(x, y, _tail_slopes(_knot_slopes(x, y), x, y, int(low.sum())))
 
 
 def _merged(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same number of knots without ties: tied knots become one, the surplus continues the last bin."""
-    fresh = np.diff(x, prepend=-np.inf) > 1e-6 * np.ptp(values)
+    # One far row must not make the others ties: these are measured against the middle half, where it has any width.
+    middle = float(np.subtract(*np.quantile(values, [0.75, 0.25])))
+    tie = _TIE * (middle if middle > 0 else np.ptp(values))
+    fresh = np.diff(x, prepend=-np.inf) > np.maximum(tie, 8 * np.finfo(np.float64).eps * np.abs(x))
     if fresh.all():
         return x, y
     if fresh.sum() == 1:  # the quantiles see one value although the row is not constant: keep the row's own scale
@@ -101,6 +113,16 @@ def _merged(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[np.ndarra
     surplus = np.arange(1, len(x) - len(merged_x) + 1)
     longer = [np.concatenate([k, k[-1] + surplus * (k[-1] - k[-2])]) for k in (merged_x, merged_y)]
     return longer[0], longer[1]
+
+
+def _tail_slopes(slope: Tensor, x: Tensor, y: Tensor, outer: int) -> Tensor:
+    """Slopes whose outermost are at most those of a tail as a whole: two samples that nearly tie say nothing beyond."""
+    if not outer:
+        return slope
+    low, high = ((y[..., b] - y[..., a]) / (x[..., b] - x[..., a]) for a, b in ((0, outer), (-1 - outer, -1)))
+    slope = slope.clone()
+    slope[..., 0], slope[..., -1] = torch.minimum(slope[..., 0], low), torch.minimum(slope[..., -1], high)
+    return slope
 
 
 def _knot_slopes(x: Tensor, y: Tensor) -> Tensor:
