@@ -15,6 +15,7 @@ from pidflow.analysis.tables import pid_table
 from pidflow.errors import DataError
 from pidflow.names import QUANTITIES
 from pidflow.pid.estimate import estimate_pid as estimate_pid_of_rows
+from pidflow.pid.planted_twin import strength_of
 from pidflow.pid.records import from_json
 from pidflow.plugins import available, module_of
 from pidflow.provenance import PACKAGE, modules_behind
@@ -130,9 +131,26 @@ def test_the_twin_says_which_estimator_to_believe(layers):
     assert layers[WARPED]["gaussian", "broja"].twin_error("mi_joint") < -0.5
 
 
-def test_the_truth_of_the_twin_is_what_the_flow_found_in_the_real_rows(layers):
+def test_the_twin_carries_more_information_than_the_flow_found_in_the_real_rows(layers):
     found = layers[WARPED]["flow", "broja"]
-    assert found.twin.truth == pytest.approx(found.estimate.raw, abs=1e-9)
+    expected = strength_of(ROWS, 6, 3) * found.estimate.raw["mi_12"]
+    assert found.twin.truth["mi_12"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_needs_a_flow_is_corrected_by_its_twin_and_the_rest_is_not(layers):
+    for found in layers:
+        for (estimator, _), each in found.items():
+            assert (each.estimate.uncorrected is not None) == (estimator == "flow")
+            if estimator == "flow":
+                whole, before = each.bits["mi_joint"], each.uncorrected[0]["mi_joint"]
+                assert whole - before == pytest.approx(-each.twin_error("mi_joint"), abs=0.1)
+
+
+def test_what_is_missed_is_missed_by_the_corrected_number(layers):
+    """Flow and copula are compared with one bound; what the twin gave back is no longer missed."""
+    flow = layers[XOR]["flow", "broja"]
+    back = flow.bits["mi_joint"] - flow.uncorrected[0]["mi_joint"]
+    assert flow.missed.gaussian_bits == pytest.approx(max(0, flow.uncorrected[0]["mi_joint"] + back), abs=0.02)
 
 
 def test_what_is_missed_is_said_of_every_estimator(layers):

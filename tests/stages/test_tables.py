@@ -161,7 +161,7 @@ def test_damaged_decomposition_is_named(results, tmp_path):
     identity = Identity(**record.pop("identity"))
     broken = tmp_path.joinpath(identity.model, identity.task, identity.condition, "layer-02.json")
     write_json(broken, record | {"schema_version": 7}, identity=identity)
-    with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 3, found 7"):
+    with pytest.raises(DataError, match=r"layer-02\.json: expected a decomposition of schema version 4, found 7"):
         collected(tmp_path, results | {"pid": [str(broken)]})
     assert not list(tmp_path.glob("*.parquet"))
 

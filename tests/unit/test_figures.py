@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pidflow import stats
-from pidflow.analysis.decompositions import CLIPPED, MISSED, NOT_CONVERGED, TWIN
+from pidflow.analysis.decompositions import MISSED, NOT_CONVERGED, TWIN
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _parts as parts
@@ -55,7 +55,6 @@ def test_mean_needs_all_tasks():
     [
         ("", levels.NONE),
         ("wrong in the planted twin", levels.CAUTION),
-        ("clipped", levels.CAUTION),
         ("the finite-sample bias of I12 (0.2 bit) exceeds half of what is left (0.3 bit)", levels.CAUTION),
         ("missed information", levels.DO_NOT_USE),
         ("cut: clipped; intact: missed information; wrong in the planted twin", levels.DO_NOT_USE),
@@ -68,7 +67,7 @@ def test_level_of_a_warning(warning, level):
 
 def test_levels_know_the_words_of_the_tables():
     assert levels.level_of(MISSED) == levels.level_of(NOT_CONVERGED) == levels.DO_NOT_USE
-    assert levels.level_of(CLIPPED) == levels.level_of(TWIN) == levels.CAUTION
+    assert levels.level_of(TWIN) == levels.CAUTION
 
 
 @pytest.mark.parametrize(

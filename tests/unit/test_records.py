@@ -13,7 +13,7 @@ from pidflow.names import NUMBERED, QUANTITIES
 from pidflow.pid.estimate import estimate_pid
 from pidflow.pid.records import SCHEMA_VERSION, from_json, to_json
 from pidflow.pid.results import QUANTITIES as NUMBERS
-from pidflow.pid.results import MissedInformation, TwinEstimate
+from pidflow.pid.results import MissedInformation, TwinEstimate, Uncorrected
 from pidflow.stats import within
 
 ATOMS = {"redundancy": 0.25, "unique_vision": 0.5, "unique_language": 1.0, "synergy": 0.25}
@@ -32,7 +32,14 @@ def estimated(seed, n, dims, definition, **options):
 
 def written(*found):
     """The record of a file, as JSON gives it back."""
-    return json.loads(json.dumps(to_json(found or [run.record("m", "t", "intact", 2, ATOMS)]), allow_nan=False))
+    return json.loads(json.dumps(to_json(found or [corrected()]), allow_nan=False))
+
+
+def corrected():
+    """A record whose estimate was corrected by its twin."""
+    found = run.record("m", "t", "intact", 2, ATOMS)
+    before = Uncorrected({name: getattr(found.estimate, name) for name in NUMBERS}, found.estimate.se)
+    return replace(found, estimate=replace(found.estimate, uncorrected=before))
 
 
 @pytest.mark.parametrize("definition", ["broja", "mmi", "dep"])
@@ -63,7 +70,7 @@ def test_other_versions_are_refused(version):
 
 @pytest.mark.parametrize("record", [[], "text", None, 3, {}])
 def test_what_is_no_record_is_refused(record):
-    with pytest.raises(DataError, match=r"^x\.json: expected a decomposition of schema version 3, found None"):
+    with pytest.raises(DataError, match=r"^x\.json: expected a decomposition of schema version 4, found None"):
         from_json(record, where="x.json")
 
 
@@ -79,6 +86,8 @@ BROKEN = [
     ("estimate.synergy", float("inf"), "estimate.synergy: Input should be a finite number"),
     ("estimate.synergy", "0.25", "estimate.synergy: Input should be a valid number, found '0.25'"),
     ("estimate.synergy", True, "estimate.synergy: Input should be a valid number, found True"),
+    ("estimate.uncorrected.bits.synergy", 0.5, "estimate.uncorrected.bits.mi_joint is"),
+    ("estimate.uncorrected.se.synergy", -0.5, "a standard error is not negative"),
     ("estimate.clipped", "false", "estimate.clipped: Input should be a valid boolean, found 'false'"),
     ("estimate.clipped", 0, "estimate.clipped: Input should be a valid boolean, found 0"),
     ("estimate.clipped", True, "estimate.clipped is True, the union went"),

@@ -9,6 +9,7 @@ from tests import synthetic_run as run
 from pidflow import names
 from pidflow.analysis import decompositions, tables
 from pidflow.errors import DataError
+from pidflow.pid.results import Uncorrected
 
 ONE = {"redundancy": 0.25, "unique_vision": 0.5, "unique_language": 1.0, "synergy": 0.25}
 
@@ -67,7 +68,7 @@ def test_a_solver_that_did_not_arrive_is_named():
 def test_warnings_are_joined_without_breaking_the_separator():
     record = run.record("m", "t", "intact", 2, ONE, missed=0.5, clipped=True, warnings=["few rows; be careful"])
     table = tables.pid_table([record])
-    assert set(table["warning"]) == {"missed information; clipped; few rows, be careful"}
+    assert set(table["warning"]) == {"missed information; few rows, be careful"}
     assert table["missed"].all()
     assert table["clipped"].all()
     assert table["missed_bits"].to_list() == pytest.approx([0.5] * 7)
@@ -90,6 +91,19 @@ def test_a_quantity_that_is_wrong_in_the_twin_is_marked_and_the_others_are_not()
     assert (changes[wrong] == f"{run.CUT}: {decompositions.TWIN}").all()
     assert (changes.drop(wrong) == "").all()
     assert decompositions.warning(cut) == f"{decompositions.TWIN}: synergy, mi_joint"
+
+
+def test_what_the_twin_corrected_is_not_marked_for_it_and_the_uncorrected_number_stays():
+    wrong = run.record("m", "t", "intact", 2, ONE, twin_errors={"synergy": -0.75})
+    half = {name: 0.5 * getattr(wrong.estimate, name) for name in wrong.estimate.se}
+    before = Uncorrected(half, wrong.estimate.se)
+    table = tables.pid_table([replace(wrong, estimate=replace(wrong.estimate, uncorrected=before))])
+    assert set(table["warning"]) == {""}
+    assert table["twin_failed"].sum() == 2
+    assert table["uncorrected_bits"].tolist() == pytest.approx((0.5 * table["bits"]).tolist())
+    plain = tables.pid_table([run.record("m", "t", "intact", 2, ONE)])
+    assert plain["uncorrected_bits"].tolist() == plain["bits"].tolist()
+    assert plain["uncorrected_se"].tolist() == plain["se"].tolist()
 
 
 def test_order_of_files_does_not_matter():
@@ -170,8 +184,8 @@ def test_a_control_that_was_not_run_leaves_its_columns_empty():
 
 
 def test_difference_names_the_side_of_a_warning():
-    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE, clipped=True)
-    assert set(tables.difference_table([intact, cut])["warning"]) == {f"{run.CUT}: clipped"}
+    intact, cut = run.record("m", "t", "intact", 2, ONE), run.record("m", "t", run.CUT, 2, ONE, missed=0.5)
+    assert set(tables.difference_table([intact, cut])["warning"]) == {f"{run.CUT}: missed information"}
 
 
 def test_answers_table():

@@ -149,7 +149,7 @@ def test_the_report_has_every_figure_with_its_caption(study):
     ("module", "rerun"),
     [
         ("validation/critic.py", {"bound_information", "estimate_pid_tiny", "collect_pid", "calibrate"}),
-        ("validation/planted_twin.py", {"plant_twin", "estimate_pid_tiny", "collect_pid"}),
+        ("pid/planted_twin.py", {"plant_twin", "estimate_pid_tiny", "collect_pid"}),
         ("pid/estimators/copula.py", {"estimate_pid_tiny", "collect_pid", "calibrate"}),
     ],
 )

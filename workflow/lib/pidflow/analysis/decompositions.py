@@ -8,10 +8,10 @@ import numpy as np
 
 from pidflow import stats
 from pidflow.errors import DataError
+from pidflow.names import QUANTITIES
 from pidflow.pid.results import Decomposition
 
 MISSED = "missed information"
-CLIPPED = "clipped"
 NOT_CONVERGED = "did not converge"
 TWIN = "wrong in the planted twin"
 
@@ -26,19 +26,24 @@ def place(found: Decomposition) -> dict[str, str | int]:
 
 def warning(found: Decomposition) -> str:
     """All that speaks against the numbers, ";" between."""
-    return _joined(found, [f"{TWIN}: {', '.join(found.twin_failed)}"] if found.twin_failed else [])
+    wrong = [quantity for quantity in QUANTITIES if _wrong(found, quantity)]
+    return _joined(found, [f"{TWIN}: {', '.join(wrong)}"] if wrong else [])
 
 
 def warning_about(found: Decomposition, quantity: str) -> str:
     """All that speaks against one of `names.QUANTITIES`."""
-    return _joined(found, [TWIN] if quantity in found.twin_failed else [])
+    return _joined(found, [TWIN] if _wrong(found, quantity) else [])
+
+
+def _wrong(found: Decomposition, quantity: str) -> bool:
+    """Whether the estimator got a quantity wrong in the twin, and nothing was done about it."""
+    return found.estimate.uncorrected is None and quantity in found.twin_failed
 
 
 def _joined(found: Decomposition, twin: Sequence[str]) -> str:
     raised = {
         MISSED: found.missed.flag,
         NOT_CONVERGED: not found.estimate.converged,
-        CLIPPED: found.estimate.clipped,
     }
     flags = [name for name, is_raised in raised.items() if is_raised]
     return "; ".join([*flags, *twin, *(text.replace(";", ",") for text in found.estimate.warnings)])

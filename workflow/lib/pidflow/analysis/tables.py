@@ -30,7 +30,7 @@ from pidflow.pid.results import Decomposition
 PID_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high", "df"),
     *("share", "share_se", "share_low", "share_high", "p_value", "missed_bits", "n", "groups", "clipped", "missed"),
-    *("twin_error", "twin_failed", "spoke", "disagrees", "warning"),
+    *("uncorrected_bits", "uncorrected_se", "twin_error", "twin_failed", "spoke", "disagrees", "warning"),
 )
 DIFFERENCE_COLUMNS = (
     *(*PLACE, "atom", "bits", "se", "low", "high", "df"),
@@ -76,6 +76,8 @@ def pid_table(found: Sequence[Decomposition]) -> pd.DataFrame:
                     "groups": each.groups,
                     "clipped": each.estimate.clipped,
                     "missed": each.missed.flag,
+                    "uncorrected_bits": each.uncorrected[0][quantity],
+                    "uncorrected_se": each.uncorrected[1][quantity],
                     "twin_error": each.twin_error(quantity),
                     "twin_failed": quantity in each.twin_failed,
                     "spoke": each.estimate.spoke,

@@ -102,6 +102,15 @@ def invert(weights: dict[str, Tensor], z1: np.ndarray, z2: np.ndarray, y: np.nda
     return _per_fold(weights, table, folds, _inverse_rows)
 
 
+def strengthened(weights: dict[str, Tensor], *, by: float) -> dict[str, Tensor]:
+    """The flows with maps so many times as far from the identity, where their plug-in knows what that means.
+
+    Like all flows they are products of diffeomorphisms. The common frame is left as it is.
+    """
+    plugin = plugins.load("flows.maps", _named(weights)["maps"])
+    return plugin.strengthened(weights, by) if hasattr(plugin, "strengthened") else weights
+
+
 def _per_fold(weights: dict[str, Tensor], table: np.ndarray, folds: np.ndarray, rows_through: Callable) -> Blocks:
     d1, d2, m = weights["dims"].tolist()
     labels = weights["fold_labels"].tolist()
@@ -122,8 +131,13 @@ def _per_fold(weights: dict[str, Tensor], table: np.ndarray, folds: np.ndarray, 
 
 def _flows_of(weights: dict[str, Tensor], fold: int) -> Maps:
     """Stored flow of one fold, float64, by the plug-in that trained it."""
-    named = json.loads(bytes(weights["maps"].tolist()))
+    named = _named(weights)
     return plugins.load("flows.maps", named["maps"]).opened(weights, fold, named["settings"])
+
+
+def _named(weights: dict[str, Tensor]) -> dict:
+    """The plug-in of the maps and its settings."""
+    return json.loads(bytes(weights["maps"].tolist()))
 
 
 def _forward_rows(weights: dict[str, Tensor], columns: Tensor, fold: int) -> Tensor:

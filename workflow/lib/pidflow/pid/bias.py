@@ -14,6 +14,10 @@ from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.groups import MOST_ROWS
 from pidflow.pid.gaussian_system import LN2
+from pidflow.stats import jackknife_se
+
+# How the warnings of this module begin.
+BIAS, RANGE = "the finite-sample bias", "union information"
 
 
 def mi_bias(n: int, p: int, q: int) -> float:
@@ -84,3 +88,26 @@ def consistent_union(
     middle = 0.5 * (lower + upper)
     inside = np.where(lower > upper, middle, np.clip(union, lower, np.maximum(lower, upper)))
     return inside, np.abs(inside - union) > 1e-12
+
+
+def bias_warning(name: str, bias: float, corrected: float, ratio: float) -> tuple[str, ...]:
+    """A word where the bias is more than half of what it leaves."""
+    if bias <= 0.5 * corrected:
+        return ()
+    return (
+        f"{BIAS} of {name} ({bias:.3g} bit) exceeds half of what is left ({corrected:.3g} bit); "
+        f"{ratio:.1f} rows a dimension are few for this much information",
+    )
+
+
+def range_warning(mi: dict[str, np.ndarray], corrected: np.ndarray, union: np.ndarray) -> tuple[str, ...]:
+    """Noise at a boundary clips by about its own standard error; more than twice that deserves a word."""
+    moved = union - corrected
+    if abs(moved[0]) <= 2 * jackknife_se(moved[1:]):
+        return ()
+    one, two, both = (float(mi[name][0]) for name in ("mi_1", "mi_2", "mi_12"))
+    lower, upper = max(one, two), min(one + two, both)
+    allowed = f"between {lower:.4g} and {upper:.4g}"
+    if lower > upper:
+        allowed = f"above {lower:.4g} and below {upper:.4g} (the informations contradict each other: they are noise)"
+    return (f"{RANGE} {corrected[0]:.4g} bit was clipped to {union[0]:.4g}: it must lie {allowed}",)

@@ -5,7 +5,7 @@ decomposition, exact bias of the informations, bias of the union information, cl
 delete-group jackknife. Plug-in, permutations and jackknife replicates are one batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,8 @@ from pidflow import arguments
 from pidflow.errors import NumericsError
 from pidflow.flows.settings import FlowConfig
 from pidflow.groups import MOST, grouped_folds
-from pidflow.pid.bias import mi_bias
+from pidflow.pid.bias import bias_warning, mi_bias
+from pidflow.pid.correction import corrected
 from pidflow.pid.covariances import (
     covariance,
     deleted_covariances,
@@ -24,13 +25,16 @@ from pidflow.pid.covariances import (
     varying,
 )
 from pidflow.pid.estimators._rows import Blocks, estimates_by, gaussian_rows, speaker
-from pidflow.pid.from_latents import MIN_PERMUTATIONS, bias_warning
+from pidflow.pid.from_latents import MIN_PERMUTATIONS, estimate_pid_from_latents
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
 from pidflow.pid.gaussian_system import gaussian_mi
 from pidflow.pid.results import MIEstimate, PIDEstimate
 from pidflow.plugins import available
 from pidflow.stats import jackknife_se
 
+# How estimates can be corrected.
+TWIN = "twin"
+CORRECTIONS = ("none", TWIN)
 # What estimator `auto` is compared with: both take no time.
 COMPARED = ("gaussian", "copula")
 
@@ -48,6 +52,7 @@ def estimate_pid(
     seed: int = 0,
     definitions: Sequence[str] = DEFINITIONS,
     flow: FlowConfig | None = None,
+    correct: str = "none",
 ) -> dict[str, PIDEstimate]:
     """Bias-corrected partial information decomposition of rows, one result a definition, in bits.
 
@@ -75,6 +80,9 @@ def estimate_pid(
         Which decompositions.
     flow : FlowConfig, optional
         Maps of the flow and how they are trained, for estimators that need one; the defaults when omitted.
+    correct : {"none", "twin"}
+        ``"twin"`` adds what a flow loses in rows like these, as seen where the truth is known
+        (:mod:`pidflow.pid.correction`); it trains a second flow. Estimators that need no flow are left as they are.
 
     Returns
     -------
@@ -91,17 +99,21 @@ def estimate_pid(
     """
     blocks, notes = varying(x1=x1, x2=x2, y=y)
     definitions = arguments.choices(definitions, "definitions", DEFINITIONS)
+    arguments.choice(correct, "correct", CORRECTIONS)
+    how = {"groups": groups, "permutations": permutations, "jackknife": jackknife, "seed": seed}
+    how |= {"definitions": definitions}
+    flows = _Flows(tuple(blocks), folds=folds, groups=groups, seed=seed, config=flow)
     found, _ = estimates_by(
         _known(estimator),
         scores=tuple(blocks),
-        latents=_latents(tuple(blocks), folds=folds, groups=groups, seed=seed, flow=flow),
+        latents=flows.latents,
         notes=notes + repeated_rows(blocks, groups),
-        groups=groups,
-        permutations=permutations,
-        jackknife=jackknife,
-        seed=seed,
-        definitions=definitions,
+        **how,
     )
+    if correct == TWIN and flows.trained is not None:
+        drawn, latents = flows.twin()
+        perfect, of_twin = (estimate_pid_from_latents(*rows, **how) for rows in (drawn, latents))
+        found = {name: corrected(one, perfect=perfect[name], found=of_twin[name]) for name, one in found.items()}
     if estimator != "auto":
         return found
     return _beside_others(found, tuple(blocks), groups=groups, jackknife=jackknife, seed=seed)
@@ -138,7 +150,7 @@ def estimate_mi(
     bystander = np.random.default_rng(arguments.seed_of(seed)).standard_normal((n, 1))
     scores = (x, bystander, y)
     spoke = speaker(_known(estimator), scores)
-    latents = _latents(scores, folds=folds, groups=groups, seed=seed, flow=flow)
+    latents = _Flows(scores, folds=folds, groups=groups, seed=seed, config=flow).latents
     rows = gaussian_rows(spoke, scores=scores, latents=latents)
     if rows is None:
         return _information_of(x, y, spoke, notes=notes, groups=groups, jackknife=jackknife, seed=seed)
@@ -222,21 +234,39 @@ def _known(estimator: str) -> str:
     return estimator
 
 
-def _latents(
-    scores: Blocks, *, folds: int, groups: np.ndarray | None, seed: int, flow: FlowConfig | None
-) -> Callable[[], Blocks]:
-    """Gives the held-out latents of a flow when it is called."""
-    folds, seed = arguments.count(folds, "folds", least=2, most=MOST), arguments.seed_of(seed)
-    x1, x2, y = scores
+class _Flows:
+    """Flows of some rows, trained when their latents are asked for, and then those of a twin of the rows.
 
-    def latents() -> Blocks:
+    `trained` is None before, and where nothing depends on anything.
+    """
+
+    def __init__(
+        self, scores: Blocks, *, folds: int, groups: np.ndarray | None, seed: int, config: FlowConfig | None
+    ) -> None:
+        self.scores, self.groups, self.config = scores, groups, config
+        self.folds, self.seed = arguments.count(folds, "folds", least=2, most=MOST), arguments.seed_of(seed)
+        self.trained = None
+
+    def latents(self) -> Blocks:
+        """Held-out latents of the rows."""
+        x1, x2, y = self.scores
         if not y.shape[1] or not x1.shape[1] + x2.shape[1]:
-            return scores  # nothing depends on anything
+            return self.scores
+        self.trained = self._of(self.scores, self.seed)
+        return self.trained.z1, self.trained.z2, self.trained.y
+
+    def twin(self) -> tuple[Blocks, Blocks]:
+        """The latents that a twin of the rows was made from, and those that flows find in it."""
+        from pidflow.pid.planted_twin import another_start, planted_twin
+
+        one = self.trained
+        twin = planted_twin(one.z1, one.z2, one.y, one.weights, held_out_loss=one.info.held_out_loss, seed=self.seed)
+        found = self._of((twin.x1, twin.x2, twin.y), another_start(self.seed))
+        return (twin.z1, twin.z2, twin.zy), (found.z1, found.z2, found.y)
+
+    def _of(self, rows: Blocks, seed: int):
         # torch takes seconds to import, and other estimators do not need it.
         from pidflow.flows.gaussianize import gaussianize
 
-        labels = grouped_folds(len(y), folds=folds, groups=groups, seed=seed)
-        found = gaussianize(x1, x2, y, folds=labels, groups=groups, seed=seed, config=flow)
-        return found.z1, found.z2, found.y
-
-    return latents
+        labels = grouped_folds(len(rows[2]), folds=self.folds, groups=self.groups, seed=self.seed)
+        return gaussianize(*rows, folds=labels, groups=self.groups, seed=seed, config=self.config)

@@ -12,7 +12,7 @@ import numpy as np
 from pidflow import arguments
 from pidflow.errors import NumericsError
 from pidflow.groups import MOST
-from pidflow.pid.bias import consistent_union, mi_bias
+from pidflow.pid.bias import bias_warning, consistent_union, mi_bias, range_warning
 from pidflow.pid.covariances import (
     covariance,
     deleted_covariances,
@@ -157,9 +157,11 @@ def _estimate(
     else:
         correction = "cross-fit"
         corrected = np.minimum(independent_union(system)[kept] - crossfit.independent_bias, mi["mi_12"])
-    union, clipped = corrected, np.zeros(len(kept), dtype=bool)
+    inside = corrected
     if all(dims):
-        union, clipped = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])
+        inside = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])[0]
+    # Replicates are not clipped: clipped ones scatter less than the estimate errs, at a bound not at all.
+    union = np.concatenate([inside[:1], corrected[1:]])
     values = {
         "redundancy": mi["mi_1"] + mi["mi_2"] - union,
         "unique_1": union - mi["mi_2"],
@@ -176,7 +178,7 @@ def _estimate(
         union_raw=float(plug_in.union[0]),
         union_corrected=float(corrected[0]),
         union=float(union[0]),
-        clipped=bool(clipped[0]),
+        clipped=bool(abs(union[0] - corrected[0]) > 1e-12),
         union_correction=correction,
         union_null=float(plug_in.union[null].mean()),
         union_bias=float(plug_in.union[0] - corrected[0]),
@@ -193,17 +195,7 @@ def _estimate(
         + bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
         + _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
         + _correction_warning(correction)
-        + _range_warning(mi, corrected, union),
-    )
-
-
-def bias_warning(name: str, bias: float, corrected: float, ratio: float) -> tuple[str, ...]:
-    """A word where the bias is more than half of what it leaves."""
-    if bias <= 0.5 * corrected:
-        return ()
-    return (
-        f"the finite-sample bias of {name} ({bias:.3g} bit) exceeds half of what is left ({corrected:.3g} bit); "
-        f"{ratio:.1f} rows a dimension are few for this much information",
+        + range_warning(mi, corrected, inside),
     )
 
 
@@ -240,16 +232,3 @@ def _correction_warning(correction: str) -> tuple[str, ...]:
         "rows are too few to be divided, so the union information was corrected by permutations: too little where the "
         "sources tie, too much where one dominates",
     )
-
-
-def _range_warning(mi: dict[str, np.ndarray], corrected: np.ndarray, union: np.ndarray) -> tuple[str, ...]:
-    """Noise at a boundary clips by about its own standard error; more than twice that deserves a word."""
-    moved = union - corrected
-    if abs(moved[0]) <= 2 * jackknife_se(moved[1:]):
-        return ()
-    one, two, both = (float(mi[name][0]) for name in INFORMATIONS)
-    lower, upper = max(one, two), min(one + two, both)
-    allowed = f"between {lower:.4g} and {upper:.4g}"
-    if lower > upper:
-        allowed = f"above {lower:.4g} and below {upper:.4g} (the informations contradict each other: they are noise)"
-    return (f"union information {corrected[0]:.4g} bit was clipped to {union[0]:.4g}: it must lie {allowed}",)

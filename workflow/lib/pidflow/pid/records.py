@@ -17,7 +17,7 @@ from pidflow.names import ATOMS, INFORMATIONS, NUMBERED
 from pidflow.pid.results import QUANTITIES, Decomposition
 from pidflow.stats import jackknife_se
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _WORDS = {number: word for word, number in NUMBERED.items()}
 # How the four atoms make up the informations.
@@ -125,6 +125,9 @@ def _contradictions(found: Decomposition) -> Iterator[tuple[str, str]]:
         yield from _keys(f"estimate.{name}", getattr(estimate, name), keys)
     for name in ("truth", "bits", "se") if twin else ():
         yield from _keys(f"twin.{name}", getattr(twin, name), QUANTITIES)
+    before = estimate.uncorrected
+    for name in ("bits", "se") if before else ():
+        yield from _keys(f"estimate.uncorrected.{name}", getattr(before, name), QUANTITIES)
     lengths = {len(values) for values in estimate.replicates.values()}
     if len(lengths) > 1 or min(lengths) < 2:
         yield "estimate.replicates", f"are {sorted(lengths)} a quantity, expected as many of each and two at least"
@@ -135,6 +138,7 @@ def _contradictions(found: Decomposition) -> Iterator[tuple[str, str]]:
         ("estimate", bits),
         ("estimate.raw", estimate.raw),
         ("estimate.replicates", estimate.replicates),
+        *([("estimate.uncorrected.bits", before.bits)] if before else []),
         *((("twin.truth", twin.truth), ("twin.bits", twin.bits)) if twin else ()),
     ):
         yield from _sums(where, values)
@@ -178,6 +182,7 @@ def _errors(found: Decomposition) -> Iterator[tuple[str, str]]:
     errors = [
         ("estimate.se", estimate.se),
         ("missed", {"se": found.missed.se}),
+        *([("estimate.uncorrected.se", estimate.uncorrected.se)] if estimate.uncorrected else []),
         *([("twin.se", twin.se)] if twin else []),
     ]
     for where, values in errors:

@@ -23,6 +23,20 @@ MISSED_LEVEL = 0.01
 
 
 @dataclass(frozen=True)
+class Uncorrected:
+    """An estimate before its twin corrected it (:mod:`pidflow.pid.correction`).
+
+    Attributes
+    ----------
+    bits, se : dict of str to float
+        Each of the seven quantities, and its jackknife standard error.
+    """
+
+    bits: dict[str, float]
+    se: dict[str, float]
+
+
+@dataclass(frozen=True)
 class PIDEstimate:
     """A decomposition of ``I(X1, X2; Y)`` estimated from rows, in bits.
 
@@ -60,13 +74,16 @@ class PIDEstimate:
     n, ratio
         Rows, and rows per dimension ``n / (d1 + d2 + m)``.
     replicates : dict of str to list of float
-        Corrected numbers without each jackknife block; differences of two conditions need them.
+        Corrected numbers without each jackknife block, before clipping; differences of two conditions need them.
     blocks : str
         Fingerprint of the assignment of rows to jackknife blocks.
     warnings : tuple of str
         What a reader must know before believing the numbers.
     spoke : str
         The estimator that spoke, which ``"auto"`` chooses by the rows; empty for rows that came as latents.
+    uncorrected : Uncorrected, optional
+        What was found before the twin corrected it; None where it did not. `raw`, `union_raw`, `union_bias` and
+        `mi_bias` belong to that.
     """
 
     definition: str
@@ -96,6 +113,7 @@ class PIDEstimate:
     blocks: str
     warnings: tuple[str, ...]
     spoke: str = ""
+    uncorrected: Uncorrected | None = None
 
     @property
     def groups(self) -> int:
@@ -120,7 +138,8 @@ class MissedInformation:
     Attributes
     ----------
     gaussian_bits
-        Gaussian ``I(X1,X2;Y)`` of the estimator's rows without its exact bias, at least 0, bits.
+        Gaussian ``I(X1,X2;Y)`` of the estimator's rows without its exact bias, at least 0, bits; with what the twin
+        gave back.
     bound
         The lower bound, bits.
     se
@@ -249,13 +268,21 @@ class Decomposition:
         """Each quantity without each of G groups of images, shape ``(G,)``."""
         return {word: np.asarray(self.estimate.replicates[name]) for word, name in NUMBERED.items()}
 
+    @cached_property
+    def uncorrected(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Bits and standard errors before the twin corrected them; the same where it did not."""
+        before = self.estimate.uncorrected
+        if before is None:
+            return self.bits, self.se
+        return tuple({word: values[name] for word, name in NUMBERED.items()} for values in (before.bits, before.se))
+
     def twin_error(self, quantity: str) -> float:
-        """By how much the estimator errs on a quantity in the twin, bits; NaN where there is no twin."""
+        """By how much the estimator, uncorrected, errs on a quantity in the twin, bits; NaN where there is no twin."""
         return float("nan") if self.twin is None else self.twin.error(NUMBERED[quantity])
 
     @cached_property
     def twin_failed(self) -> tuple[str, ...]:
-        """Quantities that the estimator gets wrong in the twin."""
+        """Quantities that the estimator, uncorrected, gets wrong in the twin."""
         if self.twin is None:
             return ()
         return tuple(word for word, name in NUMBERED.items() if not self.twin.passed(name))

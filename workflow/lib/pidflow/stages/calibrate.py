@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 import pandas as pd
 import torch
@@ -10,13 +11,16 @@ from pidflow.errors import PidflowError
 from pidflow.flows.gaussianize import FlowConfig, gaussianize
 from pidflow.groups import grouped_folds
 from pidflow.names import ATOMS, NUMBERED, layer_name
-from pidflow.pid.estimators._rows import estimates_by
+from pidflow.pid.correction import corrected
+from pidflow.pid.estimators._rows import estimates_by, needs_flow
+from pidflow.pid.from_latents import estimate_pid_from_latents
+from pidflow.pid.planted_twin import another_start, planted_twin
 from pidflow.pid.results import MissedInformation, PIDEstimate
 from pidflow.plugins import module_of
 from pidflow.stats import interval
 from pidflow.store import reading_h5, write_table
 from pidflow.validation.critic import critic_information
-from pidflow.validation.missed import missed_beside, missed_information
+from pidflow.validation.missed import missed_after, missed_beside, missed_information
 from pidflow.validation.planted_cases import CASES, Case, planted_cases
 
 log = logging.getLogger(__name__)
@@ -137,18 +141,29 @@ def _judged(
     latents = gaussianize(*blocks, folds=labels, config=config, **same)
     represented = latents.z1, latents.z2, latents.y
     bound = critic_information(blocks, represented, folds=labels, **same)
-    for estimator in estimators:
-        estimates, rows = estimates_by(
-            estimator,
-            scores=blocks,
-            latents=lambda: represented,
-            permutations=permutations,
-            jackknife=jackknife_groups,
-            definitions=definitions,
-            **same,
+    how = {"permutations": permutations, "jackknife": jackknife_groups, "definitions": definitions, **same}
+
+    @cache
+    def of_twin() -> tuple[dict[str, PIDEstimate], dict[str, PIDEstimate]]:
+        """Decompositions of the latents that the twin was made from, and of those that flows find in it."""
+        loss = latents.info.held_out_loss
+        twin = planted_twin(*represented, latents.weights, held_out_loss=loss, seed=seed)
+        again = gaussianize(
+            *(twin.x1, twin.x2, twin.y), folds=labels, groups=case.groups, seed=another_start(seed), config=config
         )
+        drawn, found = (twin.z1, twin.z2, twin.zy), (again.z1, again.z2, again.y)
+        return estimate_pid_from_latents(*drawn, **how), estimate_pid_from_latents(*found, **how)
+
+    for estimator in estimators:
+        estimates, rows = estimates_by(estimator, scores=blocks, latents=lambda: represented, **how)
         one = next(iter(estimates.values()))
         missed = missed_beside(one, bound=bound.rows) if rows is None else missed_information(*rows, bound=bound.rows)
+        if needs_flow(one.spoke):
+            perfect, found = of_twin()
+            estimates = {
+                name: corrected(each, perfect=perfect[name], found=found[name]) for name, each in estimates.items()
+            }
+            missed = missed_after(missed, next(iter(estimates.values())))
         yield estimator, estimates, missed
 
 

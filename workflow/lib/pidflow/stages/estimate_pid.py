@@ -3,19 +3,22 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import h5py
 import numpy as np
 
 from pidflow.errors import DataError, PidflowError
 from pidflow.names import ATOMS, layer_name
-from pidflow.pid.estimators._rows import Blocks, estimates_by
+from pidflow.pid.correction import corrected
+from pidflow.pid.estimators._rows import Blocks, estimates_by, needs_flow
+from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import gaussian_pid
 from pidflow.pid.records import to_json
 from pidflow.pid.results import QUANTITIES, Decomposition, TwinEstimate
 from pidflow.stages._scores import Scores, made_from, read_scores
 from pidflow.store import reading_h5, take, write_json
-from pidflow.validation.missed import missed_beside, missed_information
+from pidflow.validation.missed import missed_after, missed_beside, missed_information
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ def run(
     seed: int,
     unit: Mapping[str, str] | None = None,
 ) -> None:
-    """Decompose what every layer says about the target.
+    """Decompose what every layer says about the target; what flows found is corrected by what they lose in the twin.
 
     Parameters
     ----------
@@ -83,11 +86,15 @@ def run(
 
 @dataclass(frozen=True)
 class _Layer:
-    """What is known of one layer beside its scores: latents, the critic's bound, the twin with its latents."""
+    """What is known of one layer beside its scores: latents, the critic's bound, the twin with its latents.
+
+    Those that it was made from are `drawn`, those that flows find in it `twin_latents`.
+    """
 
     latents: Blocks
     bound: np.ndarray
     twin: Blocks
+    drawn: Blocks
     twin_latents: Blocks
     covariance: np.ndarray
 
@@ -102,6 +109,7 @@ class _Layer:
             latents=blocks(flow, "z1", "z2", "y"),
             bound=take(bound, f"{name}/rows", shape=(rows,)),
             twin=blocks(twin, "x1", "x2", "y"),
+            drawn=blocks(twin, "drawn/z1", "drawn/z2", "drawn/zy"),
             twin_latents=blocks(twin, "z1", "z2", "zy"),
             covariance=take(twin, f"{name}/covariance"),
         )
@@ -119,10 +127,11 @@ def _decomposed(
     }
     common = {name: scores.attrs[name] for name in ("model", "task", "condition", "language", "dropped")}
     common |= {"layer": layer, "images": len(np.unique(scores.images)), "dims": dims}
+    same = settings | {"groups": scores.images}
+    perfect = cache(lambda: estimate_pid_from_latents(*read.drawn, **same))
     found = []
     for estimator in estimators:
         try:
-            same = settings | {"groups": scores.images}
             estimates, real = estimates_by(estimator, scores=blocks, latents=lambda: read.latents, **same)
             of_twin = {}
             if real is None:
@@ -131,6 +140,12 @@ def _decomposed(
                 spoke = next(iter(estimates.values())).spoke
                 of_twin, _ = estimates_by(spoke, scores=read.twin, latents=lambda: read.twin_latents, **same)
                 missed = missed_information(*real, bound=read.bound)
+                if needs_flow(spoke):
+                    estimates = {
+                        name: corrected(each, perfect=perfect()[name], found=of_twin[name])
+                        for name, each in estimates.items()
+                    }
+                    missed = missed_after(missed, next(iter(estimates.values())))
         except PidflowError as error:
             where = f"model '{common['model']}', task '{common['task']}', condition '{common['condition']}'"
             raise type(error)(f"{where}, {layer_name(layer)}, estimator '{estimator}': {error}") from error

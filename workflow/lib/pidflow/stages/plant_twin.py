@@ -28,9 +28,10 @@ def run(
         Latents and weights from stage ``train_flow``.
     output
         HDF5 with, per layer, rows ``x1``, ``x2``, ``y`` of the twin, the ``covariance`` of the Gaussian they come from
-        (:mod:`pidflow.validation.planted_twin`), and the held-out latents ``z1``, ``z2``, ``zy`` found in them.
+        and the latents ``drawn/z1``, ``drawn/z2``, ``drawn/zy`` they were made from (:mod:`pidflow.pid.planted_twin`),
+        and the held-out latents ``z1``, ``z2``, ``zy`` found in them.
     settings, seed, threads, unit
-        As in stage ``train_flow``: the twin is judged by the same training.
+        As in stage ``train_flow``: the twin is judged by the same training, from another start.
     code
         Digest of the code that makes the result: what other code has made is not taken.
 
@@ -43,8 +44,8 @@ def run(
     """
     if taken(output=output, flow=flow, code=code, seed=seed, settings=settings):
         return
+    from pidflow.pid.planted_twin import another_start, planted_twin
     from pidflow.stages._flows import trained  # more than a second of imports
-    from pidflow.validation.planted_twin import planted_twin
 
     with reading_h5(flow, kind="flow", expected=Identity(**(unit or {}))) as file:
         identity = identity_of(file)
@@ -55,19 +56,20 @@ def run(
         latents = [
             [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")] for name in names
         ]
+        losses = [take(file, f"{name}/diagnostics/held_out_loss") for name in names]
     stored = read_tensors(weights, expected=identity)
     twins = []
-    for name, blocks in zip(names, latents, strict=True):
+    for name, blocks, loss in zip(names, latents, losses, strict=True):
         own = {key.removeprefix(f"{name}/"): value for key, value in stored.items() if key.startswith(f"{name}/")}
         if not own:
             raise DataError(f"{weights}: no weights of {name}, which {flow} has; delete both and run again")
-        twins.append(planted_twin(*blocks, own, seed=seed))
+        twins.append(planted_twin(*blocks, own, held_out_loss=loss, seed=seed))
     found = trained(
         *([getattr(twin, part) for twin in twins] for part in ("x1", "x2", "y")),
         folds=folds,
         images=images,
         settings=settings,
-        seed=seed,
+        seed=another_start(seed),
         threads=threads,
         what="twins",
     )
@@ -76,5 +78,7 @@ def run(
         for name, twin, each in zip(names, twins, found, strict=True):
             for part in ("x1", "x2", "y", "covariance"):
                 put(file, f"{name}/{part}", getattr(twin, part))
+            for part in ("z1", "z2", "zy"):
+                put(file, f"{name}/drawn/{part}", getattr(twin, part))
             for part, values in (("z1", each.z1), ("z2", each.z2), ("zy", each.y)):
                 put(file, f"{name}/{part}", values)

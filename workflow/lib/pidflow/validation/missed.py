@@ -73,6 +73,26 @@ def missed_beside(estimate: PIDEstimate, *, bound: np.ndarray) -> MissedInformat
     )
 
 
+def missed_after(missed: MissedInformation, corrected: PIDEstimate) -> MissedInformation:
+    """What is still missed by an estimate that its twin corrected; the error of the correction comes on top.
+
+    Parameters
+    ----------
+    missed
+        What the uncorrected estimate misses.
+    corrected
+        The corrected one.
+    """
+    before = corrected.uncorrected
+    back = corrected.mi_12 - before.bits["mi_12"]
+    added = max(0.0, corrected.se["mi_12"] ** 2 - before.se["mi_12"] ** 2)
+    return MissedInformation(
+        gaussian_bits=max(0.0, missed.gaussian_bits + back),
+        bound=missed.bound,
+        se=float(np.sqrt(missed.se**2 + added)),
+    )
+
+
 def _information_density(rows: np.ndarray, covariance: np.ndarray, p: int) -> np.ndarray:
     """Gaussian ``log2 p(x, y) / (p(x) p(y))`` of each centred row up to a constant, ``(n,)``."""
 

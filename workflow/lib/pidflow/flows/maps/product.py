@@ -26,6 +26,15 @@ def stored(parameters: Mapping[str, Any], columns: Any, config: Any) -> dict[str
     return weights
 
 
+def strengthened(weights: Mapping[str, Any], by: float) -> dict[str, Any]:
+    """Stored flows with bends and twists `by` times as strong; their parameters are zero at the identity."""
+    bent = ("widths", "heights", "slopes", "twist")
+    return {
+        name: value * by if name.startswith("flow.") and name.endswith(bent) else value
+        for name, value in weights.items()
+    }
+
+
 def opened(weights: Mapping[str, Any], fold: int, settings: Mapping[str, Any]) -> Maps:
     """The stored flow of one fold, as a stack of one."""
     from pidflow.flows._product import Layout, ProductFlows

@@ -28,6 +28,11 @@ def speaker(estimator: str, scores: Blocks) -> str:
     return plugin.speaker(*_varying(scores)[0]).__name__.rpartition(".")[2]
 
 
+def needs_flow(estimator: str) -> bool:
+    """Whether an estimator that speaks starts from the latents of a flow."""
+    return getattr(load("pid.estimators", estimator), "NEEDS", None) == LATENTS
+
+
 def gaussian_rows(estimator: str, *, scores: Blocks, latents: Callable[[], Blocks]) -> Blocks | None:
     """The two sources and the target as the estimator makes them Gaussian; None where it makes them not so.
 
