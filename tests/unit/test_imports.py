@@ -12,7 +12,7 @@ ALLOWED = {
     "flows": (),
     "pid": ("flows",),
     "validation": ("pid", "flows"),
-    "spectrum": (),
+    "spectrum": ("pid", "models.answers"),
     "analysis": ("pid.results", "pid.records", "interventions.windows"),
     "figures": ("analysis",),
     "configuration": ("models.answers", "models.dynamics", "models.prompts", "flows.settings"),

@@ -34,6 +34,7 @@ from pidflow.groups import grouped_folds
 from pidflow.pid.gaussian import PIDAtoms, PIDInfo
 from pidflow.pid.gaussian_system import LN2
 from pidflow.pid.learned_coupling import Networks, marginals_of, train
+from pidflow.pid.predicted import divergence, predicted_information
 from pidflow.pid.sinkhorn import information, lower_bound, scaled
 
 # Rows coupled at once when the result is computed; a coupling has this number squared entries per label.
@@ -242,7 +243,7 @@ def _result(
         moved += share * np.array(
             [0.5 * np.abs(u - p[rows]).sum(axis=1).mean() for u, p in zip(used, given, strict=False)]
         )
-        mi += share * np.array([_information(p) for p in (*used, given[2][rows])])
+        mi += share * np.array([predicted_information(p) for p in (*used, given[2][rows])])
     mi_1, mi_2, mi_12 = (np.asarray(v) for v in mi)
     atoms = {
         "redundancy": mi_1 + mi_2 - union,
@@ -268,13 +269,13 @@ def _result(
             ),
         ),
         info=BatchInfo(
-            offset_1=_divergence(given[0].mean(axis=0), frequencies),
-            offset_2=_divergence(given[1].mean(axis=0), frequencies),
+            offset_1=divergence(given[0].mean(axis=0), frequencies),
+            offset_2=divergence(given[1].mean(axis=0), frequencies),
             moved_1=float(moved[0]),
             moved_2=float(moved[1]),
-            raw_mi_1=_information(given[0]),
-            raw_mi_2=_information(given[1]),
-            raw_mi_12=_information(given[2]),
+            raw_mi_1=predicted_information(given[0]),
+            raw_mi_2=predicted_information(given[1]),
+            raw_mi_12=predicted_information(given[2]),
             raw_sum=float(sum(atoms.values())),
             clipped_sum=float(sum(max(v, 0.0) for v in atoms.values())),
             sinkhorn_error=error,
@@ -286,20 +287,6 @@ def _result(
             warnings=_warnings(atoms, gap=gap, stopped=stopped, moved=moved),
         ),
     )
-
-
-def _information(p: np.ndarray) -> float:
-    """``mean KL(p_i || mean p)`` in bits: the information of predictions of shape (n, ky)."""
-    return float(
-        (p * (np.log2(np.maximum(p, 1e-300)) - np.log2(np.maximum(p.mean(axis=0), 1e-300)))).sum(axis=1).mean()
-    )
-
-
-def _divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """``KL(p || q)`` in bits; infinite where q misses a label of p."""
-    if (p[q == 0] > 0).any():
-        return float("inf")
-    return float((p * (np.log2(np.maximum(p, 1e-300)) - np.log2(np.maximum(q, 1e-300)))).sum())
 
 
 def _warnings(atoms: dict[str, np.ndarray], *, gap: float, stopped: bool, moved: np.ndarray) -> tuple[str, ...]:

@@ -94,15 +94,31 @@ def scaled(
         held = _summed_over_columns(weights, right)
         if iteration % 5 == 0 and np.abs(left * held - rows).max() * m <= tolerance:
             break
-    coupling = left[:, :, None] * weights * right[:, None, :]
+    return completed(left[:, :, None] * weights * right[:, None, :], rows, columns)
+
+
+def completed(coupling: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, float]:
+    """A coupling whose column marginals hold, made one whose row marginals hold as well, and the error it had.
+
+    Rows with too much are scaled down; what is then missing in rows and columns is filled in as if they were
+    independent.
+
+    Returns
+    -------
+    coupling : ndarray, shape (ky, m, k)
+        Its marginals hold to rounding. The array given is overwritten.
+    error : float
+        Largest error of a row marginal before, times ``m``.
+    """
     held = coupling.sum(axis=2)
-    error = float(np.abs(held - rows).max()) * m
+    error = float(np.abs(held - rows).max()) * rows.shape[1]
     coupling *= np.where(held > rows, rows / np.maximum(held, _TINY), 1.0)[:, :, None]
     missing_rows, missing_columns = (
         np.maximum(marginal - coupling.sum(axis=axis), 0.0) for marginal, axis in ((rows, 2), (columns, 1))
     )
     share = missing_rows / np.maximum(missing_rows.sum(axis=1), _TINY)[:, None]
-    return coupling + share[:, :, None] * missing_columns[:, None, :], error
+    coupling += share[:, :, None] * missing_columns[:, None, :]
+    return coupling, error
 
 
 def information(coupling: np.ndarray) -> tuple[float, np.ndarray]:
