@@ -27,8 +27,8 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-report: demo ## one HTML page with every figure and its caption
-	$(BIN)/snakemake --cores $(CORES) --report results/report.html
+report: .venv/installed ## results/report.html, everything of a run on one page
+	$(BIN)/snakemake report --cores $(CORES)
 
 train-standin: .venv/installed ## about two hours on one core
 	$(BIN)/snakemake --cores 1 results/standins/standin

@@ -4,6 +4,7 @@ snakemake                    tables and figures of the run in the configuration
 snakemake activations        hidden states and answers only
 snakemake pid                up to the decomposition, no tables or figures
 snakemake figures            tables and figures
+snakemake report             results/report.html: everything on one page that opens without a network
 snakemake sweeps             attention cut window by window: tables and figures, not part of the first
 snakemake results/standins/standin    train the shipped model again (about two hours on one core)
 """

@@ -1,0 +1,146 @@
+"""Stage ``write_report``: one page with everything a run found, which opens without a network."""
+
+import logging
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from pidflow.analysis import report
+from pidflow.figures import _style as look
+from pidflow.names import ATOMS, INFORMATIONS
+from pidflow.store import read_table, write_text
+from pidflow.versions import library_versions
+
+log = logging.getLogger(__name__)
+
+_INFORMATION_LABELS = {
+    "mi_vision": "vision and answer",
+    "mi_language": "language and answer",
+    "mi_joint": "both and answer",
+}
+_INFORMATION_COLORS = ("#0072B2", "#E08A00", "#333333")
+
+
+def run(
+    *,
+    output: str,
+    tables: Mapping[str, str],
+    page: str,
+    style: str,
+    script: str,
+    configuration: Mapping[str, Any],
+    titles: Mapping[str, str],
+) -> None:
+    """Write the report.
+
+    Parameters
+    ----------
+    output
+        The page.
+    tables
+        Parquet files by name: ``pid``, ``answers``, ``claims`` and, where they were made, ``sweeps``.
+    page, style, script
+        Template, style sheet and script of the page.
+    configuration
+        The configuration of the run as resolved.
+    titles
+        What figures call each task.
+
+    Raises
+    ------
+    DataError
+        If a table is missing or damaged.
+    """
+    found = {name: read_table(path) for name, path in tables.items()}
+    pid, answers, claims = found["pid"], found["answers"], found["claims"]
+    estimator, definition = (configuration["claims"][key][0] for key in ("estimators", "definitions"))
+    maps = _sweep_maps(found["sweeps"]) if "sweeps" in found else []
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    text = environment.from_string(Path(page).read_text(encoding="utf-8")).render(
+        title="What drives the answers",
+        subtitle=f"{', '.join(configuration['run']['models'])}: {len(configuration['run']['tasks'])} tasks, "
+        f"{len(configuration['run']['conditions'])} conditions",
+        sections=[
+            ("verdicts", "Verdicts"),
+            ("scorecard", "Scorecard"),
+            ("explorer", "Explorer"),
+            *((each["id"], each["title"]) for each in maps),
+            ("methods", "Methods"),
+            ("provenance", "Provenance"),
+        ],
+        verdicts=report.verdicts(claims, titles),
+        verdict_line=report.verdict_line(claims),
+        holm="holm" in claims,
+        scorecard=report.scorecard(answers, pid, titles, estimator=estimator, definition=definition),
+        atoms=[{"id": atom, "label": look.ATOM_LABELS[atom]} for atom in ATOMS],
+        maps=maps,
+        methods=report.methods(configuration, answers, pid),
+        provenance=_provenance(),
+        configuration=yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True),
+        data=report.embedded(_data(pid, maps, titles, estimator=estimator, definition=definition)),
+        style=Path(style).read_text(encoding="utf-8"),
+        script=Path(script).read_text(encoding="utf-8"),
+        library=_drawing_library(),
+    )
+    write_text(output, text)
+    log.info("report: %d numbers, %d verdicts, %.1f MB", len(pid), len(claims), len(text.encode()) / 1e6)
+
+
+def _data(
+    pid: pd.DataFrame, maps: list[dict[str, Any]], titles: Mapping[str, str], *, estimator: str, definition: str
+) -> dict[str, Any]:
+    """What the script of the page reads."""
+    informations = [{"id": name, "color": color} for name, color in zip(INFORMATIONS, _INFORMATION_COLORS, strict=True)]
+    return {
+        "curves": report.curves(pid),
+        "maps": maps,
+        "atoms": [{"id": atom, "color": look.ATOM_COLORS[atom]} for atom in ATOMS],
+        "informations": informations,
+        "labels": {"task": dict(titles), "atom": look.ATOM_LABELS | _INFORMATION_LABELS},
+        "first": {"estimator": estimator, "definition": definition, "condition": "intact"},
+    }
+
+
+def _sweep_maps(sweeps: pd.DataFrame) -> list[dict[str, Any]]:
+    """Heat maps of the sweeps: the change of the answer's probability, edge by edge and block by block."""
+    rows = sweeps[sweeps["kind"] == "cut"].assign(window=lambda frame: frame["window"].astype(str))
+    columns = ["model", "task", "window", "subset", "edge", "centre", "change_first"]
+    return [
+        {
+            "id": "sweeps",
+            "title": "Sweeps",
+            "caption": "Relative change of the probability of the model's answer when an edge of attention is cut in a "
+            "window of blocks around the block on the axis. Orange: it rises, blue: it falls.",
+            "choose": ["model", "task", "window", "subset"],
+            "x": "centre",
+            "x_title": "block in the middle of the window",
+            "y": "edge",
+            "value": "change_first",
+            "value_title": "change",
+            "tooltip": ["edge", "centre", "change_first"],
+            "table": report.as_columns(rows, columns),
+        }
+    ]
+
+
+def _provenance() -> list[tuple[str, str]]:
+    """Versions and machine, for the foot of the page."""
+    versions = library_versions()
+    return [
+        *((name, version) for name, version in versions.items()),
+        ("Python", platform.python_version()),
+        ("machine", f"{platform.machine()}, {platform.system()}"),
+    ]
+
+
+def _drawing_library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    from vl_convert import javascript_bundle
+
+    bundle = javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script")
