@@ -11,6 +11,8 @@ if __name__ == "__main__":
             sweeps_table=snakemake.output.sweeps,
             transfer_windows_table=snakemake.output.transfer_windows,
             two_stages_table=snakemake.output.two_stages,
+            heads=snakemake.input.heads,
+            heads_table=snakemake.output.get("heads", ()),
             window=snakemake.params.window,
             least=snakemake.params.least,
             seed=snakemake.params.seed,

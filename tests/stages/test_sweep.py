@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.captured import on_edge
+from tests.captured import captured_under, on_edge
 from transformers import DynamicCache
 
 from pidflow import store
 from pidflow.errors import ConfigError, DataError
-from pidflow.interventions.intervention import entered
+from pidflow.interventions.intervention import entered, intervention_of
 from pidflow.interventions.prefix import say
 from pidflow.models.answers import judge
 from pidflow.models.capture import capture
@@ -22,6 +22,7 @@ from pidflow.models.speech import spoken
 from pidflow.models.standin.architecture import PROMPT
 from pidflow.stages import _extraction
 from pidflow.stages import sweep_knockout as stage
+from pidflow.stages._informing import donors_of
 
 N = 12
 
@@ -256,3 +257,69 @@ def test_bad_continuous_attention_is_refused(write_items, model, tmp_path):
             model_id="tiny",
             task="mixed",
         )
+
+
+MOVED = {
+    "no-mlp": {"kind": "sublayer", "part": "mlp", "span": "last", "blocks": [0, 0]},
+    "mean-mlp": {"kind": "sublayer", "part": "mlp", "span": "last", "value": "mean", "blocks": "all"},
+    "patched": {"kind": "swap", "span": "question", "blocks": [0, 0]},
+    "noisy": {"kind": "noise", "span": "image", "size": 2.0},
+    "wave": {"kind": "pde", "equation": "wave", "steps": 2, "size": 0.5, "blocks": "all"},
+}
+
+
+def test_interventions_are_moved_through_the_model(tiny_llava, write_items, sweep, tmp_path, model):
+    items, details = write_items(N), tmp_path / "details.parquet"
+    settings = {"edges": ["image->last"], "moved": MOVED, "details": str(details), "progress": False}
+    table = sweep(items, **settings)
+    again = sweep(items, "again", **settings | {"model": model | {"batch_size": 3}})
+    for edge, entry in MOVED.items():
+        rows = table[(table["edge"] == edge) & (table["subset"] == "all")]
+        assert list(rows["centre"]) == [0, 1, 2]
+        assert set(rows["kind"]) == {entry["kind"]}
+        assert (rows["n"] == N).all()
+    numbers = table.select_dtypes("number").columns
+    np.testing.assert_allclose(table[numbers], again[numbers], atol=1e-6)  # donors and samples do not follow batches
+    moved = table[table["edge"].isin(MOVED) & (table["subset"] == "all")]
+    assert (moved["kl_bits"] > 1e-9).mean() > 0.8
+
+
+def test_a_swap_takes_the_states_of_another_question(tiny_llava, asked, write_items, sweep, tmp_path):
+    items, details = write_items(N), tmp_path / "details.parquet"
+    sweep(items, edges=["image->last"], moved={"patched": MOVED["patched"]}, details=str(details), progress=False)
+    found = store.read_table(details)
+    found = found[(found["edge"] == "patched") & (found["centre"] == 1)].set_index("item_id")
+    donors = donors_of(store.read_table(items), seed=3)
+    examples, pictures, questions = asked(N)
+    assert all(questions[row].answer != questions[donor].answer for row, donor in enumerate(donors))
+    batch, others = (
+        encode(tiny_llava, examples, pictures),
+        encode(tiny_llava, [examples[row] for row in donors], [pictures[row] for row in donors]),
+    )
+    swap = intervention_of({**MOVED["patched"], "blocks": [1, 1]}, depth=3).informed(tiny_llava, others)
+    probabilities = [
+        captured_under(interventions, tiny_llava, batch).logits.softmax(-1).numpy() for interventions in ([], [swap])
+    ]
+    own = probabilities[0].argmax(1)
+    change = probabilities[1][range(N), own] / probabilities[0][range(N), own] - 1
+    np.testing.assert_allclose(found.loc[[f"q{row}" for row in range(N)], "change_first"], change, atol=1e-5)
+
+
+def test_heads_are_cut_one_at_a_time(tiny_llava_next, write_items, tmp_path, model, sweep):
+    items, heads = write_items(4), tmp_path / "heads.parquet"
+    sweep(items, edges=["image->last"], heads=str(heads), head_edges=["image->question", "question->last"])
+    found = store.read_table(heads)
+    assert set(zip(found["first"], found["head"], strict=True)) == {(block, 0) for block in range(3)}
+    assert set(found["edge"]) == {"image->question", "question->last"}
+    assert set(found["prompt"]) == {"custom"}
+
+
+def test_controls_spare_a_span(write_items, sweep):
+    items = write_items(N)
+    free, spared = (
+        sweep(items, f"s{span}", edges=["question->last"], controls=["random"], spared=span) for span in (None, "bos")
+    )
+    rows = [table[(table["kind"] == "random") & (table["subset"] == "all")]["change_first"] for table in (free, spared)]
+    assert not np.allclose(*rows)
+    cuts = [table[(table["kind"] == "cut")]["change_first"] for table in (free, spared)]
+    np.testing.assert_allclose(*cuts)

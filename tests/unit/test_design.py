@@ -97,7 +97,11 @@ def edited(config, path, value):
             "picture",
             "config interventions.image-question.source: unknown span 'picture', expected one of: image,",
         ),
-        (["interventions", "image-question", "kind"], "snip", "found 'snip', expected one of: cut, keep, pde, random"),
+        (
+            ["interventions", "image-question", "kind"],
+            "snip",
+            "found 'snip', expected one of: cut, keep, noise, pde, random",
+        ),
         (["interventions", "image-question", "colour"], 1, "config interventions.image-question: unknown key 'colour'"),
         (["interventions", "diffusion", "speed"], 1, "config interventions.diffusion: unknown key 'speed'"),
         (

@@ -5,6 +5,8 @@ Outputs: results/sweeps/{model}/{task}/{summary,details}.parquet,
 results/tables/{sweeps,transfer-windows,two-stages}.{parquet,csv}
 """
 
+HEADS = "results/sweeps/{model}/{task}/heads.parquet"
+SWEPT_KINDS = ["cut", *config["sweep"]["controls"], *(each["kind"] for each in design.moved(config).values())]
 SWEPT = {"model": RUN["models"], "task": RUN["tasks"]}
 
 
@@ -13,6 +15,7 @@ rule sweep_knockout:
         table="results/items/{task}.parquet",
         answers="results/answers/{model}/{task}/intact.parquet",
     output:
+        **({"heads": HEADS} if config["sweep"].get("heads") else {}),
         summary="results/sweeps/{model}/{task}/summary.parquet",
         details="results/sweeps/{model}/{task}/details.parquet",
     log:
@@ -35,12 +38,15 @@ rule sweep_knockout:
         window=config["sweep"]["window"],
         controls=config["sweep"]["controls"],
         other_windows=config["sweep"]["other_windows"],
+        head_edges=config["sweep"].get("heads", []),
+        spared=config["sweep"].get("spared"),
+        moved=design.moved(config),
         rule=config["extract"]["rule"],
         answer_tokens=config["sweep"]["answer_tokens"],
         seed=config["seed"],
         code=lambda wildcards: code_digest(
             "sweep_knockout",
-            *design.plug_ins(config, model=wildcards.model, kinds=["cut", *config["sweep"]["controls"]]),
+            *design.plug_ins(config, model=wildcards.model, kinds=SWEPT_KINDS),
         ),
     script:
         "../../scripts/sweep_knockout.py"
@@ -50,7 +56,9 @@ rule collect_sweeps:
     input:
         summaries=expand("results/sweeps/{model}/{task}/summary.parquet", **SWEPT),
         details=expand("results/sweeps/{model}/{task}/details.parquet", **SWEPT),
+        heads=expand(HEADS, **SWEPT) if config["sweep"].get("heads") else [],
     output:
+        **({"heads": table("sweep-heads")} if config["sweep"].get("heads") else {}),
         sweeps=table("sweeps"),
         transfer_windows=table("transfer-windows"),
         two_stages=[

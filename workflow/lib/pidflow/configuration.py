@@ -16,7 +16,7 @@ from pidflow.models.answers import RULES
 from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.refusals import expected
-from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Text, Unique, Whole, WindowSize
+from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
 
 ESTIMATORS = plugins.available("pid.estimators")
 DEFINITIONS = ("broja", "mmi", "dep")
@@ -165,6 +165,15 @@ class Sweep(Settings):
     window: WindowSize = Field(description="Blocks cut together around each block.")
     controls: Annotated[list[Literal[CONTROLS]], Unique] = Field(description="Run beside every cut.")
     other_windows: Annotated[list[WindowSize], Unique] = Field(description="Further windows without controls.")
+    interventions: Annotated[list[Id], Unique] = Field(
+        default=[], description="Ids from interventions that are moved through the model, each in every window in turn."
+    )
+    heads: Annotated[list[EdgeName], Unique] = Field(
+        default=[], description="Edges that are cut in one attention head of one block at a time."
+    )
+    spared: Span | None = Field(
+        default=None, description="Positions, such as bos, that random controls draw nothing from; null for none."
+    )
     answer_tokens: Whole = Field(ge=1, le=64, description="Longest own answer whose likelihood is followed.")
     least: float = Field(
         gt=0, lt=1, description="Relative change of the answer's probability that counts as an effect."

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pidflow import plugins
-from pidflow.configuration import configuration
+from pidflow.configuration import CONTROLS, configuration
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
 from pidflow.names import INTACT, extent
@@ -35,6 +35,7 @@ def check(config: dict) -> dict:
     conditions = [INTACT, *config["interventions"]]
     _defined(config["run"]["conditions"], conditions, "run.conditions", "interventions")
     _claimed(config)
+    _moved(config)
     for name in ("estimators", "definitions"):
         _defined(config["claims"][name], config["pid"][name], f"claims.{name}", f"pid.{name}")
     for task in config["run"]["tasks"]:
@@ -105,7 +106,7 @@ def control_of(config: dict, condition: str | None) -> str | None:
     plan = config["interventions"].get(condition)
     if plan is None or plan["kind"] != "cut":
         return None
-    wanted = {"kind": "random"} | {key: plan[key] for key in ("source", "target", "blocks")}
+    wanted = {"kind": "random"} | {key: plan.get(key) for key in ("source", "target", "blocks", "heads")}
     found = [
         name
         for name, other in config["interventions"].items()
@@ -173,6 +174,31 @@ def _defined(chosen, defined, where: str, section: str) -> None:
             )
 
 
+def moved(config: dict) -> dict[str, dict]:
+    """The interventions that a sweep moves through the model, by id."""
+    return {name: config["interventions"][name] for name in config["sweep"].get("interventions", [])}
+
+
+def _moved(config: dict) -> None:
+    """A sweep moves what has blocks to be moved to, and is no control of an edge."""
+    wanted = config["sweep"].get("interventions", [])
+    _defined(wanted, config["interventions"], "sweep.interventions", "interventions")
+    for name, plan in moved(config).items():
+        if plan["kind"] in CONTROLS:
+            raise ConfigError(
+                f"config sweep.interventions: '{name}' is of kind '{plan['kind']}', a control of an edge; name the kind "
+                "in sweep.controls"
+            )
+        heads = plan.get("heads") or []
+        if heads and isinstance(heads[0], list):
+            raise ConfigError(
+                f"config sweep.interventions: '{name}' names heads of single blocks, which cannot be moved; name heads "
+                "without blocks"
+            )
+        if "pathway" in plan["kind"]:
+            raise ConfigError(f"config sweep.interventions: '{name}' is a pathway, which has places of its own")
+
+
 def _claimed(config: dict) -> None:
     """The conditions that claims are judged on do what their names say."""
     interventions = config["interventions"]
@@ -200,6 +226,8 @@ def _described(plan: dict) -> str:
     """An intervention in words."""
     if plan["kind"] == "pde":
         return f"attention in continuous time ({plan['equation']})"
+    if "source" not in plan:
+        return f"of kind {plan['kind']}"
     blocks = "all blocks" if plan["blocks"] == "all" else "blocks {} to {}".format(*plan["blocks"])
     return f"a {plan['kind']} of {plan['source']}->{plan['target']} in {blocks}"
 

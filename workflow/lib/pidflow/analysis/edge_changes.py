@@ -72,12 +72,11 @@ def edge_changes(details: pd.DataFrame, *, windows: Sequence[Window]) -> list[Ed
     found = []
     for edge in dict.fromkeys(rows["edge"]):
         of_edge = rows[rows["edge"] == edge]
-        kinds = {
-            kind: _by_question(of_edge, kind, len(windows)) for kind in (CUT, RANDOM) if kind in set(of_edge["kind"])
-        }
-        if CUT not in kinds:
+        kinds = {kind: _by_question(of_edge, kind, len(windows)) for kind in dict.fromkeys(of_edge["kind"])}
+        effect = [kind for kind in kinds if kind not in (KEEP, RANDOM)]
+        if not effect:
             continue
-        cut, control = kinds[CUT], kinds.get(RANDOM)
+        cut, control = kinds[effect[0]], kinds.get(RANDOM)
         if control is not None and not cut.index.equals(control.index):
             raise DataError(
                 f"{edge}: {len(cut)} questions were cut and {len(control)} have the random control, or not the same "

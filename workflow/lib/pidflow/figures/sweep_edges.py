@@ -34,12 +34,12 @@ one window may travel around it.
 def draw(sweeps: pd.DataFrame, transfer_windows: pd.DataFrame, *, model: str) -> Figure:
     import pandas as pd
 
-    from pidflow.analysis.edge_changes import ALL, CUT, KEEP
+    from pidflow.analysis.edge_changes import ALL, KEEP
     from pidflow.analysis.transfer_windows import YES
 
     located = parts.select(transfer_windows, model=model, subset=ALL)
     of_model = parts.select(sweeps, model=model, subset=ALL)
-    cuts = sweep.main_windows(parts.select(of_model, kind=CUT), located)
+    cuts = sweep.main_windows(of_model[of_model["kind"] != KEEP], located)
     kept = sweep.main_windows(of_model[of_model["kind"] == KEEP], located)
     present = located[located["present"] == YES]
     looks, tasks = sweep.edge_looks(parts.in_order(cuts["edge"])), parts.in_order(cuts["task"])

@@ -21,6 +21,18 @@ class Edge:
         return f"{self.source}->{self.target}"
 
 
+@dataclass(frozen=True)
+class Moved:
+    """An intervention of the configuration that is moved through the model, in place of an edge."""
+
+    id: str
+    target: str = ""
+    source: str = ""
+
+    def __str__(self) -> str:
+        return self.id
+
+
 # The two-stage picture of arXiv 2411.18620, and which patches take part in its first stage.
 DEFAULT_EDGES = (
     Edge("image", "question"),

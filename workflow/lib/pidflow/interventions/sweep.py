@@ -7,7 +7,7 @@ The first token is the first one that is not blank ("▁" stands before a number
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,17 @@ import torch
 
 from pidflow import plugins
 from pidflow.errors import ConfigError, NumericsError
-from pidflow.interventions.edges import Edge
+from pidflow.interventions.edges import Edge, Moved
 from pidflow.interventions.heard import Answers
-from pidflow.interventions.intervention import FOLDER, Intervention, Reach, reach_of, recomputable, summed_pairs
+from pidflow.interventions.intervention import (
+    FOLDER,
+    Intervention,
+    Reach,
+    intervention_of,
+    reach_of,
+    recomputable,
+    summed_pairs,
+)
 from pidflow.interventions.prefix import Prefix, read_prefix
 from pidflow.interventions.recompute import TOKENS_AT_ONCE, full_pass, recompute
 from pidflow.interventions.windows import Window, windows
@@ -33,16 +41,38 @@ EFFECT = "cut"  # the kind of intervention that a sweep is about; any other kind
 
 @dataclass(frozen=True)
 class Probe:
-    """One intervention on an edge in one window of blocks; ``kind`` names a file of ``interventions/kinds``."""
+    """One intervention in one window of blocks.
 
-    edge: Edge
+    Attributes
+    ----------
+    edge
+        The edge that it acts on, or the id of an intervention of the configuration.
+    kind
+        Names a file of ``interventions/kinds``.
+    window
+        Where in depth.
+    head
+        The one attention head that loses the edge; None: all.
+    spared
+        A span that random controls draw nothing from; None: they may draw from all positions.
+    base
+        Of an intervention of the configuration: itself, in all blocks.
+    """
+
+    edge: Edge | Moved
     kind: str
     window: Window
+    head: int | None = None
+    spared: str | None = None
+    base: Intervention | None = None
 
-    def intervention(self, *, seed: int) -> Intervention:
-        """The intervention itself; ``seed`` is that of its random parts."""
-        kind = plugins.load(FOLDER, self.kind)
-        return kind.Intervention.on(self.edge.source, self.edge.target, self.window.blocks, seed=seed)
+    def intervention(self, *, seed: int, informed: Mapping[Intervention, Intervention] | None = None) -> Intervention:
+        """The intervention itself; ``seed`` is that of its random parts, ``informed`` has those that had to be told."""
+        if self.base is not None:
+            return (informed or {}).get(self.base, self.base).in_blocks(self.window.blocks)
+        kind, edge = plugins.load(FOLDER, self.kind), self.edge
+        found = kind.Intervention.on(edge.source, edge.target, self.window.blocks, seed=seed, spared=self.spared)
+        return found if self.head is None else replace(found, heads=(self.head,))
 
 
 def kinds_on_edges() -> tuple[str, ...]:
@@ -57,6 +87,9 @@ def probes(
     window: int | str | Sequence[int] = 9,
     controls: Iterable[str] = (),
     other_windows: Iterable[int | str | Sequence[int]] = (),
+    spared: str | None = None,
+    moved: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
 ) -> list[Probe]:
     """Everything that one sweep measures.
 
@@ -72,6 +105,13 @@ def probes(
         Kinds of intervention on edges, such as ``"random"`` and ``"keep"``: run beside every cut of ``window``.
     other_windows
         Further windows in which edges are cut, without controls, to see how much the window's size matters.
+    spared
+        A span, such as ``"bos"``, that random controls draw nothing from.
+    moved
+        Entries of interventions by id, as the configuration has them: each acts in every window in turn, wherever its
+        own ``blocks`` are.
+    seed
+        Of their random parts.
     """
     edges, controls = list(dict.fromkeys(edges)), list(dict.fromkeys(controls))
     if not edges:
@@ -80,14 +120,31 @@ def probes(
     if unknown := set(controls) - set(known):
         raise ConfigError(f"unknown control '{min(unknown)}', expected {', '.join(known)}")
     found = [
-        Probe(edge, kind, each)
+        Probe(edge, kind, each, spared=None if kind == EFFECT else spared)
         for edge in edges
         for kind in (EFFECT, *controls)
         for each in windows(window, depth=depth)
     ]
-    for wanted in other_windows:
-        found += [Probe(edge, EFFECT, each) for edge in edges for each in windows(wanted, depth=depth)]
+    bases = {name: _base(entry, depth=depth, seed=seed) for name, entry in (moved or {}).items()}
+    for wanted in (window, *other_windows):
+        every = windows(wanted, depth=depth)
+        found += [Probe(edge, EFFECT, each) for edge in edges for each in every]
+        for name, base in bases.items():
+            spans = base.spans_used()
+            place = Moved(name, target=spans[-1] if spans else "", source=spans[0] if len(spans) > 1 else "")
+            found += [Probe(place, moved[name]["kind"], each, base=base) for each in every]
     return list(dict.fromkeys(found))
+
+
+def head_probes(edges: Iterable[Edge], *, depth: int, heads: int) -> list[Probe]:
+    """Every edge cut in one attention head of one block, and in no other."""
+    places = [(block, head) for block in windows(1, depth=depth) for head in range(heads)]
+    return [Probe(edge, EFFECT, block, head=head) for edge in dict.fromkeys(edges) for block, head in places]
+
+
+def _base(entry: Mapping[str, Any], *, depth: int, seed: int) -> Intervention:
+    """An intervention of the configuration in all blocks."""
+    return intervention_of({**entry, "blocks": "all"}, depth=depth, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -138,6 +195,11 @@ class Outcome:
         """The outcomes of several batches, one after the other."""
         return cls(**{name: np.concatenate([getattr(p, name) for p in parts], -1) for name in cls.__annotations__})
 
+    def of_probes(self, places: slice) -> "Outcome":
+        """The outcome of some of the probes."""
+        values = {name: getattr(self, name) for name in self.__annotations__}
+        return Outcome(**{name: each[places] if each.ndim > 1 else each for name, each in values.items()})
+
     def take(self, order: np.ndarray) -> "Outcome":
         """Some of the questions, in a given order."""
         return Outcome(**{name: getattr(self, name)[..., order] for name in self.__annotations__})
@@ -153,6 +215,7 @@ def measure(
     seed: int = 0,
     answer_tokens: int = 8,
     tokens_at_once: int = TOKENS_AT_ONCE,
+    informed: Mapping[Intervention, Intervention] | None = None,
 ) -> Outcome:
     """All probes on one batch of B questions.
 
@@ -172,6 +235,8 @@ def measure(
         Largest length of the model's own answer.
     tokens_at_once
         Bounds memory; another number rounds differently.
+    informed
+        Interventions of the configuration that had to be told something of other questions, told.
 
     Raises
     ------
@@ -180,7 +245,7 @@ def measure(
     NumericsError
         If logits are not finite.
     """
-    plans = [(probe.intervention(seed=seed),) for probe in wanted]
+    plans = [(probe.intervention(seed=seed, informed=informed),) for probe in wanted]
     cached = [plan for plan in plans if recomputable(plan)]
     prefix = read_prefix(loaded, batch, cached, names=names, answer_tokens=answer_tokens)
     answers = Answers(loaded, prefix, expected)
@@ -245,7 +310,7 @@ def _reached(
 
     A question counts for an edge where every kind of intervention on it has something to take, so that kinds compare.
     """
-    known: dict[tuple[Edge, str], list[Reach]] = {}
+    known: dict[tuple[Edge | Moved, str], list[Reach]] = {}
     for probe, plan in zip(wanted, plans, strict=True):
         if (probe.edge, probe.kind) not in known:
             known[probe.edge, probe.kind] = reach_of(plan, batch.spans, names)
@@ -306,6 +371,7 @@ def summarise(
                 "centre": window.centre,
                 "first": window.first,
                 "last": window.last,
+                **({} if probe.head is None else {"head": probe.head}),
                 "subset": subset,
                 "n": int(chosen.sum()),
                 "images": len(np.unique(clusters[chosen])),

@@ -23,6 +23,7 @@ from pidflow.models.first_tokens import Candidate, candidates
 from pidflow.models.inputs import Batch
 from pidflow.models.readout import TARGETS, target
 from pidflow.stages._answering import answering, log_first
+from pidflow.stages._informing import Informing, Plan
 from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
 from pidflow.stages._results import Condition, StatesFile, conditions_of, storable
 
@@ -104,6 +105,7 @@ def run(
             storage=_one_of("storage", storage, ("float16", "float32")),
             rule=rule,
             answer_tokens=answer_tokens,
+            seed=seed,
         )
         settings = store.digest_of(
             {"target": target_kind, "storage": storage, "seed": seed, "rule": rule, "image": loaded.image}
@@ -156,6 +158,7 @@ class _Extraction:
         storage: str,
         rule: str,
         answer_tokens: int,
+        seed: int,
     ) -> None:
         self.questions, self.table, self.conditions = questions, table, conditions
         self.loaded, self.target_kind, self.storage = questions.loaded, target_kind, storage
@@ -164,6 +167,7 @@ class _Extraction:
         for each in conditions:
             each.check_items(questions.examples)
         self.candidates = self._candidates() if target_kind == "logits" else []
+        self.informing = Informing(questions, table, [each.interventions for each in conditions], seed=seed)
         self.files: dict[str, StatesFile] = {}
         self.stands: bool | None = None
         self.unknown = 0
@@ -234,23 +238,25 @@ class _Extraction:
             self.stands = earlier_states_stand(self.loaded, batch.take(slice(0, 2)))
             log.info("earlier states %s on later ones", "do not depend" if self.stands else "depend")
         names = [self.questions.names[row] for row in rows]
-        wanted = [each.interventions for each in self.conditions]
+        wanted = self.informing.plans_for(rows)
         for found in passes(self.loaded, batch, wanted, names=names, prefix_stands=self.stands):
             condition = self.conditions[found.condition]
             try:
-                self._keep(condition, batch, rows, names, found)
+                self._keep(condition, wanted[found.condition], batch, rows, names, found)
             except PidflowError as err:
                 raise type(err)(f"{condition.name}: {err}") from err
         return int(batch.unknown.sum())
 
-    def _keep(self, condition: Condition, batch: Batch, rows: np.ndarray, names: list[str], found: Pass) -> None:
+    def _keep(
+        self, condition: Condition, plan: Plan, batch: Batch, rows: np.ndarray, names: list[str], found: Pass
+    ) -> None:
         """The answers under one condition, spoken while it is in force, and the states."""
         answered = answer(
             self.loaded,
             batch,
             found.captured.reading,
             found.cache,
-            condition.interventions,
+            plan,
             names=names,
             starts=[self.starts[row] for row in rows],
             at_most=self.asked.at_most,
@@ -266,7 +272,7 @@ class _Extraction:
         )
         if file is not None:
             file.keep(rows, states, goals)
-        condition.note_reach(rows, reach_of(condition.interventions, batch.spans, names))
+        condition.note_reach(rows, reach_of(plan, batch.spans, names))
         condition.note_answers(rows, self.asked, answered)
 
     def _warn(self) -> None:

@@ -208,8 +208,15 @@ class Questions:
         rows = np.array(sorted(lengths, key=lengths.__getitem__))
         while len(rows):
             chunk, rows = rows[: self.batch_size], rows[self.batch_size :]
-            pictures = [self._named(row, read_image) for row in chunk]
-            yield chunk, encode(self.loaded, [self.examples[row] for row in chunk], pictures)
+            yield chunk, self._encoded(chunk)
+
+    def batch_of(self, rows: np.ndarray) -> Batch:
+        """Some questions, in this order, on the model's device."""
+        return self._encoded(rows).to(self.loaded)
+
+    def _encoded(self, rows: np.ndarray) -> Batch:
+        pictures = [self._named(row, read_image) for row in rows]
+        return encode(self.loaded, [self.examples[row] for row in rows], pictures)
 
     def _length(self, row: int) -> tuple[int, int]:
         """Image tokens, of which the tiled families have more or fewer, and tokens of the question."""

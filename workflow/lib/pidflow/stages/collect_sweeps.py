@@ -19,6 +19,8 @@ def run(
     sweeps_table: Sequence[str],
     transfer_windows_table: Sequence[str],
     two_stages_table: Sequence[str],
+    heads: Sequence[str] = (),
+    heads_table: Sequence[str] = (),
     window: int | str | Sequence[int],
     least: float = 0.05,
     seed: int = 0,
@@ -37,6 +39,8 @@ def run(
         looked for in these.
     least
         The least relative change of the answer's probability that counts as an effect.
+    heads, heads_table
+        What single heads do, a table of each model and task, and where all of them together go.
     seed
         Of the resampled images.
     resamples
@@ -77,6 +81,8 @@ def run(
     _write(sweeps_table, pd.concat(collected, ignore_index=True))
     _write(transfer_windows_table, pd.concat(windows, ignore_index=True))
     _write(two_stages_table, two_stages.two_stages_table(judged))
+    if heads:
+        _write(heads_table, pd.concat([read_table(path) for path in heads], ignore_index=True))
 
 
 def _same_unit(summary_path: str, summary: pd.DataFrame, details_path: str, details: pd.DataFrame) -> tuple[str, str]:

@@ -14,11 +14,12 @@ from tqdm import tqdm
 from pidflow import store
 from pidflow.errors import DataError, PidflowError
 from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
-from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
+from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, head_probes, measure, probes, summarise
 from pidflow.models.answers import NORMALISED
 from pidflow.models.inputs import Batch
 from pidflow.names import INTACT
 from pidflow.stages._answering import Answering, answering, log_first
+from pidflow.stages._informing import Informing
 from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,10 @@ def run(
     other_windows: Sequence[int | str | Sequence[int]] = (),
     answers: str | None = None,
     details: str | None = None,
+    heads: str | None = None,
+    head_edges: Sequence[str] = (),
+    spared: str | None = None,
+    moved: Mapping[str, Mapping[str, Any]] | None = None,
     rule: str = NORMALISED,
     answer_tokens: int = 8,
     seed: int = 0,
@@ -73,6 +78,12 @@ def run(
     details
         Where to write every question's numbers as well (parquet), one row per edge, intervention, window and question
         that has the edge; ``subset`` says which questions a question counts among. None: nowhere.
+    heads, head_edges
+        Where to write what single heads do (parquet), and the edges that are cut in one head of one block at a time:
+        the columns of the table with ``head``, and ``first`` as the block.
+    spared, moved
+        See :func:`pidflow.interventions.sweep.probes`: a span that random controls spare, and interventions of the
+        configuration that are moved through the model; the table has their ids as edges.
     rule
         When what the model says counts as right (see :mod:`pidflow.models.answers`).
     answer_tokens
@@ -108,17 +119,35 @@ def run(
             window=window,
             controls=controls,
             other_windows=other_windows,
+            spared=spared,
+            moved=moved,
+            seed=seed,
         )
+        of_heads = []
+        if heads is not None:
+            count = loaded.text_model.config.num_attention_heads
+            of_heads = head_probes(map(edge_of, head_edges), depth=loaded.depth, heads=count)
         questions = Questions(loaded, table, files, batch_size=batch_size)
         asked = answering(loaded, table, questions.examples, rule=rule, answer_tokens=answer_tokens)
         with own_attention(loaded, model):
-            outcome = _swept(questions, asked, wanted, seed=seed, progress=progress)
+            informing = _informing(questions, table, wanted, seed=seed)
+            whole = _swept(questions, asked, [*wanted, *of_heads], informing, seed=seed, progress=progress)
+        outcome = whole.of_probes(slice(0, len(wanted)))
         log_first(loaded, questions.examples, asked.expected, outcome.intact_spoken)
         _report_absent(wanted, outcome)
-        rows = summarise(wanted, outcome, images=list(table["image_id"]), right=right)
+        images = list(table["image_id"])
+        rows = summarise(wanted, outcome, images=images, right=right)
         identity = replace(identity, settings=store.digest_of([list(map(str, wanted)), rule, seed]))
-        summary = pd.DataFrame(rows).assign(model=model_id, task=task)[["model", "task", *rows[0]]]
+        about = {"model": model_id, "task": task, "prompt": loaded.prompting.name} | {
+            "prompt_digest": loaded.prompting.digest
+        }
+        summary = pd.DataFrame(rows).assign(**about)
+        summary = summary[["model", "task", *rows[0], "prompt", "prompt_digest"]]
         store.write_table(output, summary, identity=identity)
+        if heads is not None:
+            rows = summarise(of_heads, whole.of_probes(slice(len(wanted), None)), images=images, right=right)
+            each = pd.DataFrame(rows).assign(**about)
+            store.write_table(heads, each[["model", "task", *rows[0], "prompt", "prompt_digest"]], identity=identity)
         if details is not None:
             each = _details(wanted, outcome, table, right=outcome.intact_right if right is None else right)
             each = each.assign(model=model_id, task=task)[["model", "task", *each.columns]]
@@ -135,7 +164,21 @@ def run(
     )
 
 
-def _swept(questions: Questions, asked: Answering, wanted: list[Probe], *, seed: int, progress: bool | None) -> Outcome:
+def _informing(questions: Questions, table: pd.DataFrame, wanted: Sequence[Probe], *, seed: int) -> Informing:
+    """Tells what is moved through the model what it needs of other questions."""
+    bases = dict.fromkeys(probe.base for probe in wanted if probe.base is not None)
+    return Informing(questions, table, [[base] for base in bases], seed=seed)
+
+
+def _swept(
+    questions: Questions,
+    asked: Answering,
+    wanted: list[Probe],
+    informing: Informing,
+    *,
+    seed: int,
+    progress: bool | None,
+) -> Outcome:
     """The outcome of every probe for every question, in the order of the questions."""
 
     def work(batch: Batch, rows: np.ndarray) -> Outcome:
@@ -147,8 +190,10 @@ def _swept(questions: Questions, asked: Answering, wanted: list[Probe], *, seed:
             names=[questions.names[row] for row in rows],
             seed=seed,
             answer_tokens=asked.at_most,
+            informed=dict(zip(bases, (plan[0] for plan in informing.plans_for(rows)), strict=True)),
         )
 
+    bases = [plan[0] for plan in informing.plans]
     order, parts = [], []
     with tqdm(total=len(questions), unit="item", disable=None if progress is None else not progress) as bar:
         for rows, part in questions.run(work, np.arange(len(questions))):

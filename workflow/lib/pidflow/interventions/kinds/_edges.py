@@ -65,8 +65,19 @@ class EdgeIntervention(Intervention):
         return cls(settings.source, settings.target, **places_of(settings, depth=depth))
 
     @classmethod
-    def on(cls, source: str, target: str, blocks: tuple[int, ...] | None, *, seed: int = 0) -> Self:
-        """The intervention on an edge, everything else by default; `seed` is that of random parts."""
+    def on(
+        cls,
+        source: str,
+        target: str,
+        blocks: tuple[int, ...] | None,
+        *,
+        seed: int = 0,
+        spared: str | None = None,
+    ) -> Self:
+        """The intervention on an edge, everything else by default.
+
+        `seed` is that of random parts, `spared` a span that these draw nothing from.
+        """
         return cls(source, target, blocks)
 
     def everywhere(self) -> Self:

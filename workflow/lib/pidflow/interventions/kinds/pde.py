@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pydantic import Field
@@ -39,6 +39,10 @@ class Intervention(Base):
     def blocks(self) -> tuple[int, ...] | None:
         """Blocks that attend so; None means all."""
         return self.dynamics.blocks
+
+    def in_blocks(self, blocks: tuple[int, ...] | None) -> Self:
+        """See :meth:`pidflow.interventions.intervention.Intervention.in_blocks`."""
+        return replace(self, dynamics=replace(self.dynamics, blocks=blocks))
 
     def entered(
         self, loaded: Any, spans: Any, names: Sequence[str] = (), *, first: int = 0

@@ -56,9 +56,17 @@ class Intervention(EdgeIntervention):
         )
 
     @classmethod
-    def on(cls, source: str, target: str, blocks: tuple[int, ...] | None, *, seed: int = 0) -> Self:
+    def on(
+        cls,
+        source: str,
+        target: str,
+        blocks: tuple[int, ...] | None,
+        *,
+        seed: int = 0,
+        spared: str | None = None,
+    ) -> Self:
         """The control of an edge."""
-        return cls(source, target, blocks, seed=seed)
+        return cls(source, target, blocks, seed=seed, spared=spared)
 
     def taken(self, spans: Any, names: Sequence[str], *, first: int) -> Any:
         """The pairs drawn for each row."""
