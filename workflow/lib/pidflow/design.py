@@ -186,7 +186,7 @@ def _moved(config: dict) -> None:
     for name, plan in moved(config).items():
         if plan["kind"] in CONTROLS:
             raise ConfigError(
-                f"config sweep.interventions: '{name}' is of kind '{plan['kind']}', a control of an edge; name the kind "
+                f"config sweep.interventions: '{name}' is of kind '{plan['kind']}', a control of an edge; name it "
                 "in sweep.controls"
             )
         heads = plan.get("heads") or []
