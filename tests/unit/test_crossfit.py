@@ -26,6 +26,14 @@ def tied_rows(n, d, *, seed):
     return y + rng.normal(size=(n, d)), y + rng.normal(size=(n, d)), y
 
 
+def uniques(statistics, dims, *, plan, without=None):
+    """Both uniques, with all blocks or without one."""
+    left_out = np.zeros((1, len(statistics.rows)), dtype=bool)
+    if without is not None:
+        left_out[0, without] = True
+    return tuple(float(found[0]) for found in crossfit_uniques(statistics, dims, plan=plan, without=left_out))
+
+
 class TestPlan:
     def test_parts_partition_the_blocks(self):
         test, train, first, second = split_plan(20, repeats=3, seed=0)
@@ -72,7 +80,7 @@ def test_large_samples_give_the_plug_in_uniques():
     rows = np.concatenate([x1, x2, y], axis=1)
     atoms = gaussian_pid(np.cov(rows.T), (2, 3, 3))
     statistics = RowBlocks.of(rows, jackknife_blocks(len(rows), 20, groups=None, seed=0))
-    found = crossfit_uniques(statistics, (2, 3, 3), plan=split_plan(20, repeats=2, seed=0))
+    found = uniques(statistics, (2, 3, 3), plan=split_plan(20, repeats=2, seed=0))
     assert found == pytest.approx((float(atoms.unique_1), float(atoms.unique_2)), abs=2e-3)
     assert min(found) > 0.2
 
@@ -108,11 +116,20 @@ def test_leaving_out_a_block_is_not_having_it():
     rows = np.concatenate(tied_rows(400, 2, seed=0), axis=1)
     blocks = jackknife_blocks(400, 20, groups=None, seed=0)
     plan = split_plan(20, repeats=2, seed=0)
-    without = crossfit_uniques(RowBlocks.of(rows, blocks), (2, 2, 2), plan=plan, without=7)
+    without = uniques(RowBlocks.of(rows, blocks), (2, 2, 2), plan=plan, without=7)
     kept = np.delete(np.arange(20), 7)
     statistics = RowBlocks.of(rows, blocks)
     fewer = RowBlocks(statistics.rows[kept], statistics.sums[kept], statistics.outer[kept])
-    assert without == pytest.approx(crossfit_uniques(fewer, (2, 2, 2), plan=plan[..., kept]), abs=1e-12)
+    assert without == pytest.approx(uniques(fewer, (2, 2, 2), plan=plan[..., kept]), abs=1e-12)
+
+
+def test_estimates_do_not_see_each_other():
+    rows = np.concatenate(tied_rows(400, 2, seed=0), axis=1)
+    statistics = RowBlocks.of(rows, jackknife_blocks(400, 20, groups=None, seed=0))
+    plan = split_plan(20, repeats=2, seed=0)
+    together = crossfit_uniques(statistics, (2, 2, 2), plan=plan, without=np.eye(20, dtype=bool)[[3, 7]])
+    alone = [uniques(statistics, (2, 2, 2), plan=plan, without=block) for block in (3, 7)]
+    np.testing.assert_allclose(np.transpose(together), alone, atol=1e-12)
 
 
 def test_ties_are_unbiased():
@@ -123,7 +140,7 @@ def test_ties_are_unbiased():
         rows = np.concatenate([x1, x2, y], axis=1)
         blocks = jackknife_blocks(400, 20, groups=None, seed=seed)
         statistics = RowBlocks.of(rows, blocks)
-        found.append(crossfit_uniques(statistics, (5, 5, 5), plan=split_plan(20, repeats=4, seed=seed)))
+        found.append(uniques(statistics, (5, 5, 5), plan=split_plan(20, repeats=4, seed=seed)))
         plug_in.append(float(gaussian_pid(np.cov(rows.T), (5, 5, 5)).unique_1))
     error = np.std(found, axis=0) / np.sqrt(len(found))
     assert np.mean(plug_in) > 0.15
@@ -143,7 +160,7 @@ def uniques_of(channel_1, channel_2, *, n, sets):
         y = rng.normal(size=(n, m))
         rows = np.concatenate([y @ h.T + rng.normal(size=(n, d1 + d2)), y], axis=1)
         blocks = jackknife_blocks(n, 20, groups=None, seed=seed)
-        found.append(crossfit_uniques(RowBlocks.of(rows, blocks), (d1, d2, m), plan=plan))
+        found.append(uniques(RowBlocks.of(rows, blocks), (d1, d2, m), plan=plan))
     return np.array([float(truth.unique_1), float(truth.unique_2)]), np.array(found)
 
 

@@ -23,7 +23,7 @@ MAY = {
     "extract_activations": FILES | SETTINGS | MODELS | NUMERICS,
     "sweep_knockout": FILES | SETTINGS | MODELS | NUMERICS,
     "train_standin": FILES | SETTINGS | MODELS | NUMERICS,
-    "fit_pca": FILES | NUMERICS | {"sklearn"},
+    "fit_pca": FILES | NUMERICS,
     "train_flow": FILES | SETTINGS | NUMERICS | {"torch", "safetensors", "zuko"},
     "plant_twin": FILES | SETTINGS | NUMERICS | {"torch", "safetensors", "zuko"},
     "bound_information": FILES | SETTINGS | NUMERICS | {"torch"},

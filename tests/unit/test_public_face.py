@@ -11,7 +11,7 @@ import pidflow
 from pidflow.versions import library_versions, own_version, required
 
 LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "lib"
-HEAVY = ["torch", "transformers", "pandas", "h5py", "matplotlib", "sklearn", "snakemake", "zuko", "PIL"]
+HEAVY = ["torch", "transformers", "pandas", "h5py", "matplotlib", "snakemake", "zuko", "PIL"]
 
 
 def in_a_fresh_interpreter(code, *, blocked):
@@ -68,7 +68,7 @@ def test_what_is_not_offered():
 def test_versions_are_those_of_the_requirements():
     found = library_versions()
     assert pidflow.__version__ == own_version() == found["pidflow"] == "0.2.0"
-    assert {"numpy", "scipy", "torch", "transformers", "h5py", "scikit-learn", "safetensors", "zuko"} <= set(found)
+    assert {"numpy", "scipy", "torch", "transformers", "h5py", "safetensors", "zuko"} <= set(found)
     assert set(found) - {"pidflow"} <= set(required())
     assert not {"pytest", "ruff", "hypothesis"} & set(required())
 

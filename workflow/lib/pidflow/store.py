@@ -31,10 +31,10 @@ from pidflow.hdf5 import (
 from pidflow.identity import Identity, digest_of
 from pidflow.json_text import to_json
 from pidflow.names import layer_name
+from pidflow.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second to import: only the functions that handle tables do so
-    from torch import Tensor
 
 __all__ = (
     "BLOCKS",
@@ -332,37 +332,3 @@ def read_json(path: str | Path, *, expected: Identity | None = None) -> dict[str
     if expected is not None:
         Identity.from_mapping(value.get("identity", {}), where=str(path)).check(expected, where=str(path))
     return value
-
-
-def write_tensors(path: str | Path, tensors: Mapping[str, "Tensor"], *, identity: Identity | None = None) -> None:
-    """Write named tensors as safetensors."""
-    from safetensors.torch import save
-
-    # One entry: safetensors writes several in an order that changes from run to run.
-    about = to_json({"identity": (identity or Identity()).known(), _CHECKSUM: BLANK}, indent=None)
-    content = save(dict(tensors), metadata={"pidflow": about})
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-        seal(temporary, at_end=False)
-
-
-def read_tensors(path: str | Path, *, expected: Identity | None = None) -> dict[str, "Tensor"]:
-    """The tensors in a safetensors file of ours.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, not ours or about something else.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    check_seal(path, at_end=False)
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["pidflow"])["identity"]
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (SafetensorError, OSError, KeyError, ValueError) as err:
-        raise DataError(f"{path}: not readable safetensors ({_first_line(err)}); delete it and run again") from err
-    Identity.from_mapping(about, where=str(path)).check(expected or Identity(), where=str(path))
-    return tensors

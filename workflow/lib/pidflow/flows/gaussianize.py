@@ -33,7 +33,8 @@ from pidflow.flows.checked import blocks_of_layers, check_rows, fold_labels, ind
 from pidflow.flows.normality import Gaussianity, gaussianity
 from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, gaussianizing_knots, transform
-from pidflow.flows.training import TrainedStack, usable_device
+from pidflow.flows.stack import usable_device
+from pidflow.flows.training import TrainedStack
 from pidflow.flows.weights import Blocks, apply, common_frame, invert, stored_flows
 from pidflow.groups import held_out_split
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
@@ -92,11 +91,22 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
     # Squares of what is not centred lose what varies little beside its offset; those of a large unit overflow.
     centred = data - mean
     centred /= np.abs(centred).max()
-    fitted = PCA(svd_solver="covariance_eigh" if n > width else "full").fit(centred)
-    ratio = fitted.explained_variance_ratio_
+    centred -= centred.mean(axis=0)
+    variances, directions = _principal(centred)
+    ratio = variances / variances.sum()
     enough = int(np.searchsorted(np.cumsum(ratio), variance * (1 - 1e-12))) + 1
     alive = int(np.sum(ratio > _NOISE * ratio[0]))
     kept = min(enough, alive, max_components)
-    components = fitted.components_[:kept]
+    components = directions[:kept]
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     return PrincipalBasis(mean, components * np.sign(largest), ratio[:kept])
+
+
+def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances ``(k,)``, largest first, and the directions ``(k, width)`` that have them."""
+    n, width = centred.shape
+    if n <= width:
+        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+        return singular**2 / (n - 1), directions
+    values, vectors = np.linalg.eigh(centred.T @ centred / (n - 1))
+    return np.maximum(values[::-1], 0.0), vectors.T[::-1]

@@ -22,6 +22,7 @@ _KNOT_SPACING = 0.25
 # Samples closer than this part of the middle half's width are one value.
 _TIE = 1e-12
 _SMALLEST_LOG_SLOPE = -math.log(1e-3)
+_FEW_KNOTS = 16  # so many are counted one by one, which is faster than a search
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,13 @@ def _knot_slopes(x: Tensor, y: Tensor) -> Tensor:
 
 def _bin(knots: Tensor, values: Tensor) -> Tensor:
     """Index of the bin of each value, shape of ``values``; values outside the knots get the outer bins."""
-    inside = knots[..., 1:-1].detach().contiguous()
-    return torch.searchsorted(inside, values.detach().contiguous())
+    inside, values = knots[..., 1:-1].detach(), values.detach()
+    if inside.shape[-1] > _FEW_KNOTS:
+        return torch.searchsorted(inside.contiguous(), values.contiguous())
+    index = torch.zeros_like(values, dtype=torch.int8)
+    for knot in inside.split(1, dim=-1):
+        index += values > knot
+    return index.long()
 
 
 def _gathered(knots: Knots, index: Tensor) -> tuple[Tensor, ...]:

@@ -9,15 +9,16 @@ gradient clip and its own early stop, and leaves the stack when it has stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pidflow.errors import ConfigError, NumericsError
+from pidflow.errors import NumericsError
 from pidflow.flows._product import Layout, Parameters, ProductFlows, initial_parameters
 from pidflow.flows.settings import FlowConfig
+from pidflow.flows.stack import train_members
 
 _JITTER = 1e-6  # relative ridge on a covariance: lets an exact copy of a column read as a few nats, not infinity
 
@@ -52,22 +53,6 @@ def held_out_loss(
     white = torch.linalg.solve_triangular(factor, z - mean, upper=False)
     excess = (white.square().sum(dim=1) - valid.sum(dim=1)[:, None]) / 2
     return log_volume + ((excess - log_det) * weight).sum(dim=1) / weight.sum(dim=1)
-
-
-def usable_device(device: str) -> str:
-    """The device, if tensors can be made on it.
-
-    Raises
-    ------
-    ConfigError
-        If not.
-    """
-    try:
-        torch.zeros(1, device=device)
-    except Exception as err:
-        reason = (str(err).splitlines() or [""])[0]
-        raise ConfigError(f"device {device!r} cannot be used ({reason}); take 'cpu'") from err
-    return device
 
 
 @dataclass(frozen=True)
@@ -128,90 +113,75 @@ def train_stack(
         When the loss of a flow is not finite at its start, or at every evaluation after it. A loss that is lost on the
         way brings back the best parameters before.
     """
-    best = initial_parameters(layout, config, seed=seed, dtype=x.dtype)
-    origin = {name: value.clone() for name, value in best.items()}
-    live = torch.arange(len(x), device=x.device)
-    flows = ProductFlows(layout, config)
-    current = {name: value.clone().requires_grad_() for name, value in best.items()}
-    moments = {name: (torch.zeros_like(v), torch.zeros_like(v)) for name, v in best.items()}
-    generator = torch.Generator().manual_seed(seed)
+    parameters = initial_parameters(layout, config, seed=seed, dtype=x.dtype)
     rows = x.shape[2]
     batch_rows = min(rows, max(config.batch_size, 4 * x.shape[1]))
-
-    def losses() -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            z, log_det = flows.forward(current, x)
-            z_held, log_det_held = flows.forward(current, x_held)
-            valid = flows.layout.valid
-            held = held_out_loss(z_held, log_det_held, weight_held, z, weight, valid)
-            return profile_loss(z, log_det, weight, valid), held
-
-    S = len(x)
-    evaluations = 1 + math.ceil(config.max_steps / config.evaluate_every)
-    curves = torch.full((2, S, evaluations), float("nan"), device=x.device, dtype=torch.float64)
-    steps = torch.zeros(evaluations, dtype=torch.long)
-    start = torch.stack(losses())
-    if not start.isfinite().all():
+    batches = _batches(rows, batch_rows, torch.Generator().manual_seed(seed))
+    trained = train_members(
+        _FlowObjective(ProductFlows(layout, config), (x, weight, x_held, weight_held), parameters, config, batches),
+        parameters,
+        rates=lambda done: config.learning_rate * 0.5 * (1 + math.cos(math.pi * done / config.max_steps)),
+        max_steps=config.max_steps,
+        evaluate_every=config.evaluate_every,
+        patience=config.patience,
+        progress=progress,
+    )
+    if not (finite := trained.start.isfinite().all(dim=0)).all():
         raise NumericsError(
-            f"{int((~start.isfinite().all(dim=0)).sum())} of {S} flows cannot start: their columns have no positive "
+            f"{int((~finite).sum())} of {len(x)} flows cannot start: their columns have no positive "
             "definite covariance; expected finite columns, more rows than columns, and precision float64 where blocks "
             "are copies of each other"
         )
-    curves[:, :, 0] = 0
-    best_loss = torch.zeros(S, device=x.device, dtype=x.dtype)
-    best_step = torch.zeros(S, device=x.device, dtype=torch.long)
-    steps_run = torch.full((S,), config.max_steps, device=x.device)
-    stale = torch.zeros(S, device=x.device, dtype=torch.long)
-    order, cursor, done = torch.randperm(rows, generator=generator), 0, 0
-    for evaluation in range(1, evaluations):
-        while done < min(config.max_steps, evaluation * config.evaluate_every):
-            if cursor + batch_rows > rows:
-                order, cursor = torch.randperm(rows, generator=generator), 0
-            batch = slice(None) if batch_rows == rows else order[cursor : cursor + batch_rows].to(x.device)
-            cursor += batch_rows
-            z, log_det = flows.forward(current, x[:, :, batch])
-            loss = profile_loss(z, log_det, weight[:, batch], flows.layout.valid)
-            loss = loss + _penalty(current, {name: value[live] for name, value in origin.items()}, config)
-            gradients = torch.autograd.grad(loss.sum(), list(current.values()))
-            rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done / config.max_steps))
-            done += 1
-            adam_step(current, moments, gradients, rates=rate, step=done)
-        train, held = losses()
-        steps[evaluation] = done
-        curves[0, live, evaluation] = (train - start[0]).double()
-        curves[1, live, evaluation] = (held - start[1]).double()
-        better = held - start[1] < best_loss[live]
-        winners = live[better]
-        best_loss[winners] = (held - start[1])[better]
-        best_step[winners] = done
-        for name, value in current.items():
-            best[name][winners] = value.detach()[better]
-        stale[live] = torch.where(better, 0, stale[live] + 1)
-        keep = stale[live] < config.patience
-        if progress is not None:
-            progress(done, int(keep.sum()))
-        if keep.all():
-            continue
-        steps_run[live[~keep]] = done
-        if not keep.any():
-            break
-        live, start = live[keep], start[:, keep]
-        x, weight, x_held, weight_held = x[keep], weight[keep], x_held[keep], weight_held[keep]
-        current = {name: value.detach()[keep].requires_grad_() for name, value in current.items()}
-        moments = {name: (m[keep], v[keep]) for name, (m, v) in moments.items()}
-        flows = ProductFlows(flows.layout.select(keep.nonzero().squeeze(1)), config)
-    refuse_untrained(curves)
-    used = slice(0, evaluation + 1)
+    refuse_untrained(trained.losses)
     return TrainedStack(
-        best,
-        steps[used],
-        curves[0, :, used],
-        curves[1, :, used],
-        best_step,
-        steps_run,
-        steps_run < config.max_steps,
-        batch_rows,
+        parameters=trained.parameters,
+        steps=trained.steps,
+        training_loss=trained.losses[0],
+        held_out_loss=trained.losses[1],
+        best_step=trained.best_step,
+        steps_run=trained.steps_run,
+        stopped_early=trained.steps_run < config.max_steps,
+        batch_rows=batch_rows,
     )
+
+
+def _batches(rows: int, batch_rows: int, generator: torch.Generator) -> Iterator[slice | Tensor]:
+    """Rows of each step: all of them, or passes over them in random order."""
+    while True:
+        order = torch.randperm(rows, generator=generator)
+        for first in range(0, rows - batch_rows + 1, batch_rows):
+            yield slice(None) if batch_rows == rows else order[first : first + batch_rows]
+
+
+@dataclass(frozen=True)
+class _FlowObjective:
+    """Profile loss and penalty of product flows; judged on all training rows and on the held-out ones."""
+
+    flows: ProductFlows
+    rows: tuple[Tensor, Tensor, Tensor, Tensor]
+    origin: Parameters
+    config: FlowConfig
+    batches: Iterator[slice | Tensor]
+
+    def loss(self, parameters: Parameters) -> Tensor:
+        x, weight, *_ = self.rows
+        batch = next(self.batches)
+        batch = batch if isinstance(batch, slice) else batch.to(x.device)
+        z, log_det = self.flows.forward(parameters, x[:, :, batch])
+        loss = profile_loss(z, log_det, weight[:, batch], self.flows.layout.valid)
+        return loss + _penalty(parameters, self.origin, self.config)
+
+    def judged(self, parameters: Parameters) -> Tensor:
+        x, weight, x_held, weight_held = self.rows
+        valid = self.flows.layout.valid
+        (z, log_det), (z_held, log_det_held) = (self.flows.forward(parameters, part) for part in (x, x_held))
+        held = held_out_loss(z_held, log_det_held, weight_held, z, weight, valid)
+        return torch.stack([profile_loss(z, log_det, weight, valid), held])
+
+    def select(self, members: Tensor) -> _FlowObjective:
+        flows = ProductFlows(self.flows.layout.select(members.nonzero().squeeze(1)), self.config)
+        origin = {name: value[members] for name, value in self.origin.items()}
+        return replace(self, flows=flows, rows=tuple(part[members] for part in self.rows), origin=origin)
 
 
 def refuse_untrained(curves: Tensor) -> None:
@@ -232,29 +202,3 @@ def _penalty(parameters: Parameters, origin: Parameters, config: FlowConfig) -> 
         for name, value in parameters.items()
     ]
     return torch.stack(costs).sum(dim=0)
-
-
-def adam_step(
-    parameters: Parameters,
-    moments: dict[str, tuple[Tensor, Tensor]],
-    gradients: Sequence[Tensor],
-    *,
-    rates: float | Mapping[str, float],
-    step: int,
-) -> None:
-    """One Adam step (Kingma, Ba 2015) in place, with the gradient of each member of the stack clipped to norm 1 alone.
-
-    A member that has diverged gets no gradient: it drifts until its early stop and falls back to its best parameters,
-    and the others never notice.
-    """
-    norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
-    clip = torch.where(norm.isfinite(), 1 / norm.clamp(min=1), 0)
-    with torch.no_grad():
-        for (name, value), gradient in zip(parameters.items(), gradients, strict=True):
-            gradient = gradient.nan_to_num(0, 0, 0) * clip.view(-1, *[1] * (gradient.dim() - 1))
-            mean, square = moments[name]
-            mean.lerp_(gradient, 0.1)
-            square.lerp_(gradient.square(), 0.001)
-            scale = (square / (1 - 0.999**step)).sqrt() + 1e-8
-            rate = rates[name] if isinstance(rates, Mapping) else rates
-            value -= rate / (1 - 0.9**step) * mean / scale

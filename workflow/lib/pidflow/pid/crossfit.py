@@ -65,12 +65,12 @@ class CrossFit:
         statistics = RowBlocks.of(_white(rows, dims), blocks)
         plan = split_plan(count, repeats=REPEATS, seed=seed)
         try:
-            uniques = [crossfit_uniques(statistics, dims, plan=plan, without=block) for block in (None, *range(count))]
+            without = np.concatenate([np.zeros((1, count), dtype=bool), np.eye(count, dtype=bool)])
+            unique_1, unique_2 = crossfit_uniques(statistics, dims, plan=plan, without=without)
             growth = _independent_growth(statistics, dims, seed=seed)
         except (np.linalg.LinAlgError, NumericsError):
             return None
         sizes = len(rows) - np.concatenate([[0], statistics.rows])
-        unique_1, unique_2 = np.transpose(uniques)
         return cls(unique_1, unique_2, growth * np.array([mi_bias(int(n), dims[0] + dims[1], dims[2]) for n in sizes]))
 
 
@@ -114,8 +114,8 @@ def split_plan(blocks: int, *, repeats: int, seed: int) -> np.ndarray:
 
 
 def crossfit_uniques(
-    blocks: RowBlocks, dims: tuple[int, int, int], *, plan: np.ndarray, without: int | None = None
-) -> tuple[float, float]:
+    blocks: RowBlocks, dims: tuple[int, int, int], *, plan: np.ndarray, without: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Cross-fitted ``unique_1 = U* - I2`` and ``unique_2 = U* - I1`` of the BROJA decomposition, in bits.
 
     Unbiased for independent Gaussian rows up to second order in (dimension / rows); a small unique may come out
@@ -127,61 +127,61 @@ def crossfit_uniques(
         Statistics of the rows, ordered ``[x1, x2, y]``, in coordinates where no block is ill-conditioned.
     dims : (d1, d2, m)
         Sizes of the three blocks of columns.
-    plan : ndarray of bool
+    plan : ndarray of bool, shape (4, P, G)
         From :func:`split_plan`.
-    without : int, optional
-        Block of rows to leave out.
+    without : ndarray of bool, shape (J, G)
+        Blocks of rows to leave out, for each of `J` estimates.
 
     Returns
     -------
-    unique_1, unique_2 : float
+    unique_1, unique_2 : ndarray, shape (J,)
 
     Raises
     ------
     numpy.linalg.LinAlgError
         When a column does not vary within some part.
     """
-    if without is not None:
-        plan = plan & (np.arange(plan.shape[-1]) != without)
-    test, train, first, second = plan
+    test, train, first, second = plan[:, None] & ~without[:, None]
     conditional = _conditional_scatters(blocks, test, dims)
     # Parts count by their rows, or the jackknife would give too much weight to rows of the part that lost a block.
-    weight = test @ blocks.rows / (test @ blocks.rows).sum()
-    full = _uniques_given_basis(conditional, _basis(blocks, train, dims)) @ weight
-    half = 0.5 * sum(_uniques_given_basis(conditional, _basis(blocks, half, dims)) @ weight for half in (first, second))
+    weight = test @ blocks.rows / (test @ blocks.rows).sum(axis=1, keepdims=True)
 
+    def judged(member: np.ndarray) -> np.ndarray:
+        return (_uniques_given_basis(conditional, _basis(blocks, member, dims)) * weight).sum(axis=-1)
+
+    full, half = judged(train), 0.5 * (judged(first) + judged(second))
     # The loss is a / rows, so the value without it lies beyond that of all training rows, seen from that of half.
-    x_full = np.mean(1.0 / (train @ blocks.rows))
-    x_half = np.mean(1.0 / (np.concatenate([first, second]) @ blocks.rows))
+    x_full = np.mean(1.0 / (train @ blocks.rows), axis=1)
+    x_half = np.mean(1.0 / (np.concatenate([first, second], axis=1) @ blocks.rows), axis=1)
     value = full + (full - half) * x_full / (x_half - x_full)
     # Where half of the rows are far too few the loss grows faster and the step overshoots. Choosing and judging on the
     # same rows errs upwards, so the truth does not lie beyond it.
-    everything = (test | train)[:1]
+    everything = (test | train)[:, 0]
     optimistic = _uniques_given_basis(_conditional_scatters(blocks, everything, dims), _basis(blocks, everything, dims))
-    value = np.minimum(value, optimistic[:, 0])
-    return float(value[0]) / LN2, float(value[1]) / LN2
+    unique_1, unique_2 = np.minimum(value, optimistic) / LN2
+    return unique_1, unique_2
 
 
 def _conditional_scatters(
     blocks: RowBlocks, member: np.ndarray, dims: tuple[int, int, int]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each source, the scatter of Y given it and its degrees of freedom, one a row of `member`."""
+    """For each source, the scatter of Y given it and its degrees of freedom, for each set of blocks ``(..., G)``."""
     d1, d2, _ = dims
     scatter, rows = blocks.scatter(member)
     target = slice(d1 + d2, None)
     out = []
     for source in (slice(0, d1), slice(d1, d1 + d2)):
-        cross = scatter[:, source, target]
-        explained = cross.swapaxes(-1, -2) @ np.linalg.solve(scatter[:, source, source], cross)
-        out.append((scatter[:, target, target] - explained, rows - 1 - (source.stop - source.start)))
+        cross = scatter[..., source, target]
+        explained = cross.swapaxes(-1, -2) @ np.linalg.solve(scatter[..., source, source], cross)
+        out.append((scatter[..., target, target] - explained, rows - 1 - (source.stop - source.start)))
     return out
 
 
 def _basis(blocks: RowBlocks, member: np.ndarray, dims: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """``T`` with ``T^T C1 T = 1, T^T C2 T = diag(λ)``, λ ascending, and how many λ are below 1."""
     (scatter_1, freedom_1), (scatter_2, freedom_2) = _conditional_scatters(blocks, member, dims)
-    inverse = np.linalg.inv(np.linalg.cholesky(scatter_1 / freedom_1[:, None, None]))
-    values, vectors = np.linalg.eigh(inverse @ (scatter_2 / freedom_2[:, None, None]) @ inverse.swapaxes(-1, -2))
+    inverse = np.linalg.inv(np.linalg.cholesky(scatter_1 / freedom_1[..., None, None]))
+    values, vectors = np.linalg.eigh(inverse @ (scatter_2 / freedom_2[..., None, None]) @ inverse.swapaxes(-1, -2))
     return inverse.swapaxes(-1, -2) @ vectors, (values < 1.0).sum(axis=-1)
 
 
@@ -198,19 +198,19 @@ def _uniques_given_basis(
     log_det_1 = _leading_log_dets(seen_1[..., ::-1, ::-1], freedom_1)
     log_det_2 = _leading_log_dets(seen_2, freedom_2)
     best = _pick(log_det_1, m - below) + _pick(log_det_2, below)
-    return 0.5 * np.stack([log_det_2[:, m] - best, log_det_1[:, m] - best])
+    return 0.5 * np.stack([log_det_2[..., m] - best, log_det_1[..., m] - best])
 
 
 def _leading_log_dets(scatter: np.ndarray, freedom: np.ndarray) -> np.ndarray:
     """Unbiased log-determinants of the leading ``p x p`` blocks of a covariance, ``p = 0 .. m``, from its scatter."""
     diagonal = np.einsum("...ii->...i", np.linalg.cholesky(scatter))
     order = np.arange(diagonal.shape[-1])
-    each = 2.0 * np.log(diagonal) - np.log(2.0) - digamma((freedom[:, None] - order) / 2.0)
-    return np.concatenate([np.zeros((len(each), 1)), np.cumsum(each, axis=-1)], axis=-1)
+    each = 2.0 * np.log(diagonal) - np.log(2.0) - digamma((freedom[..., None] - order) / 2.0)
+    return np.concatenate([np.zeros_like(each[..., :1]), np.cumsum(each, axis=-1)], axis=-1)
 
 
 def _pick(table: np.ndarray, column: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(table, column[:, None], axis=-1)[:, 0]
+    return np.take_along_axis(table, column[..., None], axis=-1)[..., 0]
 
 
 def _independent_growth(blocks: RowBlocks, dims: tuple[int, int, int], *, seed: int) -> float:

@@ -33,7 +33,7 @@ from torch import Tensor
 from pidflow import arguments, arrays
 from pidflow.errors import DataError
 from pidflow.flows.checked import fold_labels
-from pidflow.flows.training import usable_device
+from pidflow.flows.stack import usable_device
 from pidflow.groups import held_out_split
 from pidflow.pid.gaussian_system import LN2
 from pidflow.validation.critics import CriticConfig, Critics, checked_config

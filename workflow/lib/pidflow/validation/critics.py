@@ -6,16 +6,15 @@ What a critic is and what it proves stands in :mod:`pidflow.validation.critic`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from pidflow import arguments
 from pidflow.errors import ConfigError
-from pidflow.flows.training import adam_step
-
-Parameters = dict[str, Tensor]
+from pidflow.flows.stack import Parameters, train_members
 
 _RIDGE = 1e-6
 _UNITS = 32
@@ -78,8 +77,32 @@ def checked_config(config: CriticConfig) -> CriticConfig:
 
 def row_bounds(left: Tensor, right: Tensor) -> Tensor:
     """Each row's contribution to the bound, nats, ``(S, N)``; the score of a pair of rows is ``left . right``."""
-    every = left @ right.transpose(1, 2)
-    return every.diagonal(dim1=1, dim2=2) - every.logsumexp(dim=2) + math.log(every.shape[2])
+    return _RowBounds.apply(left @ right.transpose(1, 2))
+
+
+class _RowBounds(torch.autograd.Function):
+    """What `row_bounds` makes of the scores of all pairs ``(S, N, N)``.
+
+    Pairs are nearly all that a training computes with. The derivative is written out because the automatic one takes
+    every exponential once more.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, scores: Tensor) -> Tensor:
+        largest = scores.amax(dim=2, keepdim=True)
+        shares = (scores - largest).exp_()
+        total = shares.sum(dim=2, keepdim=True)
+        ctx.save_for_backward(shares, total)
+        beyond = scores.diagonal(dim1=1, dim2=2) - (largest + total.log()).squeeze(2)
+        return beyond + math.log(scores.shape[2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        shares, total = ctx.saved_tensors
+        out = shares * (-gradient[:, :, None] / total)
+        out.diagonal(dim1=1, dim2=2).add_(gradient)
+        return out
 
 
 @dataclass
@@ -151,42 +174,43 @@ class Critics:
 
         A critic that has stopped leaves the stack.
         """
-        best = {name: value.clone() for name, value in self.free.items()}
-        best_bound = self._bounds(x_held, y_held)
-        best_step = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        live, current = torch.arange(len(x), device=x.device), self
-        moments = {name: (torch.zeros_like(v), torch.zeros_like(v)) for name, v in best.items()}
-        rates = {name: _RATES.get(name, _RATES[name.split(".")[0]]) for name in best}
-        for step in range(1, config.max_steps + 1):
-            batch = torch.randperm(x.shape[1], generator=generator)[: config.batch_size].to(x.device)
-            free = list(current.free.values())
-            for value in free:
-                value.requires_grad_()
-            bound = current.row_bounds(x[:, batch], y[:, batch]).mean(dim=1)
-            gradients = torch.autograd.grad(-bound.sum(), free)
-            adam_step(current.free, moments, gradients, rates=rates, step=step)
-            if step % config.evaluate_every:
-                continue
-            bound = current._bounds(x_held, y_held)
-            better = bound > best_bound[live]
-            winners = live[better]
-            best_bound[winners], best_step[winners] = bound[better], step
-            for name, value in current.free.items():
-                best[name][winners] = value.detach()[better]
-            keep = step - best_step[live] < config.patience * config.evaluate_every
-            if keep.all():
-                continue
-            if not keep.any():
-                break
-            live, x, y, x_held, y_held = (rows[keep] for rows in (live, x, y, x_held, y_held))
-            current = Critics(current.fixed, {n: v.detach() for n, v in current.free.items()}).select(keep)
-            moments = {name: (m[keep], v[keep]) for name, (m, v) in moments.items()}
-        self.free = best
-        return best_step, best_bound
+        rates = {name: _RATES.get(name, _RATES[name.split(".")[0]]) for name in self.free}
+        trained = train_members(
+            _CriticObjective(self.fixed, (x, y, x_held, y_held), config.batch_size, generator),
+            self.free,
+            rates=lambda done: rates,
+            max_steps=config.max_steps,
+            evaluate_every=config.evaluate_every,
+            patience=config.patience,
+        )
+        self.free = trained.parameters
+        return trained.best_step, self._bounds(x_held, y_held)
 
     def _bounds(self, x: Tensor, y: Tensor) -> Tensor:
         with torch.no_grad():
             return self.row_bounds(x, y).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class _CriticObjective:
+    """Bounds with the sign turned: on random rows to train, on rows kept aside to stop."""
+
+    fixed: Parameters
+    rows: tuple[Tensor, Tensor, Tensor, Tensor]
+    batch_size: int
+    generator: torch.Generator
+
+    def loss(self, parameters: Parameters) -> Tensor:
+        x, y, *_ = self.rows
+        batch = torch.randperm(x.shape[1], generator=self.generator)[: self.batch_size].to(x.device)
+        return -Critics(self.fixed, parameters).row_bounds(x[:, batch], y[:, batch]).mean(dim=1)
+
+    def judged(self, parameters: Parameters) -> Tensor:
+        return -Critics(self.fixed, parameters).row_bounds(*self.rows[2:]).mean(dim=1)[None]
+
+    def select(self, members: Tensor) -> _CriticObjective:
+        fixed = {name: value[members] for name, value in self.fixed.items()}
+        return replace(self, fixed=fixed, rows=tuple(part[members] for part in self.rows))
 
 
 def _with_norm(rows: Tensor) -> Tensor:
@@ -245,11 +269,15 @@ def _product_directions(
     for inside_a, inside_b in ((first, 1 - first), (torch.ones_like(first),) * 2):
         starts = [torch.randn(d, _STARTS, generator=generator).to(x.device) for d in (dx, dx, y.shape[2])]
         a, b, c = (torch.nn.functional.normalize(s, dim=0).expand(len(x), -1, -1) for s in starts)
+        x_b, y_c = x @ b, y @ c
         for _ in range(_POWER_STEPS):
-            a = torch.nn.functional.normalize(inside_a * (x.transpose(1, 2) @ ((x @ b) * (y @ c))), dim=1)
-            b = torch.nn.functional.normalize(inside_b * (x.transpose(1, 2) @ ((x @ a) * (y @ c))), dim=1)
-            c = torch.nn.functional.normalize(y.transpose(1, 2) @ ((x @ a) * (x @ b)), dim=1)
-        size = ((x @ a) * (x @ b) * (y @ c)).sum(dim=1) / n
+            a = torch.nn.functional.normalize(inside_a * (x.transpose(1, 2) @ (x_b * y_c)), dim=1)
+            x_a = x @ a
+            b = torch.nn.functional.normalize(inside_b * (x.transpose(1, 2) @ (x_a * y_c)), dim=1)
+            x_b = x @ b
+            c = torch.nn.functional.normalize(y.transpose(1, 2) @ (x_a * x_b), dim=1)
+            y_c = y @ c
+        size = (x_a * x_b * y_c).sum(dim=1) / n
         best = size.topk(count // 2, dim=1).indices[:, None, :]
         kept.append(tuple(v.gather(2, best.expand(-1, v.shape[1], -1)) for v in (a, b, c)))
     return tuple(torch.cat(pair, dim=2).contiguous() for pair in zip(*kept, strict=True))
