@@ -36,7 +36,8 @@ GROUND_MAY |= {"arrays": ("errors", "arguments")}
 GROUND_MAY |= {name: ("errors", "arguments", "arrays") for name in ("stats", "groups")}
 GROUND_MAY |= {"running": (), "files": ("errors",), "identity": ("errors",), "json_text": ("errors",)}
 GROUND_MAY |= {"versions": (), "hdf5": ("errors", "files", "identity", "json_text", "versions")}
-GROUND_MAY |= {"store": ("names", "hdf5", *GROUND_MAY["hdf5"])}
+GROUND_MAY |= {"tensors": GROUND_MAY["identity"] + ("files", "identity", "json_text")}
+GROUND_MAY |= {"store": ("names", "hdf5", "tensors", *GROUND_MAY["hdf5"])}
 GROUND = tuple(GROUND_MAY)
 
 MODULES = sorted(

@@ -45,8 +45,7 @@ def read_tensors(path: str | Path, *, expected: Identity | None = None) -> dict[
             about = json.loads((file.metadata() or {})["pidflow"])["identity"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, KeyError, ValueError) as err:
-        raise DataError(
-            f"{path}: not readable safetensors ({(str(err).splitlines() or [type(err).__name__])[0][:200]}); delete it and run again"
-        ) from err
+        first = (str(err).splitlines() or [type(err).__name__])[0][:200]
+        raise DataError(f"{path}: not readable safetensors ({first}); delete it and run again") from err
     Identity.from_mapping(about, where=str(path)).check(expected or Identity(), where=str(path))
     return tensors

@@ -208,8 +208,8 @@ def _tail_warnings(**blocks: np.ndarray) -> tuple[str, ...]:
         far, kurtosis = float(np.abs(block).max()), float((block**4).mean(axis=0).max())
         if far > FARTHEST or kurtosis > MOST_KURTOSIS:
             notes.append(
-                f"{name} has heavy tails (kurtosis {kurtosis:.1f}, farthest row at {far:.1f} standard deviations; 3 and "
-                "about 4 in normal rows): a few rows decide; compare with estimator copula"
+                f"{name} has heavy tails (kurtosis {kurtosis:.1f}, farthest row at {far:.1f} standard deviations; 3 "
+                "and about 4 in normal rows): a few rows decide; compare with estimator copula"
             )
     return tuple(notes)
 
