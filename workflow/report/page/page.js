@@ -76,7 +76,7 @@ function curveSpec(rows, measure, shown) {
   const color = {
     field: "atom", title: null,
     scale: { domain: shown.map((each) => each.id), range: shown.map((each) => each.color) },
-    legend: { orient: "top", labelExpr: `${JSON.stringify(data.labels.atom)}[datum.value]` },
+    legend: { orient: "top", columns: window.innerWidth < 600 ? 2 : 4, symbolOpacity: 1, labelExpr: `${JSON.stringify(data.labels.atom)}[datum.value]` },
   };
   const x = { field: "layer", type: "quantitative", title: "layer", axis: { tickMinStep: 1 } };
   const tooltip = [
