@@ -6,6 +6,7 @@ snakemake pid                up to the decomposition, no tables or figures
 snakemake figures            tables and figures
 snakemake report             results/report.html: everything on one page that opens without a network
 snakemake sweeps             attention cut window by window: tables and figures, not part of the first
+snakemake predictions        what models predict from each part of their input: not part of the first
 snakemake results/standins/standin    train the shipped model again (about two hours on one core)
 """
 
@@ -27,6 +28,7 @@ include: "workflow/rules/flow.smk"
 include: "workflow/rules/pid.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/spectrum.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -185,6 +185,21 @@ def test_edges_within_and_across_spans_are_possible(config, edge):
     design.check(edited(config, ["sweep", "edges"], [edge]))
 
 
+@pytest.mark.parametrize("chosen", [[], [0, 1, 2], [1, 3]])
+def test_training_folds_are_some_of_the_folds(config, chosen):
+    assert design.training_folds(design.check(config)) == [0, 1]
+    wrong = design.check(edited(config, ["spectrum", "training"], chosen))  # not read by runs without a spectrum
+    with pytest.raises(ConfigError, match=r"config spectrum.training: .* some, but not all, of the folds 0 to 2"):
+        design.training_folds(wrong)
+
+
+def test_single_tasks_may_be_scored_otherwise(config):
+    of_one = design.check(edited(config, ["spectrum", "answers_of"], {"easy-shape": "top"}))
+    assert [design.scored_answers(of_one, task) for task in ("easy-shape", "choose-rel")] == ["top", "options"]
+    with pytest.raises(ConfigError, match=r"config spectrum.answers_of: 'nothing' is not defined under tasks"):
+        design.scored_answers(edited(of_one, ["spectrum", "answers_of"], {"nothing": "top"}), "easy-shape")
+
+
 def test_the_spans_of_an_edge_are_those_of_a_prompt(config, tiny_llava_next, asked):
     """Names, and which of them end before others begin."""
     examples, pictures, _ = asked(6)

@@ -15,7 +15,7 @@ ALLOWED = {
     "spectrum": ("pid", "models.answers"),
     "analysis": ("pid.results", "pid.records", "interventions.windows"),
     "figures": ("analysis",),
-    "configuration": ("models.answers", "models.dynamics", "models.prompts", "flows.settings"),
+    "configuration": ("models.answers", "models.dynamics", "models.prompts", "flows.settings", "spectrum.settings"),
     "design": ("configuration", "interventions.windows"),
     "stages": (
         "design",

@@ -17,6 +17,7 @@ from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.refusals import expected
 from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
+from pidflow.spectrum.settings import Spectrum
 
 ESTIMATORS = plugins.available("pid.estimators")
 DEFINITIONS = ("broja", "mmi", "dep")
@@ -246,6 +247,7 @@ def configuration() -> type[Settings]:
         pid=(Decomposition, Field(description="The decomposition.")),
         sweep=(Sweep, Field(description="Windows of blocks in which edges are cut, one after another.")),
         claims=(Claims, Field(description="The estimates that the claims table judges.")),
+        spectrum=(Spectrum, Field(description="The spectrum of predictions: target `spectrum`.")),
     )
 
 

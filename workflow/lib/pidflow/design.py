@@ -158,6 +158,31 @@ def instruction(config: dict, task: str) -> str | None:
     return _entry(config, "tasks", task).get("instruction")
 
 
+def training_folds(config: dict) -> list[int]:
+    """The folds from which statistics of replacements come; asked for by who needs them, since few runs do.
+
+    Raises
+    ------
+    ConfigError
+        If they are none or all of the folds that questions have.
+    """
+    chosen, folds = config["spectrum"]["training"], config["items"]["folds"]
+    unknown = [fold for fold in chosen if fold >= folds]
+    if not chosen or unknown or len(chosen) == folds:
+        raise ConfigError(
+            f"config spectrum.training: {chosen} must be some, but not all, of the folds 0 to {folds - 1}: "
+            "statistics come from them, results from the others"
+        )
+    return chosen
+
+
+def scored_answers(config: dict, task: str) -> str:
+    """What predictions on a task are over."""
+    unknown = [each for each in config["spectrum"]["answers_of"] if each not in config["tasks"]]
+    _defined(unknown, config["tasks"], "spectrum.answers_of", "tasks")
+    return config["spectrum"]["answers_of"].get(task, config["spectrum"]["answers"])
+
+
 def _entry(config: dict, section: str, name: str) -> dict:
     """An entry that a target's path names; the target may be mistyped."""
     if name not in config[section]:

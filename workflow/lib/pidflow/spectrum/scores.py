@@ -195,3 +195,15 @@ def right_published(predictions: Predictions, key: str, *, threshold: float = TA
         letters = np.where(predictions.answer >= 0, predictions.bare_ids[rows, predictions.answer], -2)
         return each.greedy == letters
     return right(predictions, key, score=BARE) & (option_mass(predictions, each, BARE) >= threshold)
+
+
+def entropy_bits(mass: np.ndarray) -> float:
+    """``P(rest) H(rest)`` in bits of probabilities that do not sum to one: what merging them into one answer can hide.
+
+    With Y' the answer in which all of these are one, ``I(X; Y) - I(X; Y') = I(X; Y | Y') <= P(rest) H(Y | rest)``, for
+    any sources X, where `mass` is the mean over questions of the probability of each answer that was merged.
+    """
+    mass = arrays.numbers(mass, "mass")
+    total = float(mass.sum())
+    held = mass[mass > 0]
+    return float(-(held * np.log2(held / total)).sum()) if total > 0 else 0.0

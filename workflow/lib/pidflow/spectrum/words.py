@@ -19,3 +19,11 @@ REPLACEMENTS = (NOISE, MEAN, SHUFFLE)
 # How an option may be scored; see Pass.
 BEGINS, SEQUENCE, NORMALISED, BARE = "begins", "sequence", "length-normalised", "bare"
 SCORES = (BEGINS, SEQUENCE, NORMALISED, BARE)
+# How a layer's state is read: through the model's own final norm and head, or through its head alone.
+LENSES = ("norm", "no-norm")
+# What predictions are over.
+OPTIONS, LETTERS, CLUSTERS, TOP = "options", "letters", "clusters", "top"
+ANSWERS = (OPTIONS, LETTERS, CLUSTERS, TOP)
+# What can be imported.
+PID_LVLM, VLM_LENS = "pid-lvlm", "vlm-lens"
+FORMATS = (PID_LVLM, VLM_LENS)

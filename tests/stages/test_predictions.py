@@ -1,0 +1,188 @@
+"""Stages ``probe_statistics`` and ``extract_predictions`` from items on disk to predictions of every pass."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pidflow import store
+from pidflow.errors import ConfigError, DataError
+from pidflow.models.inputs import encode
+from pidflow.models.probe_inputs import enter
+from pidflow.models.standin.architecture import PROMPT
+from pidflow.spectrum.predictions_file import read_predictions
+from pidflow.spectrum.scores import right, scored
+from pidflow.spectrum.words import JOINT
+from pidflow.stages import extract_predictions, probe_statistics
+from pidflow.stages._probes import read_statistics
+
+N = 15
+PASSES = ("vision-only", "language-only", "question-masked", "options-only", "no-image")
+TRAINING = [0, 1, 2]
+
+
+@pytest.fixture
+def model(saved_model):
+    return {"family": "llava", "path": str(saved_model), "batch_size": 4, "dtype": "float32", "prompt": PROMPT}
+
+
+@pytest.fixture
+def probe(tmp_path, model):
+    """``probe(items, …)``: both stages; gives the predictions."""
+
+    def run(items, name="tiny", **changed):
+        common = {"items": str(items), "model": model, "model_id": "tiny", "task": "mixed", "training": TRAINING}
+        common |= {"seed": 5} | {key: changed.pop(key) for key in ("training", "model", "answers") if key in changed}
+        statistics = str(tmp_path / f"{name}-statistics.h5")
+        probe_statistics.run(output=statistics, donors=changed.pop("donors", 6), **common)
+        settings = {"passes": PASSES, "replacements": ["noise"], "draws": 2, "lens": ["norm"]} | changed
+        output = tmp_path / f"{name}.h5"
+        extract_predictions.run(statistics=statistics, output=str(output), progress=False, **common, **settings)
+        return read_predictions(output)
+
+    return run
+
+
+def test_predictions_of_every_pass_are_what_the_model_says(tiny_llava, asked, write_items, probe):
+    found = probe(write_items(N))
+    assert len(found) == N
+    assert found.training.tolist() == [index % 5 in TRAINING for index in range(N)]
+    assert set(found.passes) == {JOINT, "no-image", *(f"{name}/noise" for name in PASSES[:4])}
+    examples, pictures, questions = asked(N)
+    assert found.options == tuple(question.options for question in questions)
+    for row, question in enumerate(questions):
+        assert found.options[row][found.answer[row]] == question.answer
+    batch = encode(tiny_llava, examples, pictures)
+    with torch.inference_mode():
+        logits = tiny_llava.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+    log_probabilities = logits.log_softmax(-1).numpy()
+    vocabulary = tiny_llava.tokenizer.get_vocab()
+    ids = np.array([[vocabulary[option] for option in options] for options in found.options])
+    np.testing.assert_array_equal(found.token_ids[:, :, 0], ids)
+    expected = np.take_along_axis(log_probabilities, ids, 1)
+    for name in ("begins", "sequence", "bare"):
+        np.testing.assert_allclose(getattr(found[JOINT], name)[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(found[JOINT].greedy[0], log_probabilities.argmax(1))
+    assert (right(found, JOINT)[0] == (expected.argmax(1) == found.answer)).all()
+    depth = tiny_llava.depth
+    for each in found.passes.values():  # the lens at the last layer is the model's own output
+        assert each.lens["norm"].shape == (each.draws, depth + 1, N, 2)
+        np.testing.assert_allclose(each.lens["norm"][:, -1], each.begins, atol=1e-5)
+    sources = enter(tiny_llava, batch).sources()
+    np.testing.assert_allclose(found.vision, sources["vision"], atol=1e-6)
+    np.testing.assert_allclose(found.language, sources["language"], atol=1e-6)
+    assert found.about["entry_difference"] < 1e-5
+    rest = found.about["truncation"]["first_token_rest"]
+    np.testing.assert_allclose(rest, 1 - scored(found, JOINT).mass.mean(), atol=1e-5)
+
+
+def test_statistics_are_those_of_the_training_folds(tiny_llava, asked, write_items, probe, tmp_path):
+    items = write_items(N)
+    probe(items)
+    examples, pictures, _ = asked(N)
+    rows = [row for row in range(N) if row % 5 in TRAINING]
+    batch = encode(tiny_llava, [examples[row] for row in rows], [pictures[row] for row in rows])
+    statistics, checks = read_statistics(tmp_path / "tiny-statistics.h5")
+    for name, part in enter(tiny_llava, batch).parts().items():
+        if name == "question":
+            continue
+        values = part.values.double().numpy()
+        np.testing.assert_allclose(statistics.parts[name].mean, values.mean(0), atol=1e-9)
+        np.testing.assert_allclose(statistics.parts[name].deviation, values.std(0), atol=1e-9)
+        assert statistics.parts[name].tokens == len(values)
+    assert {each.item_id for each in statistics.donors} <= {f"q{row}" for row in rows}
+    assert {each["part"] for each in checks} == {"image", "language"}
+    for each in checks:
+        assert each["nearest_noise"] > 0
+        assert 0 <= each["accuracy"] <= 1
+
+
+def test_predictions_depend_on_no_batch_and_draws_differ(write_items, probe, model):
+    items = write_items(N)
+    one, two = probe(items), probe(items, name="other", model=model | {"batch_size": 7})
+    for key, each in one.passes.items():
+        np.testing.assert_allclose(each.begins, two[key].begins, atol=1e-5)
+    draws = one["vision-only/noise"].begins
+    assert (np.abs(draws[0] - draws[1]).max(1) > 1e-4).all()
+
+
+def test_the_mean_and_another_questions_tokens_stand_in_too(write_items, probe):
+    found = probe(write_items(N), replacements=["mean", "shuffle"], passes=["language-only"], lens=[])
+    assert set(found.passes) == {JOINT, "language-only/mean", "language-only/shuffle"}
+    assert (found["language-only/mean"].draws, found["language-only/shuffle"].draws) == (1, 2)
+    assert not found["language-only/mean"].lens
+
+
+def test_letters_are_scored_and_their_lines_asked(write_items, probe):
+    items = write_items(N)
+    with pytest.raises(
+        DataError, match="letters A, B are not one known token"
+    ):  # the stand-in's tokenizer knows neither
+        probe(items, answers="letters")
+
+
+def test_questions_without_options_take_all_answers_of_the_task_or_the_models_own(write_items, probe):
+    items = write_items(N, options=[[] for _ in range(N)])
+    table = store.read_table(items)
+    everything = probe(items, lens=[], passes=["vision-only"])
+    assert set(everything.options) == {everything.options[0]}
+    assert set(everything.options[0]) == set(table["answer"])
+    with pytest.raises(ConfigError, match=r"more than spectrum\.most"):
+        probe(items, most=2)
+    own = probe(items, answers="top", most=4, lens=[], passes=["vision-only"], name="top")
+    assert set(map(len, own.options)) <= {2, 3, 4}
+    # The likeliest first token begins the first answer, and what is left over is told.
+    assert 0 < own.about["truncation"]["first_token_rest"] < 1
+    assert own.about["truncation"]["bound_bits"] > 0
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [([], "none is chosen"), ([7], r"\[7\] are none of them"), ([0, 1, 2, 3, 4], "none is left over")],
+)
+def test_training_folds_must_be_some_but_not_all(write_items, probe, training, message):
+    with pytest.raises(ConfigError, match=message):
+        probe(write_items(N), training=training)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["red"], "offers 1 option"),
+        (["red", "red"], "offers an option twice"),
+        (["red", " "], "offers .* or an empty one"),
+    ],
+)
+def test_a_question_that_is_no_choice_is_refused(write_items, probe, options, message):
+    every = [["red", "blue"]] * N
+    every[3] = options
+    with pytest.raises(DataError, match=rf"tiny, mixed: item q3 {message}"):
+        probe(write_items(N, options=every))
+
+
+def test_statistics_of_other_questions_are_refused(write_items, probe, tmp_path, model):
+    items = write_items(N)
+    probe(items, lens=[])
+    table = store.read_table(items)
+    store.write_table(items, table.assign(answer=table["answer"].iloc[::-1].to_numpy()))
+    with pytest.raises(DataError, match="items"):
+        extract_predictions.run(
+            items=str(items),
+            statistics=str(tmp_path / "tiny-statistics.h5"),
+            output=str(tmp_path / "again.h5"),
+            model=model,
+            model_id="tiny",
+            task="mixed",
+            training=TRAINING,
+            passes=PASSES,
+            replacements=["noise"],
+        )
+    assert not (tmp_path / "again.h5").exists()
+
+
+def test_what_was_done_is_written_down(write_items, probe):
+    about = probe(write_items(N)).about
+    assert json.dumps(about)
+    assert {"prompt_digest", "seed", "spellings", "noise_checks", "draws", "revision"} <= set(about)
+    assert all(about["spellings"].values())

@@ -1,0 +1,84 @@
+"""What a model predicts from all of its input and from each part of it: the spectrum of predictions.
+
+Inputs from elsewhere: the questions.
+Outputs: results/probes/{model}/{task}.h5, what replacements of picture and words are made of;
+results/predictions/{model}/{task}.h5, raw log-probabilities of every option in every pass.
+"""
+
+SPECTRUM = config["spectrum"]
+
+
+def probe_code(stage):
+    """Digest of the code of a stage with the model's family."""
+    return lambda wildcards: code_digest(stage, *design.plug_ins(config, model=wildcards.model))
+
+
+rule probe_statistics:
+    input:
+        table="results/items/{task}.parquet",
+    output:
+        statistics="results/probes/{model}/{task}.h5",
+    log:
+        "results/logs/probe_statistics/{model}/{task}.log",
+    benchmark:
+        "results/benchmarks/probe_statistics/{model}/{task}.tsv"
+    conda:
+        "../../envs/extract.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        images=unrecorded(image_root),
+        model=unrecorded(model_settings),
+        shape=model_shape,
+        model_id="{model}",
+        task="{task}",
+        instruction=lambda wildcards: design.instruction(config, wildcards.task),
+        training=lambda wildcards: design.training_folds(config),
+        donors=SPECTRUM["donors"],
+        answers=lambda wildcards: design.scored_answers(config, wildcards.task),
+        seed=config["seed"],
+        code=probe_code("probe_statistics"),
+    script:
+        "../../scripts/probe_statistics.py"
+
+
+rule extract_predictions:
+    input:
+        table="results/items/{task}.parquet",
+        statistics="results/probes/{model}/{task}.h5",
+    output:
+        predictions="results/predictions/{model}/{task}.h5",
+    log:
+        "results/logs/extract_predictions/{model}/{task}.log",
+    benchmark:
+        "results/benchmarks/extract_predictions/{model}/{task}.tsv"
+    conda:
+        "../../envs/extract.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        images=unrecorded(image_root),
+        model=unrecorded(model_settings),
+        shape=model_shape,
+        model_id="{model}",
+        task="{task}",
+        instruction=lambda wildcards: design.instruction(config, wildcards.task),
+        training=lambda wildcards: design.training_folds(config),
+        passes=SPECTRUM["passes"],
+        replacements=SPECTRUM["replacements"],
+        draws=SPECTRUM["draws"],
+        answers=lambda wildcards: design.scored_answers(config, wildcards.task),
+        most=SPECTRUM["most"],
+        lens=SPECTRUM["lens"],
+        answer_tokens=config["extract"]["answer_tokens"],
+        seed=config["seed"],
+        code=probe_code("extract_predictions"),
+    script:
+        "../../scripts/extract_predictions.py"
+
+
+rule predictions:
+    input:
+        expand("results/predictions/{model}/{task}.h5", model=RUN["models"], task=RUN["tasks"]),
