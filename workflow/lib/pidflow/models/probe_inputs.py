@@ -30,6 +30,8 @@ _QFORMER_MASK = "qformer_attention_mask"
 _DEEPSTACK, _CROSS = "deepstack_visual_embeds", "cross_attention_states"
 # How tokens that stand around a picture are called in the vocabularies of many families.
 _AROUND = re.compile(r"im(age|g)|vision|picture|pixel", re.IGNORECASE)
+# "A." or "(B)" at the beginning of a line, and the most tokens that it takes.
+_LETTERS, _LETTER_TOKENS = r"/(?m)^\(?[A-Z][.):]\s/", 4
 # A pass entered by hand may differ from the ordinary one by this much, relative to the largest logit.
 _SAME = 1e-4
 
@@ -120,8 +122,16 @@ def places_of(spans: Spans) -> dict[str, torch.Tensor]:
     return {
         IMAGE_PART: spans["image"],
         LANGUAGE: spans["question+instruction"],
-        QUESTION_PART: spans["question-without-options"],
+        QUESTION_PART: spans["question"] & ~_with_letters(spans),
     }
+
+
+def _with_letters(spans: Spans) -> torch.Tensor:
+    """The options, with the letters that stand before them at the beginning of a line."""
+    options, letters = spans["options"], spans[_LETTERS] if spans.prompts else torch.zeros_like(spans.valid)
+    for _ in range(_LETTER_TOKENS):
+        options = options | (letters & torch.nn.functional.pad(options, (0, 1))[:, 1:])
+    return options
 
 
 def enter(loaded: LoadedModel, batch: Batch) -> Fed:

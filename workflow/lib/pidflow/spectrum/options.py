@@ -62,10 +62,9 @@ def letters_of(options: Sequence[str], *, where: str) -> tuple[str, ...]:
     return tuple(ascii_uppercase[: len(options)])
 
 
-def lettered(question: str, options: Sequence[str], letters: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """A question with its options under it, a line each, and these lines."""
-    lines = tuple(f"{letter}. {option}" for letter, option in zip(letters, options, strict=True))
-    return "\n".join((question, *lines)), lines
+def lettered(question: str, options: Sequence[str], letters: Sequence[str]) -> str:
+    """A question with its options under it, a line each."""
+    return "\n".join((question, *(f"{letter}. {option}" for letter, option in zip(letters, options, strict=True))))
 
 
 def right_place(options: Sequence[str], answer: str) -> int:

@@ -16,7 +16,7 @@ from pidflow import store
 from pidflow.errors import ConfigError, DataError
 from pidflow.models.probe_inputs import Fed, Part
 from pidflow.spectrum.noise_check import NoiseCheck
-from pidflow.spectrum.options import lettered, letters_of, offered_options
+from pidflow.spectrum.options import lettered, letters_of, offered_options, right_place
 from pidflow.spectrum.replacements import Donor, PartStatistics, Statistics
 from pidflow.spectrum.words import LETTERS
 from pidflow.stages._questions import examples_of
@@ -49,13 +49,17 @@ def as_asked(table: pd.DataFrame, *, answers: str) -> pd.DataFrame:
     """The questions as the model gets them: with lettered options under them where letters are scored."""
     if answers != LETTERS:
         return table
-    questions, lines = [], []
+    columns: dict[str, list[Any]] = {name: [] for name in ("question", "options", "offered", "answer")}
     for example in examples_of(table):
-        options = offered_options(example.options, where=example.name)
-        question, of_row = lettered(example.question, options, letters_of(options, where=example.name))
-        questions.append(question)
-        lines.append(list(of_row))
-    return table.assign(question=questions, options=lines)
+        question, letters, offered, answer = example.question, example.options, example.offered, example.answer
+        if not offered:  # where the source put letters into its questions, they stay
+            offered = offered_options(example.options, where=example.name)
+            letters = letters_of(offered, where=example.name)
+            question, place = lettered(question, offered, letters), right_place(offered, answer)
+            answer = letters[place] if place >= 0 else answer
+        for name, value in (("question", question), ("options", letters), ("offered", offered), ("answer", answer)):
+            columns[name].append(value)
+    return table.assign(**columns)
 
 
 def replacements_of(

@@ -36,16 +36,15 @@ from pidflow.models.probe_inputs import (
     plain_pass,
     without_image,
 )
-from pidflow.spectrum.options import clusters, distinct, letters_of, offered_options, right_place, task_options
+from pidflow.spectrum.options import clusters, distinct, offered_options, right_place, task_options
 from pidflow.spectrum.predictions import Pass, Predictions, pass_key
 from pidflow.spectrum.predictions_file import write_predictions
 from pidflow.spectrum.replacements import Statistics
 from pidflow.spectrum.scores import entropy_bits
-from pidflow.spectrum.words import CLUSTERS, JOINT, LETTERS, MEAN, NO_IMAGE, REPLACES, TOP
+from pidflow.spectrum.words import CLUSTERS, JOINT, MEAN, NO_IMAGE, REPLACES, TOP
 from pidflow.stages._probes import as_asked, read_statistics, replacements_of, training_rows
 from pidflow.stages._questions import (
     Questions,
-    examples_of,
     identity_of_run,
     image_files,
     load_model,
@@ -111,8 +110,7 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        original = read_items(Path(items))
-        table = as_asked(original, answers=answers)
+        table = as_asked(read_items(Path(items)), answers=answers)
         trained = training_rows(table, training)
         files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
         loaded, batch_size = load_model(model, instruction=instruction)
@@ -122,8 +120,8 @@ def run(
         how = {"training": sorted(training), "passes": list(passes), "replacements": list(replacements)}
         how |= {"draws": draws, "answers": answers, "most": most, "lens": list(lens), "seed": seed}
         with own_attention(loaded, model):
-            texts = _options(questions, original, trained, kind=answers, most=most, answer_tokens=answer_tokens)
-            probe = _Probe(questions, original, made, texts, letters=answers == LETTERS, how=how)
+            written = _options(questions, table, trained, kind=answers, most=most, answer_tokens=answer_tokens)
+            probe = _Probe(questions, table, made, written, how=how)
             probe.run(progress=progress)
         about = {"model": model_id, "task": task, "family": loaded.family.name, "revision": loaded.revision}
         about |= {"prompt": loaded.prompt, "prompt_name": loaded.prompting.name, "dtype": identity.dtype}
@@ -139,8 +137,8 @@ def run(
 def _options(
     questions: Questions, table: pd.DataFrame, trained: np.ndarray, *, kind: str, most: int, answer_tokens: int
 ) -> list[tuple[str, ...]]:
-    """The answers that each question's prediction is over, as text."""
-    examples = examples_of(table)
+    """The answers that each question's prediction is over, as the model would write them."""
+    examples = questions.examples
     if kind in (CLUSTERS, TOP):
         rows = np.flatnonzero(trained) if kind == CLUSTERS else np.arange(len(table))
         said = _spoken(questions, rows, count=1 if kind == CLUSTERS else most, at_most=answer_tokens)
@@ -153,7 +151,7 @@ def _options(
     everything = None
     found = []
     for example in examples:
-        if not example.options and kind != LETTERS:
+        if not example.options:
             everything = everything or task_options(table["answer"], most=most)
         found.append(offered_options(example.options or everything or (), where=example.name))
     return found
@@ -181,20 +179,20 @@ class _Probe:
         questions: Questions,
         table: pd.DataFrame,
         statistics: Statistics,
-        texts: list[tuple[str, ...]],
+        written: list[tuple[str, ...]],
         *,
-        letters: bool,
         how: Mapping[str, Any],
     ) -> None:
-        self.questions, self.table, self.statistics, self.texts, self.how = questions, table, statistics, texts, how
-        self.loaded, self.reader = questions.loaded, OptionReader(questions.loaded)
-        names = [example.name for example in questions.examples]
-        written = [letters_of(each, where=name) if letters else each for each, name in zip(texts, names, strict=True)]
-        for each in dict.fromkeys(written if letters else ()):
+        self.questions, self.table, self.statistics, self.how = questions, table, statistics, how
+        self.written, self.loaded = written, questions.loaded
+        self.reader = OptionReader(self.loaded)
+        lettered = [each for each, example in zip(written, questions.examples, strict=True) if example.offered]
+        for each in dict.fromkeys(lettered):
             check_letters(self.reader, each)
-        self.written: list[tuple[str, ...]] = written
-        self.options = [self.reader(each, where=name) for each, name in zip(written, names, strict=True)]
-        self.most = max(map(len, texts))
+        self.options = [
+            self.reader(each, where=example.name) for each, example in zip(written, questions.examples, strict=True)
+        ]
+        self.most = max(map(len, written))
         self.asked = [
             {"item": item, "image": image, "question": example.question}
             for item, image, example in zip(table["item_id"], table["image_id"], questions.examples, strict=True)
@@ -275,8 +273,9 @@ class _Probe:
             bare_ids[row, : len(each.bare)] = each.bare
             for place, ids in enumerate(each.written):
                 token_ids[row, place, : len(ids)] = ids
-        answers = [right_place(each, answer) for each, answer in zip(self.texts, self.table["answer"], strict=True)]
-        if max(answers) < 0 and self.how["answers"] not in (CLUSTERS, TOP):
+        answers = [right_place(each, answer) for each, answer in zip(self.written, self.table["answer"], strict=True)]
+        own = self.how["answers"] in (CLUSTERS, TOP)
+        if max(answers) < 0 and not own:
             raise DataError("no question has its right answer among its options; check the columns answer and options")
         spelled = {
             text: self.reader.spelled(text) for text in dict.fromkeys(each for row in self.written for each in row)
@@ -288,7 +287,10 @@ class _Probe:
             image_id=self.table["image_id"].to_numpy(dtype=object),
             fold=self.table["fold"].to_numpy(),
             training=trained,
-            options=tuple(self.texts),
+            options=tuple(
+                each if own else example.offered or each
+                for each, example in zip(self.written, self.questions.examples, strict=True)
+            ),
             answer=np.array(answers),
             token_ids=token_ids,
             bare_ids=bare_ids,
