@@ -100,7 +100,7 @@ def edited(config, path, value):
         (
             ["interventions", "image-question", "kind"],
             "snip",
-            "found 'snip', expected one of: cut, keep, noise, pde, random",
+            "found 'snip', expected one of: cut, keep, noise, pathway",
         ),
         (["interventions", "image-question", "colour"], 1, "config interventions.image-question: unknown key 'colour'"),
         (["interventions", "diffusion", "speed"], 1, "config interventions.diffusion: unknown key 'speed'"),

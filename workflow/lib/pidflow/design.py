@@ -220,7 +220,7 @@ def _moved(config: dict) -> None:
                 f"config sweep.interventions: '{name}' names heads of single blocks, which cannot be moved; name heads "
                 "without blocks"
             )
-        if "pathway" in plan["kind"]:
+        if "kept" in plan:
             raise ConfigError(f"config sweep.interventions: '{name}' is a pathway, which has places of its own")
 
 

@@ -95,7 +95,7 @@ class _Edge:
 
     def chosen(self, pool: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each query's pool ``(q, n)`` so many keys at random."""
-        hashed = np.where(pool, _hashed(self.seed, self.queries, self.places), np.uint64(2**64 - 1))
+        hashed = np.where(pool, pair_hashes(self.seed, self.queries, self.places), np.uint64(2**64 - 1))
         rows, order = np.nonzero(np.arange(pool.shape[1]) < counts[:, None])
         return self.queries[rows], hashed.argsort(axis=1, kind="stable")[rows, order]
 
@@ -112,7 +112,7 @@ def _other_targets(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
     """Nothing in the prompt can change any more while the answer is spoken, so spoken positions get no pairs."""
     asked = np.flatnonzero(edge.asked & (edge.needed > 0))
     latest = edge.named.shape[1] - 1 - edge.named[asked, ::-1].argmax(1)
-    hashed = _hashed(edge.seed, edge.queries, edge.places)
+    hashed = pair_hashes(edge.seed, edge.queries, edge.places)
     free = ~edge.target & ~edge.spoken & ~edge.spared
     kept = edge.named & ~edge.spared[None, :]
     queries, keys = [], []
@@ -135,7 +135,7 @@ def _half(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
 _DRAWS = {OTHER_SOURCES: _other_sources, OTHER_TARGETS: _other_targets, HALF: _half}
 
 
-def _hashed(seed: int, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def pair_hashes(seed: int, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Uniform 64-bit numbers ``(q, k)``, a function of seed, query and key alone (the splitmix64 generator)."""
     step = np.uint64(0x9E3779B97F4A7C15)
     state = _mixed(np.array([seed], dtype=np.uint64))

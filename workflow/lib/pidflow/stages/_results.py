@@ -144,7 +144,7 @@ def conditions_of(wanted: Mapping[str, Mapping[str, Any]], *, depth: int, seed: 
             )
         entry = given.get("intervention")
         try:
-            interventions = () if entry is None else (intervention_of(entry, depth=depth, seed=seed),)
+            interventions = () if entry is None else intervention_of(entry, depth=depth, seed=seed).parts()
         except ConfigError as err:
             raise ConfigError(f"{name}: {err}") from err
         found.append(Condition(name, interventions, given["answers"], given.get("activations"), entry))
