@@ -17,6 +17,7 @@ from pidflow.models.loading import LoadedModel
 
 # Handed to a block by the pass around it: they hold what a recomputation has in its own way.
 _OF_THE_PASS = {"attention_mask": None, "past_key_values": None, "past_key_value": None, "use_cache": False}
+_OF_THE_PICTURE = ("cross_attention_states",)  # may happen to be as long as the text
 _DROPPED = ("cache_position", "output_attentions")
 
 
@@ -146,7 +147,8 @@ def _cut(name: str, values: list[Any], *, length: int, start: int, variants: int
         return type(first)(made)
     if not isinstance(first, torch.Tensor):
         return first
-    axis = next((each for each in (1, 2, 0) if each < first.dim() and first.shape[each] == length), None)
+    axes = () if name in _OF_THE_PICTURE else (1, 2, 0)
+    axis = next((each for each in axes if each < first.dim() and first.shape[each] == length), None)
     row_axis = 0
     if axis is not None:
         others = [piece for piece in values[1:] if _fits(piece, first, axis)]
@@ -155,7 +157,7 @@ def _cut(name: str, values: list[Any], *, length: int, start: int, variants: int
         first = torch.cat([first.narrow(axis, start, length - start), *others], axis)
         if axis == 2 and name in ("position_embeddings", "position_ids"):
             row_axis = 1
-    if axis == 0 or first.dim() == 0 or first.shape[row_axis] != rows:
+    if axis == 0 or first.dim() == 0 or (first.shape[row_axis] != rows and name not in _OF_THE_PICTURE):
         return first  # the same for all rows
     repeats = [1] * first.dim()
     repeats[row_axis] = variants

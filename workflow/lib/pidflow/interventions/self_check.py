@@ -13,6 +13,7 @@ from pidflow.models.attention import Kernel
 from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
+from pidflow.models.parts import attends_to_picture
 
 
 @dataclass
@@ -82,17 +83,18 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
         intact = logits()
         with pairs_cut(loaded, [], spans.valid):
             empty = logits()
-        with pairs_cut(loaded, [CutPairs(edge)], spans.valid, probe=probe):
+        with pairs_cut(loaded, [CutPairs(edge)], spans.valid, image=spans["image"], probe=probe):
             cut = logits()
     if not torch.equal(intact, empty):
         worst = float((intact - empty).abs().max())
         raise NumericsError(
             f"knockout self-check: a cut of nothing moved the logits by {worst:.3g}, expected bit equality"
         )
-    if len(probe.layers) != loaded.depth:
+    reading = [place for place, block in enumerate(loaded.layers) if not attends_to_picture(block)]
+    if len(probe.layers) != len(reading):
         raise NumericsError(
-            f"knockout self-check: the attention function ran in {len(probe.layers)} of {loaded.depth} blocks; this "
-            "version of transformers does not route this model through AttentionInterface"
+            f"knockout self-check: the attention function ran in {len(probe.layers)} of {len(reading)} blocks; the "
+            "others do not attend, or not through the library's AttentionInterface, so no edge can be cut there"
         )
     if probe.blocked != 0.0:
         raise NumericsError(f"knockout self-check: a cut edge kept weight {probe.blocked:.3g}, expected exactly 0")

@@ -18,7 +18,7 @@ from transformers.masking_utils import sdpa_mask
 from pidflow.errors import ConfigError
 
 ATTENTION = "pidflow_knockout"
-_SDPA = "sdpa"
+_SDPA, _WRITTEN_OUT = "sdpa", "eager"  # Gemma 2 has the second alone, for its bounded scores
 Kernel = Callable[..., tuple[torch.Tensor, None]]
 
 
@@ -138,8 +138,8 @@ def edges_now(text_model: nn.Module) -> Edges | None:
 def use_registered(text_model: nn.Module) -> None:
     """Tell a language model to attend through the registered function."""
     used = text_model.config._attn_implementation
-    if used not in (_SDPA, ATTENTION):
-        raise ConfigError(f"knockout needs a model with attn_implementation 'sdpa', found '{used}'")
+    if used not in (_SDPA, _WRITTEN_OUT, ATTENTION):
+        raise ConfigError(f"knockout needs a model with attn_implementation 'sdpa' or 'eager', found '{used}'")
     if used != ATTENTION:
         text_model.set_attn_implementation(ATTENTION)
 

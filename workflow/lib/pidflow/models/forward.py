@@ -37,6 +37,10 @@ def run(
     given = dict(inputs) | {"use_cache": cache is not None}
     if cache is not None:
         given["past_key_values"] = cache
+    pixels = inspect.signature(loaded.model.forward).parameters.get("pixel_values")
+    if pixels is not None and pixels.default is pixels.empty and "pixel_values" not in inputs:
+        states = loaded.text_model(**given).last_hidden_state  # such a model takes no text without a picture
+        return loaded.logits_of(states[:, -keep:])
     if "logits_to_keep" in inspect.signature(loaded.model.forward).parameters:
         given["logits_to_keep"] = keep
     return loaded.model(**given).logits[:, -keep:]

@@ -17,8 +17,6 @@ from pidflow.models.prompts import IMAGE, QUESTION
 from pidflow.models.spans import PromptText, Spans, find_spans
 
 _POSITIONS = "position_ids"
-# What a token of the answer is for models that tell tokens by type.
-_SPOKEN_TYPE = {"mm_token_type_ids": 0, "image_patches_indices": -1}
 # What padding is, where that is not 0.
 _FILL = {"image_patches_indices": -1}
 # What has done its work once the picture and the prompt are in the cache.
@@ -80,12 +78,15 @@ class Batch:
         Boolean ``(B,)``: the question has words that the tokenizer does not know.
     shares
         By name of an input that does not lie along the tokens: how many of its entries each row has.
+    spoken_types
+        By name of an input that tells tokens by type: what a token of the answer is, where that is not 0.
     """
 
     inputs: dict[str, torch.Tensor]
     spans: Spans
     unknown: torch.Tensor
     shares: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    spoken_types: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.unknown)
@@ -102,7 +103,7 @@ class Batch:
                 index = torch.as_tensor(chosen, device=tensor.device)
                 inputs[name] = tensor.index_select(_row_axis(name, tensor), index)
         shares = {name: tuple(counts[row] for row in chosen) for name, counts in self.shares.items()}
-        return Batch(inputs, self.spans.take(rows), self.unknown[rows], shares)
+        return Batch(inputs, self.spans.take(rows), self.unknown[rows], shares, self.spoken_types)
 
     def to(self, loaded: LoadedModel) -> "Batch":
         """The batch on the model's device, pixels in the model's precision."""
@@ -110,7 +111,7 @@ class Batch:
             name: tensor.to(loaded.device, loaded.dtype if tensor.is_floating_point() else tensor.dtype)
             for name, tensor in self.inputs.items()
         }
-        return Batch(inputs, self.spans.to(loaded.device), self.unknown, self.shares)
+        return replace(self, inputs=inputs, spans=self.spans.to(loaded.device))
 
     def followed(self, ids: torch.Tensor, real: torch.Tensor, spans: Spans) -> "Batch":
         """The batch with the tokens ``(B, n)`` of an answer after its prompts, of which some are real.
@@ -130,7 +131,7 @@ class Batch:
         for name in set(ALONG[2:]) & set(old):
             last = old[name][:, -1:].expand(-1, count, *old[name].shape[2:])  # the picture as the prompt's end sees it
             if last.dim() == 2:
-                last = torch.full_like(last, _SPOKEN_TYPE.get(name, 1))
+                last = torch.full_like(last, self.spoken_types.get(name, 0))
             inputs[name] = torch.cat([old[name], last], 1)
         return replace(self, inputs=inputs, spans=spans)
 
@@ -205,7 +206,9 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
     if loaded.tokenizer.unk_token_id is not None:
         unknown = ((ids == loaded.tokenizer.unk_token_id) & spans["question"]).any(1)
     shares = {name: counts for name, counts in shares.items() if name in inputs}
-    return Batch(inputs=inputs, spans=spans, unknown=unknown, shares=shares)
+    # Where the prompt is one block, what follows it is told by its type.
+    types = _FILL | ({"token_type_ids": 1} if loaded.family.sees == "prefix" else {})
+    return Batch(inputs=inputs, spans=spans, unknown=unknown, shares=shares, spoken_types=types)
 
 
 def _tokens(loaded: LoadedModel, example: Example, image: Image.Image) -> PromptTokens:

@@ -53,6 +53,40 @@ class Layout:
         return ((left < x + width) & (x < right) & (top < y + height) & (y < bottom)).any(axis=1)
 
 
+def panel(rows: int, columns: int, *, box: Sequence[float], kind: int = BASE) -> Layout:
+    """A grid of patches, in reading order, that shows one rectangle of the picture.
+
+    Parameters
+    ----------
+    box
+        Left, top, right, bottom in pixels of the original picture.
+    """
+    left, top, right, bottom = box
+    step = (bottom - top) / max(rows, 1), (right - left) / max(columns, 1)
+    rectangle = _grid(rows=rows, columns=columns, step=step, origin=(top, left))
+    return Layout(kind=np.full(rows * columns, kind), rectangle=rectangle)
+
+
+def tiled(rows: int, columns: int, cells: int, *, size: tuple[int, int], whole: bool = True) -> Layout:
+    """A picture squashed into tiles of ``cells`` x ``cells`` patches, then, where asked for, squashed into one more.
+
+    A picture of one tile is only that: the whole picture.
+    """
+    height, width = size
+    boxes = [
+        (column * width / columns, row * height / rows, (column + 1) * width / columns, (row + 1) * height / rows)
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    parts = [panel(cells, cells, box=box, kind=TILE) for box in boxes] if len(boxes) > 1 else []
+    if whole or not parts:
+        parts.append(panel(cells, cells, box=(0, 0, width, height)))
+    return Layout(
+        kind=np.concatenate([part.kind for part in parts]),
+        rectangle=np.concatenate([part.rectangle for part in parts]),
+    )
+
+
 def make_square(images: Any, how: str) -> None:
     """Set an image processor to one of the two ways in which LLaVA-1.5 makes a picture square.
 
@@ -162,14 +196,19 @@ def llava_next_layout(processor: Any, config: Any, size: tuple[int, int]) -> Lay
             "family 'llava-next' needs vision_feature_select_strategy 'default', "
             f"found '{processor.vision_feature_select_strategy}'"
         )
+    return _base_and_tiles(config, size, most=None)
+
+
+def llava_onevision_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
+    """LLaVA-OneVision: as LLaVA-1.6, but tiles of many patches are pooled to fewer; parameters as there."""
+    return _base_and_tiles(config, size, most=int(processor.vision_aspect_ratio.removeprefix("anyres_max_")))
+
+
+def _base_and_tiles(config: Any, size: tuple[int, int], *, most: int | None) -> Layout:
+    """The squashed picture, then tiles of at most as many patches as so many pictures have."""
     height, width = size
     patch, side = config.vision_config.patch_size, config.vision_config.image_size
-    base = _grid(
-        rows=side // patch,
-        columns=side // patch,
-        step=(patch * height / side, patch * width / side),
-        origin=(0.0, 0.0),
-    )
+    base = panel(side // patch, side // patch, box=(0, 0, width, height))
     best = select_best_resolution(size, config.image_grid_pinpoints)
     scale = min(best[0] / height, best[1] / width)
     if best[1] / width < best[0] / height:
@@ -186,17 +225,19 @@ def llava_next_layout(processor: Any, config: Any, size: tuple[int, int]) -> Lay
         cut_columns = (columns - int(round(width * (rows / height), 7))) // 2
     rows, columns = rows - 2 * cut_rows, columns - 2 * cut_columns
     step = patch * height / shown[0], patch * width / shown[1]
-    origin = (
-        (cut_rows * patch - pasted[0]) * height / shown[0],
-        (cut_columns * patch - pasted[1]) * width / shown[1],
-    )
-    tiles = _grid(rows=rows, columns=columns, step=step, origin=origin).reshape(rows, columns, 4)
+    top = (cut_rows * patch - pasted[0]) * height / shown[0]
+    left = (cut_columns * patch - pasted[1]) * width / shown[1]
+    box = (left, top, left + columns * step[1], top + rows * step[0])
+    ratio = 0.0 if most is None else np.sqrt(rows * columns / (most * (side // patch) ** 2))
+    if ratio > 1.1:
+        rows, columns = int(rows // ratio), int(columns // ratio)
+    tiles = panel(rows, columns, box=box, kind=TILE).rectangle.reshape(rows, columns, 4)
     lines = np.concatenate([tiles, np.full((rows, 1, 4), np.nan)], axis=1)
     kinds = np.full((rows, columns + 1), TILE)
     kinds[:, -1] = NEWLINE
     return Layout(
-        kind=np.concatenate([np.full(len(base), BASE), kinds.ravel()]),
-        rectangle=np.concatenate([base, lines.reshape(-1, 4)]),
+        kind=np.concatenate([base.kind, kinds.ravel()]),
+        rectangle=np.concatenate([base.rectangle, lines.reshape(-1, 4)]),
     )
 
 

@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from pidflow import plugins
@@ -19,6 +20,7 @@ from pidflow.models import weights
 from pidflow.models.families._family import Family
 from pidflow.models.layout import Layout, make_square, padded, padded_layout
 from pidflow.models.parts import Parts, parts_of
+from pidflow.models.processors import load_processor
 from pidflow.models.prompts import Prompt, prompt_of
 from pidflow.models.refused import check_type
 
@@ -129,7 +131,8 @@ class LoadedModel:
 
 def placeholder_of(family: Family, processor: Any) -> str:
     """What stands for the picture in the prompts of a family."""
-    return family.placeholder or getattr(processor, "image_token", None) or processor.tokenizer.image_token
+    found = family.placeholder or getattr(processor, "image_token", None) or processor.tokenizer.image_token
+    return str(getattr(found, "content", found))
 
 
 def family_named(name: str) -> Family:
@@ -188,16 +191,15 @@ def load(
     check_type(path, config, entry)
     kind = _resolve_dtype(dtype, place, config)
     with _loading(path, "processor or tokenizer"):
-        # The PIL backend is asked for so that installing torchvision later cannot move the pixels.
-        processor = AutoProcessor.from_pretrained(folder, backend="pil", **source)
+        processor = load_processor(folder, config, **source)
+    entry.prepare(processor)
     _check_processor(path, processor, config)
     prompting = prompt_of(prompt, family=family, processor=processor, config=config, instruction=instruction)
     with _loading(path, "weights"):
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        model, info = getattr(transformers, entry.loader).from_pretrained(
             folder,
             dtype=kind,
             use_safetensors=True,
-            attn_implementation="sdpa",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused here, by name
             **source,
@@ -229,12 +231,8 @@ def _check_processor(path: str, processor: Any, config: Any) -> None:
     crop = getattr(images, "crop_size", None) if getattr(images, "do_center_crop", False) else None
     pairs = [
         ("pictures of {} pixels", (crop or {}).get("height"), getattr(vision, "image_size", None)),
-        ("patches of {} pixels", getattr(processor, "patch_size", None), getattr(vision, "patch_size", None)),
-        (
-            "the image token {}",
-            getattr(processor, "image_token_id", None),
-            getattr(config, "image_token_id", None),
-        ),
+        ("patches of {} pixels", _patch_of(processor), getattr(vision, "patch_size", None)),
+        ("the image token {}", _replaced_token(processor), getattr(config, "image_token_id", None)),
     ]
     for what, found, expected in pairs:
         if isinstance(found, int) and isinstance(expected, int) and found != expected:
@@ -242,6 +240,17 @@ def _check_processor(path: str, processor: Any, config: Any) -> None:
                 f"model '{path}': its processor makes {what.format(found)}, its configuration expects "
                 f"{what.format(expected)}; the two come from different models, fetch the model again"
             )
+
+
+def _patch_of(processor: Any) -> Any:
+    """Side of a patch of the vision tower where a processor counts in them; others count merged ones."""
+    return processor.patch_size if hasattr(processor, "num_additional_image_tokens") else None
+
+
+def _replaced_token(processor: Any) -> Any:
+    """Id of the token that a processor repeats for the picture; some call another one their image token."""
+    found = getattr(processor.tokenizer, "image_token_id", None)
+    return found if found is not None else getattr(processor, "image_token_id", None)
 
 
 def _check_weights(path: str, model: nn.Module, info: Mapping[str, Any]) -> None:

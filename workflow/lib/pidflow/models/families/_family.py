@@ -16,6 +16,10 @@ def softcapped(logits: Any, config: Any) -> Any:
     return logits if bound is None else bound * (logits / bound).tanh()
 
 
+def as_it_is(processor: Any) -> None:
+    """Nothing to be done to a processor."""
+
+
 @dataclass(frozen=True)
 class Family:
     """What the checkpoints of one family have in common.
@@ -46,12 +50,14 @@ class Family:
         ``"prefix"`` all positions of the prompt each other. The self-check compares it with what the model does.
     reads_question
         The part of the model that reads the picture reads the question too, so vision alone still holds language.
-    token_types
-        Token types have to be fed (``mm_token_type_ids``), without them positions or masks are silently others.
     first_position
         Position of the first token.
     logits
         What becomes of the unembedding's output before it is a logit: ``(output, language model's configuration)``.
+    prepare
+        What a processor needs before it is used.
+    loader
+        The library's class that loads it.
     storage
         Smallest type that holds its states: some pass what float16 can hold.
     notes
@@ -73,6 +79,8 @@ class Family:
     reads_question: bool = False
     first_position: int = 0
     logits: Callable[[Any, Any], Any] = softcapped
+    prepare: Callable[[Any], None] = as_it_is
+    loader: str = "AutoModelForImageTextToText"
     storage: Literal["float16", "float32"] = "float16"
     notes: str = ""
 
