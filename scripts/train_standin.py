@@ -1,4 +1,4 @@
-"""Rule ``train_standin``: the stand-in model, or a variant of it, trained from nothing."""
+"""Rule ``train_standin``: the stand-in model, or a variant of it."""
 
 import torch
 
@@ -10,7 +10,6 @@ if __name__ == "__main__":
         torch.set_num_threads(snakemake.threads)
         train_standin.run(
             output=snakemake.output.model,
-            attention=snakemake.params.settings["attention"],
-            phases=snakemake.params.settings["phases"],
+            **(snakemake.params.settings | snakemake.params.folders),
             seed=snakemake.params.seed,
         )

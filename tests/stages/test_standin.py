@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
 from pidflow.errors import ConfigError
 from pidflow.models.dynamics import ORDINARY, dynamics_of
-from pidflow.models.standin.training import Packer
+from pidflow.models.standin.packing import Closed, Packer
 from pidflow.stages import train_standin
 
 RESOURCES = Path(__file__).resolve().parents[2] / "workflow/resources"
@@ -22,6 +23,7 @@ LEARNED = {
     "standin": dict.fromkeys(scenes.TASKS, 0.90) | dict.fromkeys(easy_vqa.TASKS.values(), 0.95),
     "standin-diffusion": dict.fromkeys(easy_vqa.TASKS.values(), 0.95)
     | {"choose-attr": 0.75, "choose-cat": 0.95, "compare-attr": 0.75, "logical-obj": 0.95, "query-attr": 0.70},
+    "standin-routed": dict.fromkeys(scenes.TASKS, 0.90) | dict.fromkeys(easy_vqa.TASKS.values(), 0.95),
 }
 
 SHORT = {name: {"steps": 4, "batch": 2, "learning_rate": 1e-3} for name in train_standin.PHASES}
@@ -53,10 +55,16 @@ def test_an_unknown_phase_is_named(tmp_path):
 def test_the_shipped_models_answer_as_their_records_say(name):
     record = json.loads((RESOURCES / name / "training.json").read_text())
     dynamics = ORDINARY if record.get("attention") is None else dynamics_of(record["attention"], depth=8)
+    closed = tuple(
+        Closed(each["source"], each["target"], train_standin.blocks_of(each["blocks"]))
+        for each in record.get("closed", ())
+    )
     model = AutoModelForImageTextToText.from_pretrained(RESOURCES / name, dtype=torch.float32)
     packer = Packer(AutoProcessor.from_pretrained(RESOURCES / name))
     seed = scenes.FIRST_EVALUATION_SEED + 500_000_000
-    accuracy = train_standin.evaluate(model, packer, images=150, seed=seed, dynamics=dynamics)
+    accuracy = train_standin.evaluate(
+        model, packer, images=150, seed=seed, attention=train_standin.Attention(dynamics, closed)
+    )
     for task, floor in LEARNED[name].items():
         assert record["accuracy"][task] >= floor
         assert accuracy[task] >= floor - 0.07  # 150 held-out images of its own
@@ -68,7 +76,38 @@ def test_the_configuration_runs_the_variant_as_it_was_trained():
     record = json.loads((RESOURCES / "standin-diffusion/training.json").read_text())
     assert config["models"]["standin-diffusion"]["attention"] == record["attention"]
     assert config["standins"]["standin-diffusion"]["attention"] == record["attention"]
+    record = json.loads((RESOURCES / "standin-routed/training.json").read_text())
+    assert config["models"]["standin-routed"]["closed"] == record["closed"]
+    assert config["standins"]["standin-routed"]["closed"] == record["closed"]
+
+
+def test_a_model_is_tuned_on_from_another_and_takes_its_tower(tmp_path):
+    small = {"width": 32, "blocks": 2, "phases": SHORT, "checkpoints": {"align": [], "tune": [0.5]}, "held_out": 2}
+    train_standin.run(output=str(tmp_path / "one"), tasks=["choose-attr", "easy-shape"], pictures="other", **small)
+    closed = [{"source": "image", "target": "last+template", "blocks": [0, 0]}]
+    train_standin.run(output=str(tmp_path / "two"), start=str(tmp_path / "one"), closed=closed, **small)
+    train_standin.run(output=str(tmp_path / "three"), tower=str(tmp_path / "one"), seed=1, **small)
+    one, two, three = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two", "three"))
+    towers = [name for name in one if "vision_tower" in name]
+    assert towers
+    assert all(torch.equal(one[name], two[name]) and torch.equal(one[name], three[name]) for name in towers)
+    rest = [name for name in one if "vision_tower" not in name and one[name].dim() == 2]
+    assert not any(torch.equal(one[name], two[name]) for name in rest if "layers.0.self_attn" in name)
+    record = json.loads((tmp_path / "two/training.json").read_text())
+    assert record["closed"] == closed
+    assert record["start"] == "one"
+    assert [entry["name"] for entry in record["checkpoints"]] == ["tune-00002"]
+    with pytest.raises(ConfigError, match="do not fit this stand-in"):
+        train_standin.run(output=str(tmp_path / "four"), start=str(tmp_path / "one"), **small | {"width": 64})
+
+
+def test_unknown_tasks_and_spans_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="unknown task 'rest', expected some of: choose-attr"):
+        train_standin.run(output=str(tmp_path), tasks=["rest"])
+    closed = [{"source": "options", "target": "last", "blocks": "all"}]
+    with pytest.raises(ConfigError, match="packed rows know no span 'options', expected some of: bos, image"):
+        train_standin.run(output=str(tmp_path), closed=closed)
 
 
 def test_the_shipped_weights_are_small():
-    assert sum(path.stat().st_size for path in RESOURCES.rglob("*.safetensors")) <= 25_000_000
+    assert sum(path.stat().st_size for path in RESOURCES.rglob("*.safetensors")) <= 40_000_000

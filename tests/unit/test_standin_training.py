@@ -1,5 +1,7 @@
 """Packing is exact: a question in a packed row is computed as in a prompt of its own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,20 +9,15 @@ from PIL import Image, ImageDraw
 
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
+from pidflow.interventions.intervention import entered, intervention_of
 from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import ORDINARY, Dynamics
+from pidflow.models.inputs import Example, encode
+from pidflow.models.loading import wrap
 from pidflow.models.standin.architecture import PROMPT, build_model, build_processor, vocabulary
-from pidflow.models.standin.training import (
-    CAPTION_QUESTION,
-    Packer,
-    PlainImage,
-    Schedule,
-    next_token_loss,
-    packed_logits,
-    place_words,
-    run_phase,
-    scene_picture,
-)
+from pidflow.models.standin.packing import CAPTION_QUESTION, Closed, Packer, packed_logits
+from pidflow.models.standin.pictures import PictureSource, PlainImage, place_words, scene_picture
+from pidflow.models.standin.training import Schedule, next_token_loss, run_phase
 
 ONE_EACH = dict.fromkeys(scenes.TASKS, 1)
 
@@ -70,6 +67,59 @@ def test_a_packed_question_equals_a_prompt_of_its_own(packer, model, pictures, d
     with torch.no_grad(), continuous_attention(model.model.language_model, dynamics):
         expected = model(**alone).logits[:, -1]
     torch.testing.assert_close(packed, expected, atol=2e-5, rtol=1e-4)
+
+
+CLOSED = (
+    Closed("image", "template+last"),
+    Closed("image", "question", (1,)),
+    Closed("question", "last", (0,)),
+    Closed("bos", "image", (0, 1)),
+)
+
+
+def test_a_packed_question_has_the_closed_edges_of_a_model(packer, model, pictures):
+    loaded = wrap("llava", model, packer.processor, prompt=PROMPT)
+    always = tuple(
+        intervention_of(
+            {
+                "kind": "cut",
+                "source": each.source,
+                "target": each.target,
+                "blocks": "all" if each.blocks is None else [each.blocks[0], each.blocks[-1]],
+            },
+            depth=2,
+        )
+        for each in CLOSED
+    )
+    loaded = replace(loaded, always=always)
+    batch = packer.pack(pictures, questions=True, captions=[False, False, True])
+    with torch.no_grad():
+        packed = packed_logits(model, batch, closed=CLOSED)[batch.answer_at[:, 0], batch.answer_at[:, 1]]
+        opened = packed_logits(model, batch)[batch.answer_at[:, 0], batch.answer_at[:, 1]]
+    asked = [(picture.image, text) for picture in pictures for _, text, _ in picture.questions]
+    alone = encode(loaded, [Example(text) for _, text in asked], [image for image, _ in asked])
+    with torch.no_grad(), entered(loaded, (), alone.spans):
+        expected = model(**alone.inputs).logits[:, -1]
+    torch.testing.assert_close(packed, expected, atol=2e-5, rtol=1e-4)
+    assert (packed - opened).abs().amax(1).min() > 1e-4
+
+
+def test_questions_about_another_picture_are_still_asked():
+    questions = dict.fromkeys(scenes.TASKS, 1)
+    for shown in ("own", "other"):
+        source = PictureSource(
+            seed=0, language_prior=0.0, questions=questions, easy_questions=("easy-shape",), shown=shown
+        )
+        drawn = source.draw(40, easy_share=0.5)
+        fits = [
+            answer in {word for patch in picture.patch_words for word in patch}
+            for picture in drawn
+            for task, _, answer in picture.questions
+            if task == "easy-shape"
+        ]
+        assert len(fits) > 10
+        assert np.mean(fits) == 1 if shown == "own" else np.mean(fits) < 0.6
+        assert {task for picture in drawn for task, _, _ in picture.questions} == {*scenes.TASKS, "easy-shape"}
 
 
 def test_labels_are_the_answers(packer, pictures):

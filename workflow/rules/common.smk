@@ -78,10 +78,21 @@ def image_root(wildcards):
 def model_entry(model):
     """A model's entry, a shipped model's folder made absolute."""
     settings = dict(design.model_entry(config, model))
-    shipped = Path(workflow.basedir) / settings["path"]
-    if not Path(settings["path"]).exists() and shipped.exists():
-        settings["path"] = str(shipped)
+    settings["path"] = shipped_or_own(settings["path"])
     return settings
+
+
+def shipped_or_own(path):
+    """A folder as it is given, or, where only the repository has it, there; a hub id stays one."""
+    shipped = Path(workflow.basedir) / path
+    return str(shipped) if not Path(path).exists() and shipped.exists() else path
+
+
+def standin_folders(wildcards):
+    """Folders of the models that a stand-in is trained from; a shipped one's made absolute."""
+    settings = design.training(config, wildcards.standin)
+    found = {name: settings[name] for name in ("start", "tower") if settings.get(name) is not None}
+    return {name: shipped_or_own(folder) for name, folder in found.items()}
 
 
 def model_settings(wildcards):

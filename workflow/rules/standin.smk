@@ -1,4 +1,4 @@
-"""Small models trained from nothing on request: the stand-in and its variants.
+"""Small models trained on request: the stand-in and its variants.
 
 Outputs: results/standins/{standin} (weights, processor, checkpoints, training.json). A run uses the shipped copies in
 workflow/resources; point models.{model}.path here to use these.
@@ -17,6 +17,10 @@ rule train_standin:
     threads: 1
     params:
         settings=lambda wildcards: design.training(config, wildcards.standin),
+        folders=unrecorded(standin_folders),
+        begun_from=lambda wildcards: {
+            name: weights.source_digest(folder, None) for name, folder in standin_folders(wildcards).items()
+        },
         seed=config["seed"],
         code=code_digest("train_standin"),
     script:

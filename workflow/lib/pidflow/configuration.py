@@ -35,6 +35,8 @@ _PROMPT = Field(
 _DEVICE = Field(
     pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", json_schema_extra={"expected": "auto, cpu, mps, cuda or cuda:<number>"}
 )
+PhaseName = Literal["vision", "language", "align", "tune"]
+Closed = plugins.load("interventions.kinds", CUT).Settings
 Estimators = Annotated[
     list[Annotated[Literal[ESTIMATORS], Field(json_schema_extra={"renamed": RENAMED_ESTIMATORS})]],
     Field(min_length=1),
@@ -78,6 +80,9 @@ class Model(Settings):
         default="auto", description="Where it runs; auto takes cuda, then mps, then cpu."
     )
     attention: AttentionSettings | None = Field(default=None, description="Attention in continuous time.")
+    closed: list[Closed] = Field(
+        default=[], description="Edges of attention that the model was trained without and never has, in any condition."
+    )
     prompt: Annotated[str, _PROMPT, AfterValidator(_prompt)] | None = Field(
         default=None,
         description=(
@@ -96,13 +101,32 @@ class Phase(Settings):
 
 
 class Standin(Settings):
-    """A small model trained from nothing into results/standins."""
+    """A small model trained into results/standins."""
 
     attention: AttentionSettings | None = Field(
         description="How attention evolves in training; null for ordinary attention."
     )
-    phases: dict[Literal["vision", "language", "align", "tune"], Phase] = Field(
+    phases: dict[PhaseName, Phase] = Field(
         description="By phase, what differs from pidflow.stages.train_standin.PHASES."
+    )
+    closed: list[Closed] = Field(default=[], description="Edges of attention that are closed in training.")
+    start: Text | None = Field(
+        default=None, description="A folder of a stand-in to tune on; null to begin from nothing."
+    )
+    tower: Text | None = Field(
+        default=None, description="A folder of a stand-in whose vision tower is taken over; null to train one."
+    )
+    width: Whole = Field(default=128, ge=32, le=1024, multiple_of=32, description="Width of the language model.")
+    blocks: Whole = Field(default=8, ge=1, le=100, description="Depth of the language model.")
+    language_prior: float = Field(
+        default=0.25, ge=0, le=1, description="How often an attribute follows its shape's typical value in training."
+    )
+    tasks: Ids | None = Field(default=None, description="Types of questions asked in tuning; null for all.")
+    pictures: Literal["own", "other"] = Field(
+        default="own", description="Whose picture a question is shown in training: other for another question's."
+    )
+    checkpoints: dict[PhaseName, list[Annotated[float, Field(ge=0, le=1)]]] = Field(
+        default={}, description="By phase, the shares of it after which a checkpoint is kept."
     )
 
 

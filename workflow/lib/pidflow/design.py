@@ -135,6 +135,7 @@ def plug_ins(config: dict, *, model: str, conditions: Sequence[str] = (), kinds:
     """
     entries = [intervention(config, condition) for condition in conditions]
     named = {("models.families", model_entry(config, model)["family"])}
+    named |= {("interventions.kinds", "cut")} if model_entry(config, model).get("closed") else set()
     named |= {("interventions.kinds", kind) for kind in (*kinds, *(entry["kind"] for entry in entries if entry))}
     return sorted(plugins.module_of(*each) for each in named)
 
@@ -262,6 +263,8 @@ def _layers_fit(config: dict, model: str, condition: str) -> None:
     blocks = config["models"][model]["blocks"]
     wanted = {f"interventions.{condition}.blocks": (plan or {}).get("blocks", "all")}
     wanted[f"models.{model}.attention.blocks"] = (config["models"][model].get("attention") or {}).get("blocks", "all")
+    for place, edge in enumerate(config["models"][model].get("closed", ())):
+        wanted[f"models.{model}.closed.{place}.blocks"] = edge["blocks"]
     for where, chosen in wanted.items():
         if chosen != "all" and chosen[1] >= blocks:
             raise ConfigError(

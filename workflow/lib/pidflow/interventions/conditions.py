@@ -107,6 +107,7 @@ def _intact_pass(
     length, cache = batch.spans.valid.shape[1], DynamicCache()
     with (
         torch.inference_mode(),
+        entered(loaded, (), batch.spans),
         language_inputs(loaded) as fed,
         states_kept(loaded, length, start) as kept,
         capturing(loaded, batch) as found,
@@ -124,12 +125,17 @@ def earlier_states_stand(loaded: LoadedModel, batch: Batch) -> bool:
     """
     length = batch.spans.valid.shape[1]
     last_image = length - 1 - batch.spans["image"].int().flip(1).argmax(1)
-    with torch.inference_mode(), language_inputs(loaded) as fed, states_kept(loaded, length, 0) as kept:
+    with (
+        torch.inference_mode(),
+        entered(loaded, (), batch.spans),
+        language_inputs(loaded) as fed,
+        states_kept(loaded, length, 0) as kept,
+    ):
         run(loaded, batch.inputs)
     for places in (torch.full_like(last_image, length - 1), last_image):
         changed = fed.arguments["inputs_embeds"].clone()
         changed[torch.arange(len(batch)), places] = changed[torch.arange(len(batch)), places].flip(-1) + 1
-        with torch.inference_mode(), states_kept(loaded, length, 0) as again:
+        with torch.inference_mode(), entered(loaded, (), batch.spans), states_kept(loaded, length, 0) as again:
             loaded.text_model(**fed.arguments | {"inputs_embeds": changed, "use_cache": False})
         before = torch.arange(length, device=places.device)[None] < places[:, None]
         if not all(

@@ -209,7 +209,8 @@ class Front:
     def _cuts(self, block: int, chunk: range) -> Iterator[tuple[int, Intervention]]:
         """What takes edges in a block, with the place of its variant in the chunk."""
         for place, index in enumerate(chunk):
-            yield from ((place, each) for each in self.plans[index] if each.takes_edges and each.acts_in(block))
+            plan = (*self.loaded.always, *self.plans[index])
+            yield from ((place, each) for each in plan if each.takes_edges and each.acts_in(block))
 
     def _cuts_by_head(self, block: int, chunk: range) -> list[tuple[int, tuple[int, ...], torch.Tensor]]:
         """Per variant of a chunk the heads that lose pairs of their own, and these ``(B, heads, S, T)``."""

@@ -205,9 +205,12 @@ def entered(
     *,
     first: int = 0,
 ) -> Iterator[None]:
-    """Several interventions at once; none leaves the model as it is. Parameters as of :meth:`Intervention.entered`."""
+    """Several interventions at once, after those that always belong to the model; none leaves it as it is.
+
+    Parameters as of :meth:`Intervention.entered`.
+    """
     with ExitStack() as stack:
-        for intervention in interventions:
+        for intervention in (*loaded.always, *interventions):
             stack.enter_context(intervention.entered(loaded, spans, names, first=first))
         yield
 

@@ -99,7 +99,8 @@ def read_prefix(
     start = first_changed(list(distinct), batch.spans, names)
     cache = DynamicCache()
     with torch.inference_mode(), states_kept(loaded, length, start) as kept:
-        logits = run(loaded, batch.inputs, cache=cache)[:, -1]
+        with entered(loaded, (), batch.spans):
+            logits = run(loaded, batch.inputs, cache=cache)[:, -1]
         said = say(loaded, batch, cache, logits, answer_tokens=answer_tokens)
     return prefix_of(said, cache, kept, start)
 

@@ -46,6 +46,20 @@ class Reached:
         start = min(speaks, self.prefix.start + int(changed[0])) if len(changed) else speaks
         return max(self.prefix.start, first_dependent(spans, start))
 
+    def takes_nothing(self, plan: Sequence[Intervention], loaded: LoadedModel) -> bool:
+        """Whether the plan takes only pairs that the model never has in those blocks, or none at all."""
+        if not all(each.takes_edges for each in plan):
+            return False
+        for block in range(loaded.depth):
+            for each in plan:
+                if each.acts_in(block):
+                    left = self.pairs(each)
+                    for gone in (always for always in loaded.always if always.acts_in(block)):
+                        left = left & ~self.pairs(gone)
+                    if left.any():
+                        return False
+        return True
+
     def check(self, plan: Sequence[Intervention], loaded: LoadedModel) -> None:
         """Blocks and heads exist, and no real position loses everything it attends to in any of them."""
         depth = loaded.depth
@@ -53,7 +67,7 @@ class Reached:
             each.check_blocks(depth)
             if each.takes_edges:
                 check_heads(loaded, [head for block in range(depth) for head in each.heads_in(block) or ()])
-        cuts = [each for each in plan if each.takes_edges]
+        cuts = [each for each in (*loaded.always, *plan) if each.takes_edges]
         for block in range(depth):
             acting = [each for each in cuts if each.acts_in(block)]
             heads = [each.heads_in(block) for each in acting]

@@ -16,7 +16,7 @@ from pidflow.interventions.front import Front, chunks, first_block
 from pidflow.interventions.intervention import Intervention, entered
 from pidflow.interventions.prefix import Prefix
 from pidflow.interventions.reached import Reached
-from pidflow.interventions.recomputed import Recomputed
+from pidflow.interventions.recomputed import Recomputed, as_intact
 from pidflow.models.attention import use_registered
 from pidflow.models.forward import run
 from pidflow.models.loading import LoadedModel
@@ -64,13 +64,19 @@ def recompute(
     """
     reached = Reached(prefix, names)
     fronts: dict[int, list[int]] = {}
+    unmoved: list[int] = []
     for index, plan in enumerate(plans):
         if not plan:
             raise ConfigError("a plan without cuts has nothing to recompute; its logits are those of the prefix")
         reached.check(plan, loaded)
-        fronts.setdefault(min(reached.first(each) for each in plan), []).append(index)
+        if reached.takes_nothing(plan, loaded):
+            unmoved.append(index)
+        else:
+            fronts.setdefault(min(reached.first(each) for each in plan), []).append(index)
     use_registered(loaded.text_model)
     with torch.inference_mode():
+        if unmoved:
+            yield as_intact(loaded, prefix, unmoved, pools, keep_cache=keep_cache)
         for start, members in fronts.items():
             members.sort(key=lambda index: first_block(plans[index]))
             chosen = [plans[index] for index in members]

@@ -107,3 +107,19 @@ class KeptCache:
             "keys": tuple(block[places] for block in self.keys),
             "values": tuple(block[places] for block in self.values),
         }
+
+
+def as_intact(
+    loaded: LoadedModel, prefix: Prefix, which: list[int], pools: torch.Tensor | None, *, keep_cache: bool
+) -> Recomputed:
+    """What plans make that take nothing away: the intact pass itself, to the bit."""
+    rows, speaking = prefix.answer_ids.shape
+    logits = prefix.logits.expand(len(which), *prefix.logits.shape)
+    normed = loaded.final_norm(prefix.states[-1][:, -speaking:])
+    moved = None
+    if pools is not None:
+        shape = (len(which), loaded.depth + 1, pools.shape[1], rows, loaded.width)
+        moved = torch.zeros(shape, device=pools.device)
+    cache = KeptCache(len(which), prefix, speaking).of(slice(None)) if keep_cache else {}
+    changed = torch.zeros(len(which), rows, dtype=torch.bool, device=logits.device)
+    return Recomputed(which, changed, logits, normed.expand(len(which), *normed.shape), moved, **cache)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pidflow.errors import NumericsError
+from pidflow.interventions.intervention import entered
 from pidflow.interventions.knockout import CutPairs, State, pairs_cut
 from pidflow.interventions.pairs import causal_pairs
 from pidflow.models.attention import Kernel
@@ -79,7 +80,7 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
 
     probe, spans = _Probe(), batch.spans
     edge = causal_pairs(spans) & spans["question"][:, :, None] & spans["image"][:, None, :]
-    with torch.inference_mode():
+    with torch.inference_mode(), entered(loaded, (), spans):
         intact = logits()
         with pairs_cut(loaded, [], spans.valid):
             empty = logits()

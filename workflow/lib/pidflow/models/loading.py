@@ -48,6 +48,9 @@ class LoadedModel:
         Commit hash of a hub model; ``sha256:…`` of the content of all that is loaded from a local folder.
     image
         How pictures become square, ``"pad"`` or ``"crop"``; None: as the processor says.
+    always
+        Interventions that belong to the model and are in force in every forward of it: it was trained with them. See
+        :func:`pidflow.interventions.intervention.entered`, which enters them.
     """
 
     family: Family
@@ -60,6 +63,7 @@ class LoadedModel:
     depth: int
     width: int
     image: str | None = None
+    always: tuple[Any, ...] = ()
 
     @property
     def prompt(self) -> str:

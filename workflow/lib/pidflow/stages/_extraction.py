@@ -64,7 +64,8 @@ def run(
         The model's entry in the configuration: ``family`` and ``path``, optionally ``blocks`` (checked), ``revision``,
         ``dtype``, ``device``, ``batch_size`` (another one rounds differently; halved by itself when a GPU runs out of
         memory), ``prompt`` and ``attention`` (of a model trained in continuous time: the keys of
-        :class:`pidflow.models.dynamics.Dynamics`).
+        :class:`pidflow.models.dynamics.Dynamics`) and ``closed`` (edges that it was trained without and never has:
+        ``source``, ``target``, ``blocks`` each).
     model_id, task
         Names for the results' attributes and for messages.
     target_kind

@@ -15,6 +15,7 @@ import torch
 from pidflow import store
 from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError
+from pidflow.interventions.intervention import intervention_of
 from pidflow.interventions.self_check import self_check
 from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import dynamics_of
@@ -26,7 +27,19 @@ from pidflow.models.loading import LoadedModel, load
 log = logging.getLogger(__name__)
 
 COLUMNS = ("item_id", "image_id", "image_path", "question", "answer", "options", "boxes", "fold")
-MODEL_KEYS = ("family", "path", "blocks", "revision", "dtype", "device", "batch_size", "prompt", "attention", "image")
+MODEL_KEYS = (
+    "family",
+    "path",
+    "blocks",
+    "revision",
+    "dtype",
+    "device",
+    "batch_size",
+    "prompt",
+    "attention",
+    "closed",
+    "image",
+)
 BATCH_SIZE = 16
 _SELF_CHECK_ROWS = 2
 
@@ -44,7 +57,8 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
     batch_size = settings.pop("batch_size", BATCH_SIZE)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
-    settings.pop("attention", None)  # see own_attention
+    attention = settings.pop("attention", None)  # see own_attention
+    closed = [dict(edge) for edge in settings.pop("closed", ())]
     depth = settings.pop("blocks", None)
     loaded = load(settings.pop("family"), settings.pop("path"), **settings, instruction=instruction)
     if depth is not None and depth != loaded.depth:
@@ -52,6 +66,10 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
             f"the model at {model['path']} has {loaded.depth} decoder blocks, the configuration says {depth}; "
             f"set its blocks to {loaded.depth}"
         )
+    if attention is not None or closed:  # the weights alone are another model
+        digest = store.digest_of({"attention": attention, "closed": closed})
+        always = tuple(intervention_of({"kind": "cut"} | edge, depth=loaded.depth) for edge in closed)
+        loaded = replace(loaded, always=always, revision=f"{loaded.revision}+{digest}")
     error = check_layout(loaded)
     if error is None:
         log.warning("family '%s': where image tokens lie cannot be checked against pixels", loaded.family.name)

@@ -65,7 +65,9 @@ def build_processor() -> LlavaProcessor:
     )
 
 
-def build_model(*, seed: int, width: int = 128, depth: int = 8) -> LlavaForConditionalGeneration:
+def build_model(
+    *, seed: int, width: int = 128, depth: int = 8, vision_width: int = 96, vision_depth: int = 4
+) -> LlavaForConditionalGeneration:
     """An untrained stand-in (about 1.7 M parameters as configured by default) in float32.
 
     Parameters
@@ -73,13 +75,15 @@ def build_model(*, seed: int, width: int = 128, depth: int = 8) -> LlavaForCondi
     seed
         Seed of the initial weights.
     width, depth
-        Residual width and number of blocks of the language model.
+        Residual width, a multiple of 32, and number of blocks of the language model.
+    vision_width, vision_depth
+        The same of the vision tower.
     """
     vision = CLIPVisionConfig(
-        hidden_size=96,
-        intermediate_size=192,
-        num_hidden_layers=4,
-        num_attention_heads=3,
+        hidden_size=vision_width,
+        intermediate_size=2 * vision_width,
+        num_hidden_layers=vision_depth,
+        num_attention_heads=max(1, vision_width // 32),
         image_size=scenes.IMAGE_SIZE,
         patch_size=PATCH_SIZE,
     )
