@@ -84,7 +84,7 @@ def test_a_sweep_finds_exactly_nothing_where_an_edge_is_closed(closed, batch):
     assert all(
         (outcome.kl_bits[place] == 0).all()
         for place, probe in enumerate(wanted)
-        if moved[str(probe.edge), probe.window.first] == 0
+        if (str(probe.edge), probe.window.first) in shut
     )
 
 
