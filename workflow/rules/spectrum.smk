@@ -2,7 +2,7 @@
 
 Inputs from elsewhere: the questions.
 Outputs: results/probes/{model}/{task}.h5, what replacements of picture and words are made of;
-results/predictions/{model}/{task}.h5, raw log-probabilities of every option in every pass.
+results/predictions/{model}/{task}.h5, raw log-probabilities of every option in every pass, or what another program left.
 """
 
 SPECTRUM = config["spectrum"]
@@ -11,6 +11,20 @@ SPECTRUM = config["spectrum"]
 def probe_code(stage):
     """Digest of the code of a stage with the model's family."""
     return lambda wildcards: code_digest(stage, *design.plug_ins(config, model=wildcards.model))
+
+
+def imported(wildcards):
+    """An import's entry in the configuration."""
+    return design.imported(config, wildcards.model, wildcards.task)
+
+
+def predicted():
+    """Predictions of every model on every task of the run, and those imported."""
+    own = expand("results/predictions/{model}/{task}.h5", model=RUN["models"], task=RUN["tasks"])
+    return own + [f"results/predictions/{each['model']}/{each['task']}.h5" for each in SPECTRUM["imports"]]
+
+
+ruleorder: import_predictions > extract_predictions
 
 
 rule probe_statistics:
@@ -79,6 +93,32 @@ rule extract_predictions:
         "../../scripts/extract_predictions.py"
 
 
+rule import_predictions:
+    input:
+        training=lambda wildcards: imported(wildcards)["training"],
+        held_out=lambda wildcards: imported(wildcards)["held_out"],
+    output:
+        predictions="results/predictions/{model}/{task}.h5",
+    log:
+        "results/logs/import_predictions/{model}/{task}.log",
+    benchmark:
+        "results/benchmarks/import_predictions/{model}/{task}.tsv"
+    wildcard_constraints:
+        model="|".join(sorted({re.escape(each["model"]) for each in SPECTRUM["imports"]})) or "(?!)",
+    conda:
+        "../../envs/extract.yaml"
+    params:
+        model_id="{model}",
+        task="{task}",
+        format=lambda wildcards: imported(wildcards)["format"],
+        vision=lambda wildcards: imported(wildcards).get("vision"),
+        language=lambda wildcards: imported(wildcards).get("language"),
+        seed=config["seed"],
+        code=code_digest("import_predictions"),
+    script:
+        "../../scripts/import_predictions.py"
+
+
 rule predictions:
     input:
-        expand("results/predictions/{model}/{task}.h5", model=RUN["models"], task=RUN["tasks"]),
+        predicted(),

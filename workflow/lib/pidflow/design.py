@@ -38,6 +38,7 @@ def check(config: dict) -> dict:
     _moved(config)
     for name in ("estimators", "definitions"):
         _defined(config["claims"][name], config["pid"][name], f"claims.{name}", f"pid.{name}")
+    _imports_apart(config)
     for task in config["run"]["tasks"]:
         _defined([config["tasks"][task]["dataset"]], config["datasets"], f"tasks.{task}.dataset", "datasets")
     for model in config["run"]["models"]:
@@ -177,6 +178,21 @@ def training_folds(config: dict) -> list[int]:
     return chosen
 
 
+def imported(config: dict, model: str, task: str) -> dict:
+    """The entry of predictions that another program made.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that model and task.
+    """
+    entries = {(each["model"], each["task"]): each for each in config["spectrum"]["imports"]}
+    if (model, task) not in entries:
+        known = ", ".join("/".join(pair) for pair in entries)
+        raise ConfigError(f"spectrum.imports has no entry of '{model}' on '{task}', it has: {known}")
+    return entries[model, task]
+
+
 def scored_answers(config: dict, task: str) -> str:
     """What predictions on a task are over."""
     unknown = [each for each in config["spectrum"]["answers_of"] if each not in config["tasks"]]
@@ -242,6 +258,19 @@ def _claimed(config: dict) -> None:
             f"config claims.blind: '{blind}' is {_described(interventions[blind])}, which is not the loss of the image "
             f"alone and of all of it; expected {_described(BLIND)}"
         )
+
+
+def _imports_apart(config: dict) -> None:
+    """Imported predictions have models of their own, and each pair of model and task once."""
+    seen = set()
+    for entry in config["spectrum"]["imports"]:
+        pair = entry["model"], entry["task"]
+        if entry["model"] in config["models"] or pair in seen:
+            problem = "stands there twice" if pair in seen else "is an id of models too"
+            raise ConfigError(
+                f"config spectrum.imports: '{'/'.join(pair)}' {problem}; give the imported model another id"
+            )
+        seen.add(pair)
 
 
 def _cuts_image(plan: dict) -> bool:
