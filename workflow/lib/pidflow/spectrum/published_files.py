@@ -1,8 +1,8 @@
 """Predictions that the published pipeline of OpenReview 6WsBGk4Iag left as JSON, read back.
 
 Each item has ``image``, ``num_options`` and ``conversations``; the turn from ``gpt`` holds the response (``value``),
-the right letter (``label``), mean embeddings (``v_feature, l_feature``), and for the passes vision-only, language-only and
-joint the probabilities over the letters (``v_prob, l_prob, vl_prob``) and, before renormalisation, over the full
+the right letter (``label``), mean embeddings (``v_feature, l_feature``), and for the passes vision-only, language-only
+and joint the probabilities over the letters (``v_prob, l_prob, vl_prob``) and, before renormalisation, over the full
 vocabulary (``v_orig_prob, …``). They cover the most letters of a data set; a question has the first ``num_options``.
 """
 
