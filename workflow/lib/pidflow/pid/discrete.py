@@ -1,11 +1,12 @@
 r"""Partial information decomposition of discrete systems, exact up to a certificate.
 
-The definition is BROJA (Bertschinger et al. 2014): the union information is the least joint information that any table
+The default definition is BROJA (Bertschinger et al. 2014): the union information is the least joint information that any table
 ``q`` with the two given pair marginals can have,
 
     U* = H(Y) + min f(q),   f(q) = sum q log q(y | x1, x2),   q(x1, y) = p(x1, y),   q(x2, y) = p(x2, y).
 
-The dual of this problem proves how far off the answer can be; :mod:`pidflow.pid.discrete_solver` solves both.
+The dual of this problem proves how far off the answer can be; :mod:`pidflow.pid.discrete_solver` solves both. Others
+are in :mod:`pidflow.pid.discrete_definitions`.
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy as np
 
 from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
+from pidflow.pid.discrete_definitions import redundancy
 from pidflow.pid.discrete_solver import entropy, union_information
 from pidflow.pid.gaussian import MAX_GAP_BITS, PIDAtoms, PIDInfo
 from pidflow.pid.gaussian_system import LN2
@@ -25,11 +27,18 @@ SUM_TOLERANCE, SUM_ROUNDINGS = 1e-9, 8
 SMALLEST_ENTRY = 1e-13
 # Tables solved side by side, as many as these bytes hold: each table has the result it has alone.
 CHUNK, CHUNK_BYTES = 256, 2**28
+METHODS = {
+    "broja": "interior point on the dual geometric program",
+    "imin": "closed form: least specific information",
+    "mmi": "closed form: smaller of the two informations",
+    "dep": "constraint lattice, iterative proportional fitting",
+    "ccs": "common change in surprisal, iterative proportional fitting",
+}
 # Arrays of each size that one table needs at a time: Newton matrices, blocks over pairs of labels, whole tables.
 _MATRICES, _PAIR_BLOCKS, _TABLES = 4, 4, 40
 
 
-def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
+def discrete_pid(pmf: np.ndarray, *, definition: str = "broja", tol_bits: float = 1e-8) -> PIDAtoms:
     """Partial information decomposition of a table of probabilities, in bits.
 
     Parameters
@@ -38,6 +47,9 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
         Joint probabilities of X1, X2 and Y. Zeros are welcome, entries below 1e-13 count as zeros; each table must sum
         to one within 1e-9, or within eight roundings of its type (5e-7 in float32), and is scaled to one. A note in
         ``info.notes`` says when that moved it by more than 1e-9.
+    definition : {"broja", "imin", "mmi", "dep", "ccs"}
+        Which redundancy. Atoms of ``"broja"`` and ``"imin"`` are not negative, those of the others may be: synergy of
+        ``"mmi"`` never, of ``"dep"`` where the pairs tell less than both sources do, any atom of ``"ccs"``.
     tol_bits : float
         Certificate at which a table is done.
 
@@ -45,11 +57,14 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
     -------
     PIDAtoms
         Arrays over the leading axes. ``info.gap_bits`` bounds the error of the union information and hence of every
-        atom: the true union is at most that much smaller. Tables that mix ordinary entries with some around 1e-7 can
+        atom; for ``"broja"`` the true union is at most that much smaller, for ``"dep"`` and ``"ccs"`` it is how far the
+        entropy of their fitted distribution may be from the greatest. Tables that mix ordinary entries with some around 1e-7 can
         stop short of `tol_bits`; they say so in ``info.converged``. ``info.condition`` is one: nothing is inverted.
 
     Raises
     ------
+    ConfigError
+        For an unknown definition.
     DataError
         When `pmf` has fewer than three axes, or holds values that are negative, no finite numbers, or do not sum to
         one.
@@ -71,15 +86,25 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
     >>> [round(float(v), 4) + 0.0 for v in (atoms.redundancy, atoms.unique_1, atoms.unique_2, atoms.synergy)]
     [0.3113, 0.0, 0.0, 0.5]
     """
+    arguments.choice(definition, "definition", tuple(METHODS))
     tol_bits = arguments.number(tol_bits, "tol_bits", above=0.0)
     tables, lead, notes = _checked(pmf)
     each = _bytes_a_table(*tables.shape[1:])
     arrays.refuse_beyond_memory(each, f"a table of {' x '.join(map(str, tables.shape[1:]))}")
-    union, gap = np.empty(len(tables)), np.empty(len(tables))
+    n, k1, k2, ky = tables.shape
+    mi_1 = _mutual_information(tables.sum(axis=2))
+    mi_2 = _mutual_information(tables.sum(axis=1))
+    mi_12 = _mutual_information(tables.reshape(n, k1 * k2, ky))
+    union, gap = np.empty(n), np.empty(n)
     at_once = int(np.clip(CHUNK_BYTES // each, 1, CHUNK))
-    for first in range(0, len(tables), at_once):
+    for first in range(0, n, at_once):
         some = slice(first, first + at_once)
-        union[some], gap[some] = union_information(tables[some], tol=tol_bits * LN2)
+        if definition == "broja":
+            union[some], gap[some] = union_information(tables[some], tol=tol_bits * LN2)
+        else:
+            one, two = mi_1[some] * LN2, mi_2[some] * LN2
+            shared, gap[some] = redundancy(tables[some], definition, one, two)
+            union[some] = one + two - shared
     union, gap = union / LN2, gap / LN2
     worst = float(gap.max(initial=0.0))
     if not worst <= MAX_GAP_BITS:
@@ -87,10 +112,6 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
             f"the certified gap of {int((~(gap <= MAX_GAP_BITS)).sum())} of {gap.size} tables exceeds {MAX_GAP_BITS} "
             f"bit (worst {worst:.3g}); tables with entries of very different size are hard, merge rare symbols"
         )
-    n, k1, k2, ky = tables.shape
-    mi_1 = _mutual_information(tables.sum(axis=2))
-    mi_2 = _mutual_information(tables.sum(axis=1))
-    mi_12 = _mutual_information(tables.reshape(n, k1 * k2, ky))
     mi_1, mi_2, mi_12, union, gap = (v.reshape(lead) for v in (mi_1, mi_2, mi_12, union, gap))
     return PIDAtoms(
         redundancy=mi_1 + mi_2 - union,
@@ -105,7 +126,7 @@ def discrete_pid(pmf: np.ndarray, *, tol_bits: float = 1e-8) -> PIDAtoms:
             gap_bits=gap,
             converged=gap <= tol_bits,
             condition=np.ones(lead),
-            method="interior point on the dual geometric program",
+            method=METHODS[definition],
             notes=notes,
         ),
     )

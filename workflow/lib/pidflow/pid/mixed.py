@@ -136,7 +136,7 @@ def _union(tables: np.ndarray, mi: dict[str, np.ndarray], members: np.ndarray, d
     """Union information of all rows and without each block: the redundancy of the symbols beside the informations."""
     if definition == "mmi":
         return np.maximum(mi["mi_1"], mi["mi_2"]), 0.0, True
-    exact = discrete_pid(tables)
+    exact = discrete_pid(tables, definition=definition)
     redundancy = np.array(exact.redundancy)
     # Counts make a table look more informative than it is, in proportion to 1 / n: the replicates show by how much.
     count = len(redundancy) - 1

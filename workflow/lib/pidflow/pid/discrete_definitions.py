@@ -1,0 +1,102 @@
+r"""Definitions of redundancy for tables, beside BROJA: I_min, MMI, I_dep, I_ccs.
+
+``"imin"`` (Williams, Beer 2010)
+    ``sum p(y) min_i I(Y=y; Xi)`` with the specific information ``I(Y=y; X) = sum p(x|y) log p(y|x) / p(y)``.
+``"mmi"`` (Barrett 2015)
+    ``min(I1, I2)``.
+``"dep"`` (James, Emenheiser, Crutchfield 2019)
+    What a pair (Xi, Y) adds least to any set of kept marginals is unique to i. With two sources the union is
+    ``min(I1 + I2, I_ci, I_pairs)``: the joint information if the sources were independent given Y, and that of the
+    distribution of greatest entropy that keeps all three pairs.
+``"ccs"`` (Ince 2017)
+    Common change in surprisal: the mean, under the distribution of greatest entropy that keeps all three pairs, of the
+    pointwise co-information where it has the sign of the pointwise information of either source and of both.
+"""
+
+import numpy as np
+
+from pidflow.pid.discrete_solver import entropy
+
+# Sweeps of the proportional fitting, and how far marginals may be off when it ends early.
+SWEEPS, MARGINAL = 5000, 1e-13
+# Pointwise informations closer to zero than this, in nats, have no sign.
+NO_SIGN = 1e-8
+_PAIRS = ((3,), (2,), (1,))
+
+
+def redundancy(
+    tables: np.ndarray, definition: str, mi_1: np.ndarray, mi_2: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Redundancy of tables ``(n, k1, k2, ky)`` by a definition of this module, and by how much it may be off; nats."""
+    exact = np.zeros(len(tables))
+    if definition == "mmi":
+        return np.minimum(mi_1, mi_2), exact
+    if definition == "imin":
+        return _specific(tables), exact
+    fitted, gap = greatest_entropy(tables)
+    if definition == "ccs":
+        return _common_change(fitted), gap
+    joint = entropy(tables.sum(axis=3)) + entropy(tables.sum(axis=(1, 2))) - entropy(fitted)
+    union = np.minimum(np.minimum(mi_1 + mi_2, _independent_union(tables)), joint)
+    return mi_1 + mi_2 - union, gap
+
+
+def greatest_entropy(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distributions of greatest entropy that keep all three pair marginals, and how far from it they may be.
+
+    Iterative proportional fitting. Its limit is a product of functions of pairs, and the cross-entropy of the table
+    with any such product bounds the greatest entropy from above; what it exceeds the entropy that was reached is the
+    second number, in nats.
+    """
+    pairs = [tables.sum(axis=axis, keepdims=True) for axis in _PAIRS]
+    support = np.ones(tables.shape, dtype=bool)
+    for pair in pairs:
+        support &= pair > 0
+    fitted = support / support.sum(axis=(1, 2, 3), keepdims=True)
+    for _ in range(SWEEPS):
+        for axis, pair in zip(_PAIRS, pairs, strict=True):
+            now = fitted.sum(axis=axis, keepdims=True)
+            fitted = fitted * np.divide(pair, now, out=np.zeros_like(pair), where=now > 0)
+        off = max(np.abs(fitted.sum(axis=a, keepdims=True) - p).max() for a, p in zip(_PAIRS, pairs, strict=True))
+        if off < MARGINAL:
+            break
+    fitted /= fitted.sum(axis=(1, 2, 3), keepdims=True)
+    above = -(tables * np.log(np.where(tables > 0, np.maximum(fitted, 1e-300), 1.0))).sum(axis=(1, 2, 3))
+    return fitted, np.abs(above - entropy(fitted))
+
+
+def _specific(tables: np.ndarray) -> np.ndarray:
+    """``sum p(y) min_i I(Y=y; Xi)``."""
+    target = tables.sum(axis=(1, 2))
+    each = []
+    for axis in (2, 1):
+        pair = tables.sum(axis=axis)
+        outer = pair.sum(axis=2, keepdims=True) * target[:, None]
+        ratio = np.divide(pair, outer, out=np.ones_like(pair), where=pair > 0)
+        each.append((pair * np.log(ratio)).sum(axis=1))
+    return np.minimum(*each).sum(axis=1)
+
+
+def _independent_union(tables: np.ndarray) -> np.ndarray:
+    """Joint information if the sources were independent given the target."""
+    target = tables.sum(axis=(1, 2))
+    pair_1, pair_2 = tables.sum(axis=2), tables.sum(axis=1)
+    share = np.divide(pair_2, target[:, None], out=np.zeros_like(pair_2), where=target[:, None] > 0)
+    joint = pair_1[:, :, None] * share[:, None]
+    return entropy(joint.sum(axis=3)) + entropy(target) - entropy(joint)
+
+
+def _common_change(tables: np.ndarray) -> np.ndarray:
+    """Mean pointwise co-information where it agrees in sign with all three pointwise informations."""
+    target = tables.sum(axis=(1, 2), keepdims=True)
+
+    def pointwise(joint: np.ndarray) -> np.ndarray:
+        outer = joint.sum(axis=3, keepdims=True) * target
+        return np.log(np.divide(joint, outer, out=np.ones_like(joint), where=joint > 0))
+
+    one, two = (pointwise(tables.sum(axis=axis, keepdims=True)) for axis in (2, 1))
+    both = pointwise(tables)
+    common = one + two - both
+    signs = [np.where(np.abs(each) < NO_SIGN, 0.0, np.sign(each)) for each in (common, one, two, both)]
+    agree = (signs[0] == signs[1]) & (signs[0] == signs[2]) & (signs[0] == signs[3])
+    return np.where(agree & (tables > 0), tables * common, 0.0).sum(axis=(1, 2, 3))
