@@ -3,8 +3,8 @@
     pip install 'git+https://github.com/praveenv253/gpid'
     python tests/benchmarks/compare_gpid.py [--dims 5 10 20] [--problems 10]
 
-gpid is in no package index and no part of the locked environment. One line a dimension (d1 = d2 = m = d), one problem at
-a time, median times.
+gpid is in no package index and no part of the locked environment. One line a dimension (d1 = d2 = m = d), one problem
+at a time, median times.
 """
 
 import argparse

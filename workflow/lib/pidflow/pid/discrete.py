@@ -1,7 +1,7 @@
 r"""Partial information decomposition of discrete systems, exact up to a certificate.
 
-The default definition is BROJA (Bertschinger et al. 2014): the union information is the least joint information that any table
-``q`` with the two given pair marginals can have,
+The default definition is BROJA (Bertschinger et al. 2014): the union information is the least joint information that
+any table ``q`` with the two given pair marginals can have,
 
     U* = H(Y) + min f(q),   f(q) = sum q log q(y | x1, x2),   q(x1, y) = p(x1, y),   q(x2, y) = p(x2, y).
 
@@ -58,8 +58,9 @@ def discrete_pid(pmf: np.ndarray, *, definition: str = "broja", tol_bits: float 
     PIDAtoms
         Arrays over the leading axes. ``info.gap_bits`` bounds the error of the union information and hence of every
         atom; for ``"broja"`` the true union is at most that much smaller, for ``"dep"`` and ``"ccs"`` it is how far the
-        entropy of their fitted distribution may be from the greatest. Tables that mix ordinary entries with some around 1e-7 can
-        stop short of `tol_bits`; they say so in ``info.converged``. ``info.condition`` is one: nothing is inverted.
+        entropy of their fitted distribution may be from the greatest. Tables that mix ordinary entries with some around
+        1e-7 can stop short of `tol_bits`; they say so in ``info.converged``. ``info.condition`` is one: nothing is
+        inverted.
 
     Raises
     ------

@@ -13,12 +13,15 @@ r"""Definitions of redundancy for tables, beside BROJA: I_min, MMI, I_dep, I_ccs
     pointwise co-information where it has the sign of the pointwise information of either source and of both.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pidflow.pid.discrete_solver import entropy
 
-# Sweeps of the proportional fitting, and how far marginals may be off when it ends early.
-SWEEPS, MARGINAL = 5000, 1e-13
+# Sweeps of the proportional fitting, doubled as long as marginals are off by more; what falls below this part of itself
+# when they are doubled goes to zero.
+FIRST_SWEEPS, MOST_SWEEPS, MARGINAL, VANISHED = 64, 4096, 1e-13, 0.75
 # Pointwise informations closer to zero than this, in nats, have no sign.
 NO_SIGN = 1e-8
 _PAIRS = ((3,), (2,), (1,))
@@ -53,16 +56,41 @@ def greatest_entropy(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for pair in pairs:
         support &= pair > 0
     fitted = support / support.sum(axis=(1, 2, 3), keepdims=True)
-    for _ in range(SWEEPS):
-        for axis, pair in zip(_PAIRS, pairs, strict=True):
-            now = fitted.sum(axis=axis, keepdims=True)
-            fitted = fitted * np.divide(pair, now, out=np.zeros_like(pair), where=now > 0)
-        off = max(np.abs(fitted.sum(axis=a, keepdims=True) - p).max() for a, p in zip(_PAIRS, pairs, strict=True))
-        if off < MARGINAL:
+    sweeps = FIRST_SWEEPS
+    while sweeps <= MOST_SWEEPS:
+        before = fitted
+        fitted = _fitted(fitted, pairs, sweeps)
+        if (
+            max(np.abs(fitted.sum(axis=a, keepdims=True) - p).max() for a, p in zip(_PAIRS, pairs, strict=True))
+            < MARGINAL
+        ):
             break
+        # Entries that the pairs force to be zero vanish like one over the number of sweeps; others do not move by then.
+        vanishes = (fitted < VANISHED * before) & (tables == 0)
+        without = np.where(vanishes, 0.0, fitted)
+        fitted = np.where(_supports(without, pairs), without, fitted)
+        sweeps *= 2
     fitted /= fitted.sum(axis=(1, 2, 3), keepdims=True)
     above = -(tables * np.log(np.where(tables > 0, np.maximum(fitted, 1e-300), 1.0))).sum(axis=(1, 2, 3))
     return fitted, np.abs(above - entropy(fitted))
+
+
+def _fitted(start: np.ndarray, pairs: Sequence[np.ndarray], sweeps: int) -> np.ndarray:
+    """The start after so many sweeps over the three pair marginals."""
+    for _ in range(sweeps):
+        for axis, pair in zip(_PAIRS, pairs, strict=True):
+            now = start.sum(axis=axis, keepdims=True)
+            start = start * np.divide(pair, now, out=np.zeros_like(pair), where=now > 0)
+    return start
+
+
+def _supports(fitted: np.ndarray, pairs: Sequence[np.ndarray]) -> np.ndarray:
+    """Which tables have an entry left wherever a pair has probability, ``(n, 1, 1, 1)``."""
+    left = [
+        ((fitted.sum(axis=axis, keepdims=True) > 0) | (pair == 0)).all(axis=(1, 2, 3), keepdims=True)
+        for axis, pair in zip(_PAIRS, pairs, strict=True)
+    ]
+    return left[0] & left[1] & left[2]
 
 
 def _specific(tables: np.ndarray) -> np.ndarray:
