@@ -42,6 +42,9 @@ NUMBERS = re.findall(
         ("A.", "a", "normalised lenient"),
         ("３", "3", "caseless normalised lenient"),
         ("椅子。", "椅子", "normalised lenient"),
+        ("right , right", "right", "normalised lenient"),
+        ("Traffic light. Traffic lights.", "traffic light", "lenient"),
+        ("two, 2, two", "2", "lenient"),
     ],
 )
 def test_what_each_rule_takes_as_the_same(spoken, answer, rules):
@@ -219,3 +222,31 @@ def test_an_article_is_no_letter():
     assert not expected.right("A mouse")
     assert expected.right("A dog")
     assert not expected.right("C")
+
+
+@pytest.mark.parametrize(
+    ("spoken", "answer", "options"),
+    [
+        ("right left", "right", ["right", "left"]),
+        ("right right left", "right", ["right", "left"]),
+        ("", "right", ["right", "left"]),
+        ("bora", "bora bora", []),
+        ("bora bora", "bora", ["bora", "bora bora"]),  # an option of its own
+    ],
+)
+def test_only_the_answer_said_again_is_the_answer(spoken, answer, options):
+    assert not any(judge(spoken, answer, options=options, rule=rule) for rule in RULES)
+
+
+@pytest.mark.parametrize(
+    ("begun", "answer", "open_still"),
+    [
+        ("right , ri", "right", True),
+        ("right right", "right", True),
+        ("right left", "right", False),
+        ("traffic light traffic li", "traffic light", True),
+        ("traffic light sign", "traffic light", False),
+    ],
+)
+def test_an_answer_begun_again_may_still_be_right(begun, answer, open_still):
+    assert may_become_right(begun, answer) == open_still

@@ -11,7 +11,8 @@ from pidflow.pid.correction import LARGEST, UNSURE, corrected, pattern
 from pidflow.pid.estimate import estimate_pid
 from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import DEFINITIONS
-from pidflow.pid.results import QUANTITIES, paired_difference
+from pidflow.pid.paired import paired_difference
+from pidflow.pid.results import QUANTITIES
 from pidflow.stats import jackknife_se, within
 from pidflow.validation.planted_cases import planted_cases
 

@@ -18,7 +18,8 @@ from pidflow.pid.estimate import estimate_mi, estimate_pid
 from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS, gaussian_pid
 from pidflow.pid.gaussian_system import gaussian_mi
-from pidflow.pid.results import QUANTITIES, paired_difference
+from pidflow.pid.paired import paired_difference
+from pidflow.pid.results import QUANTITIES
 from pidflow.stats import normal_scores
 
 

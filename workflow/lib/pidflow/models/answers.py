@@ -4,8 +4,8 @@ From the strictest rule to the most lenient:
 
 - ``verbatim``: the same text, white space at its ends apart;
 - ``caseless``: the same text in any case;
-- ``normalised``: the same words; case, punctuation, articles and blanks apart;
-- ``lenient``: the same words, where a noun equals its plural and a number word its digits.
+- ``normalised``: the same words; case, punctuation, articles and blanks apart. "Right, right" is "right";
+- ``lenient``: so, where a noun equals its plural and a number word its digits.
 
 ``published`` is the rule of arXiv 2411.18620: what was said, in lower case, is the answer as the table spells it.
 Among the options of one question an answer must never equal two. Where a rule merges two options of a question,
@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import permutations
 
 from pidflow.errors import ConfigError
 
@@ -88,7 +88,7 @@ def judge(spoken: str, answer: str, *, options: Iterable[str] = (), rule: str = 
     offered = _offered(answer, options)
     for name in _from(checked_rule(rule)):
         equal = RULES[name]
-        merged = any(equal(one, two) for one, two in combinations(offered, 2))
+        merged = any(equal(one, two) for one, two in permutations(offered, 2))
         if not merged and sum(equal(spoken, option) for option in offered) <= 1:
             return equal(spoken, answer)
     return verbatim(spoken, answer)
@@ -129,7 +129,7 @@ class Expected:
     @property
     def merged(self) -> bool:
         """Whether the rule takes two of the options for the same answer, so that a stricter one judges."""
-        return any(RULES[self.rule](one, two) for one, two in combinations(_offered(self.answer, self.options), 2))
+        return any(RULES[self.rule](one, two) for one, two in permutations(_offered(self.answer, self.options), 2))
 
 
 def as_letter(spoken: str, letters: Sequence[str], offered: Sequence[str]) -> str:
@@ -157,14 +157,21 @@ def caseless(spoken: str, answer: str) -> bool:
 
 
 def normalised(spoken: str, answer: str) -> bool:
-    """The same words (see :func:`words`)."""
-    return words(spoken) == words(answer)
+    """The same words (see :func:`words`), said once or several times over."""
+    said, wanted = words(spoken), words(answer)
+    return said == wanted * _times(said, wanted)
 
 
 def lenient(spoken: str, answer: str) -> bool:
     """The same words in turn, where a noun equals its plural and a number word its digits: "two" is "2"."""
-    one, two = _counted(words(spoken)), _counted(words(answer))
-    return len(one) == len(two) and all(map(_same_noun, one, two))
+    said, wanted = _counted(words(spoken)), _counted(words(answer))
+    whole = wanted * _times(said, wanted)
+    return len(said) == len(whole) and all(map(_same_noun, said, whole))
+
+
+def _times(said: Sequence[str], wanted: Sequence[str]) -> int:
+    """How many times over an answer may have been said, at least once."""
+    return max(1, len(said) // len(wanted)) if wanted else 1
 
 
 RULES: dict[str, Callable[[str, str], bool]] = {
@@ -209,6 +216,8 @@ def may_become_right(begun: str, answer: str) -> bool:
         return True
     if any(article.startswith(said[-1]) for article in _ARTICLES):
         said = said[:-1]
+    while wanted and len(said) > len(wanted) and all(map(_same_noun, said, wanted)):
+        said = said[len(wanted) :]  # said once, it may be said again
     if not said or len(said) > len(wanted):
         return not said
     *whole, growing = zip(said, wanted, strict=False)

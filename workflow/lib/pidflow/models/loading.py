@@ -15,16 +15,15 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from pidflow import plugins
-from pidflow.errors import ConfigError, DataError, PidflowError, shown
+from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.models import weights
 from pidflow.models.families._family import Family
 from pidflow.models.layout import Layout, make_square, padded, padded_layout
 from pidflow.models.parts import Parts, parts_of
+from pidflow.models.placement import resolve_device, resolve_dtype
 from pidflow.models.processors import load_processor
 from pidflow.models.prompts import Prompt, prompt_of
 from pidflow.models.refused import check_type
-
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 _IMAGE_TOKEN_KEYS = ("image_token_id", "image_token_index", "image_patch_id", "img_context_token_id")
 
@@ -186,14 +185,14 @@ def load(
         If the checkpoint is incomplete, damaged, holds more than its configuration says, or cannot be fetched.
     """
     entry = family_named(family)
-    place = _resolve_device(device)
+    place = resolve_device(device)
     folder = weights.local_folder(path, revision)
     weights.model_files(folder)  # all there, and all inside
     source = {"local_files_only": True, "trust_remote_code": False}
     with _loading(path, "configuration (config.json)"):
         config = AutoConfig.from_pretrained(folder, **source)
     check_type(path, config, entry)
-    kind = _resolve_dtype(dtype, place, config)
+    kind = resolve_dtype(dtype, place, config)
     with _loading(path, "processor or tokenizer"):
         processor = load_processor(folder, config, **source)
     entry.prepare(processor)
@@ -321,38 +320,6 @@ def wrap(
         width=text.hidden_size,
         image=image,
     )
-
-
-def _resolve_device(device: str) -> torch.device:
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        place = None
-    if place is None or place.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"unknown device {shown(device)}, expected auto, cpu, mps, cuda or cuda:<number>")
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device '{device}' was asked for, but torch sees no CUDA device; set device: auto or cpu")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device '{device}' was asked for, but torch sees {torch.cuda.device_count()} CUDA devices, numbered from 0"
-        )
-    if place.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' was asked for, but this machine has none; set device: auto or cpu")
-    return place
-
-
-def _resolve_dtype(dtype: str, device: torch.device, config: Any) -> torch.dtype:
-    if dtype == "auto":
-        if device.type == "cpu":
-            return torch.float32
-        return config.dtype or torch.float32
-    if dtype not in DTYPES:
-        raise ConfigError(f"unknown dtype '{dtype}', expected auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
 
 
 @contextmanager

@@ -23,6 +23,7 @@ Liang, Cheng, Fan, Ling, Nie, Chen, Deng, Allen, Auerbach, Mahmood, Salakhutdino
 multimodal interactions: an information decomposition framework. NeurIPS 2023.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -215,18 +216,11 @@ def _probabilities(p: np.ndarray, name: str) -> np.ndarray:
     return p / total
 
 
-def _result(
-    networks: Networks,
-    given: list[np.ndarray],
-    *,
-    curve: np.ndarray,
-    steps: int,
-    stopped: bool,
-    rng: np.random.Generator,
-) -> BatchPID:
-    """The decomposition of all rows, block by block."""
+def _over_blocks(
+    networks: Networks, given: list[np.ndarray], blocks: Sequence[np.ndarray]
+) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+    """Union and its lower bound in bits, largest error of a marginal, how far predictions were moved, informations."""
     n = len(given[0])
-    blocks = np.array_split(rng.permutation(n), -(-n // BLOCK))
     union = bound = error = 0.0
     moved, mi = np.zeros(2), np.zeros(3)
     for rows in blocks:
@@ -244,6 +238,22 @@ def _result(
             [0.5 * np.abs(u - p[rows]).sum(axis=1).mean() for u, p in zip(used, given, strict=False)]
         )
         mi += share * np.array([predicted_information(p) for p in (*used, given[2][rows])])
+    return union, bound, error, moved, mi
+
+
+def _result(
+    networks: Networks,
+    given: list[np.ndarray],
+    *,
+    curve: np.ndarray,
+    steps: int,
+    stopped: bool,
+    rng: np.random.Generator,
+) -> BatchPID:
+    """The decomposition of all rows, block by block."""
+    n = len(given[0])
+    blocks = np.array_split(rng.permutation(n), -(-n // BLOCK))
+    union, bound, error, moved, mi = _over_blocks(networks, given, blocks)
     mi_1, mi_2, mi_12 = (np.asarray(v) for v in mi)
     atoms = {
         "redundancy": mi_1 + mi_2 - union,

@@ -23,7 +23,7 @@ from pidflow.pid.covariances import (
     varying,
 )
 from pidflow.pid.crossfit import CrossFit
-from pidflow.pid.gaussian import DEFINITIONS, INFORMATIONS, decompose, independent_union
+from pidflow.pid.gaussian import DEFINITIONS, INFORMATIONS, PIDAtoms, decompose, independent_union
 from pidflow.pid.gaussian_system import GaussianSystem, whiten_system
 from pidflow.pid.results import QUANTITIES, PIDEstimate
 from pidflow.stats import jackknife_se
@@ -129,47 +129,32 @@ def _estimate(
     notes: tuple[str, ...],
 ) -> PIDEstimate:
     """Corrected estimate from the batch ``[all rows, permutations..., deleted blocks...]``."""
-    d1, d2, m = dims
     plug_in = decompose(system, definition=definition)
     kept = np.r_[0, 1 + permutations : len(plug_in.mi_12)]
     null = slice(1, 1 + permutations)
-    # Directions in which the sources are copies count once: they were dropped, and noise in them with them.
-    joint = d1 + d2 - np.asarray(system.shared_directions)[kept]
-    exact = {
-        name: np.array([mi_bias(int(n), int(source), m) for n, source in zip(sizes, widths, strict=True)])
-        for name, widths in zip(INFORMATIONS, (np.full_like(joint, d1), np.full_like(joint, d2), joint), strict=True)
-    }
+    exact = _exact_biases(dims, sizes, np.asarray(system.shared_directions)[kept])
     mi = {name: getattr(plug_in, name)[kept] - exact[name] for name in INFORMATIONS}
-    if not all(dims):
-        # A constant source adds nothing to what the other one knows.
-        correction = "exact"
-        corrected = mi["mi_1"] + mi["mi_2"]
-    elif definition == "mmi":
-        correction = "exact"
-        corrected = np.maximum(mi["mi_1"], mi["mi_2"])
-    elif crossfit is None:
-        correction = "permutation"
-        # The measured bias belongs to all rows; fewer rows have more of it, in proportion to the exact bias of I12.
-        corrected = plug_in.union[kept] - plug_in.union[null].mean() * exact["mi_12"] / exact["mi_12"][0]
-    elif definition == "broja":
-        correction = "cross-fit"
-        corrected = 0.5 * (mi["mi_1"] + mi["mi_2"] + crossfit.unique_1 + crossfit.unique_2)
-    else:
-        correction = "cross-fit"
-        corrected = np.minimum(independent_union(system)[kept] - crossfit.independent_bias, mi["mi_12"])
+    correction, corrected = _corrected_union(
+        system,
+        plug_in,
+        mi,
+        definition=definition,
+        dims=dims,
+        bias=exact["mi_12"],
+        kept=kept,
+        null=null,
+        crossfit=crossfit,
+    )
     inside = corrected
     if all(dims):
         inside = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])[0]
     # Replicates are not clipped: clipped ones scatter less than the estimate errs, at a bound not at all.
     union = np.concatenate([inside[:1], corrected[1:]])
-    values = {
-        "redundancy": mi["mi_1"] + mi["mi_2"] - union,
-        "unique_1": union - mi["mi_2"],
-        "unique_2": union - mi["mi_1"],
-        "synergy": mi["mi_12"] - union,
-        **mi,
-    }
+    values = _quantities(union, mi)
     n, ratio = int(sizes[0]), float(sizes[0] / max(1, sum(dims)))
+    words = bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
+    words += _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
+    words += _correction_warning(correction) + range_warning(mi, corrected, inside)
     return PIDEstimate(
         definition=definition,
         **{name: float(values[name][0]) for name in QUANTITIES},
@@ -190,13 +175,62 @@ def _estimate(
         ratio=ratio,
         replicates={name: values[name][1:].tolist() for name in QUANTITIES},
         blocks=fingerprint,
-        warnings=notes
-        + plug_in.info.notes
-        + bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
-        + _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
-        + _correction_warning(correction)
-        + range_warning(mi, corrected, inside),
+        warnings=notes + plug_in.info.notes + words,
     )
+
+
+def _quantities(union: np.ndarray, mi: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Atoms that a union information leaves, with the informations."""
+    return {
+        "redundancy": mi["mi_1"] + mi["mi_2"] - union,
+        "unique_1": union - mi["mi_2"],
+        "unique_2": union - mi["mi_1"],
+        "synergy": mi["mi_12"] - union,
+        **mi,
+    }
+
+
+def _exact_biases(
+    dims: tuple[int, int, int], sizes: np.ndarray, shared_directions: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Exactly known biases of the informations, for each number of rows."""
+    d1, d2, m = dims
+    # Directions in which the sources are copies count once: they were dropped, and noise in them with them.
+    joint = d1 + d2 - shared_directions
+    widths = (np.full_like(joint, d1), np.full_like(joint, d2), joint)
+    return {
+        name: np.array([mi_bias(int(n), int(source), m) for n, source in zip(sizes, of_source, strict=True)])
+        for name, of_source in zip(INFORMATIONS, widths, strict=True)
+    }
+
+
+def _corrected_union(
+    system: GaussianSystem,
+    plug_in: PIDAtoms,
+    mi: dict[str, np.ndarray],
+    *,
+    definition: str,
+    dims: tuple[int, int, int],
+    bias: np.ndarray,
+    kept: np.ndarray,
+    null: slice,
+    crossfit: CrossFit | None,
+) -> tuple[str, np.ndarray]:
+    """How the union information was corrected, and its values for all rows and each deleted block.
+
+    `mi` are the corrected informations, `bias` is that of I12.
+    """
+    if not all(dims):
+        # A constant source adds nothing to what the other one knows.
+        return "exact", mi["mi_1"] + mi["mi_2"]
+    if definition == "mmi":
+        return "exact", np.maximum(mi["mi_1"], mi["mi_2"])
+    if crossfit is None:
+        # The measured bias belongs to all rows; fewer rows have more of it, in proportion to the exact bias of I12.
+        return "permutation", plug_in.union[kept] - plug_in.union[null].mean() * bias / bias[0]
+    if definition == "broja":
+        return "cross-fit", 0.5 * (mi["mi_1"] + mi["mi_2"] + crossfit.unique_1 + crossfit.unique_2)
+    return "cross-fit", np.minimum(independent_union(system)[kept] - crossfit.independent_bias, mi["mi_12"])
 
 
 def _tail_warnings(**blocks: np.ndarray) -> tuple[str, ...]:

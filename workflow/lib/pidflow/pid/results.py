@@ -12,9 +12,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from pidflow import arguments
-from pidflow.errors import DataError
 from pidflow.names import NUMBERED
-from pidflow.stats import interval, jackknife_se, within
+from pidflow.stats import interval, within
 
 # The four atoms and the three informations, as the numerics call them.
 QUANTITIES = tuple(NUMBERED.values())
@@ -123,7 +122,7 @@ class PIDEstimate:
     def interval(self, quantity: str, *, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of an atom or an information: estimate ± Student quantile (blocks - 1) times `se`."""
         arguments.choice(quantity, "quantity", QUANTITIES)
-        return _interval(getattr(self, quantity), self.se[quantity], self.groups, level)
+        return interval_of(getattr(self, quantity), self.se[quantity], self.groups, level)
 
     def disagrees(self, other: "PIDEstimate", quantity: str) -> bool:
         """Whether another estimate of a quantity lies so far off that the 95 % intervals do not meet."""
@@ -314,69 +313,8 @@ class MIEstimate:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """Second condition minus first on the same rows, in bits.
-
-    Attributes
-    ----------
-    definition : str
-    difference, se : dict of str to float
-        Difference of each atom and information, and its jackknife error; rows that are unusual in both conditions
-        cancel, so `se` is smaller than the errors of the two conditions suggest.
-    groups : int
-        Jackknife blocks.
-    """
-
-    definition: str
-    difference: dict[str, float]
-    se: dict[str, float]
-    groups: int
-
-    def interval(self, quantity: str, *, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the difference of one atom or information."""
-        arguments.choice(quantity, "quantity", QUANTITIES)
-        return _interval(self.difference[quantity], self.se[quantity], self.groups, level)
-
-
-def paired_difference(first: PIDEstimate, second: PIDEstimate) -> PairedDifference:
-    """Atoms and informations of `second` minus those of `first`, with paired jackknife errors, in bits.
-
-    Parameters
-    ----------
-    first, second : PIDEstimate
-        Two conditions (intact and knocked out, two layers) of the same rows in the same order, estimated with the same
-        `groups`, `jackknife` and `seed`: then the same rows are deleted on both sides.
-
-    Returns
-    -------
-    PairedDifference
-
-    Raises
-    ------
-    DataError
-        When the two do not share definition, rows and blocks.
-    """
-    for name, estimate in (("first", first), ("second", second)):
-        if not isinstance(estimate, PIDEstimate):
-            raise DataError(f"{name} must be the estimate of one definition, found {arguments.shown(estimate)}")
-    if first.definition != second.definition:
-        raise DataError(f"cannot subtract a {first.definition!r} from a {second.definition!r} decomposition")
-    if first.blocks != second.blocks:
-        raise DataError(
-            f"the conditions deleted different rows (n = {first.n} and {second.n}, blocks {first.blocks} and "
-            f"{second.blocks}); estimate both with the same rows, groups, jackknife and seed"
-        )
-    replicates = {q: np.subtract(second.replicates[q], first.replicates[q]) for q in QUANTITIES}
-    return PairedDifference(
-        definition=first.definition,
-        difference={q: getattr(second, q) - getattr(first, q) for q in QUANTITIES},
-        se={q: float(jackknife_se(values)) for q, values in replicates.items()},
-        groups=first.groups,
-    )
-
-
-def _interval(value: float, se: float, groups: int, level: float) -> tuple[float, float]:
+def interval_of(value: float, se: float, groups: int, level: float) -> tuple[float, float]:
+    """Interval of a value with a jackknife error over so many groups; the level is checked."""
     level = arguments.number(level, "level, a share such as 0.95,", above=0.0, below=1.0)
     low, high = interval(value, se, groups - 1, level=level)
     return float(low), float(high)

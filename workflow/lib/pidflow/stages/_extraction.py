@@ -21,6 +21,7 @@ from pidflow.models.answers import NORMALISED
 from pidflow.models.capture import BLOCKS
 from pidflow.models.first_tokens import Candidate, candidates
 from pidflow.models.inputs import Batch
+from pidflow.models.loading import LoadedModel
 from pidflow.models.readout import TARGETS, target
 from pidflow.stages._answering import answering, log_first
 from pidflow.stages._informing import Informing, Plan
@@ -112,23 +113,12 @@ def run(
             {"target": target_kind, "storage": storage, "seed": seed, "rule": rule, "image": loaded.image}
         )
         identity = replace(identity_of_run(loaded, model=model_id, task=task, items=items), settings=settings)
-        attrs = {
+        attrs = _about(loaded, model) | {
             "model": model_id,
             "task": task,
-            "revision": loaded.revision,
-            "family": loaded.family.name,
-            "source": Path(model["path"]).name if model.get("revision") is None else model["path"],
-            "prompt": loaded.prompt,
-            "prompt_name": loaded.prompting.name,
-            "prompt_digest": loaded.prompting.digest,
-            "image": loaded.image or "processor",
             "dtype": identity.dtype,
-            "layers": loaded.depth,
-            "width": loaded.width,
-            "blocks": dict(BLOCKS),
             "target": target_kind,
             "rule": rule,
-            "units": "residual-stream activation",
             "seed": seed,
         }
         with own_attention(loaded, model):
@@ -138,6 +128,23 @@ def run(
     for condition in extraction.conditions:
         accuracy = np.mean(condition.columns["correct"])
         log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition.name, len(table), accuracy)
+
+
+def _about(loaded: LoadedModel, model: Mapping[str, Any]) -> dict[str, Any]:
+    """What attributes of a file tell of the model that made it."""
+    return {
+        "revision": loaded.revision,
+        "family": loaded.family.name,
+        "source": Path(model["path"]).name if model.get("revision") is None else model["path"],
+        "prompt": loaded.prompt,
+        "prompt_name": loaded.prompting.name,
+        "prompt_digest": loaded.prompting.digest,
+        "image": loaded.image or "processor",
+        "layers": loaded.depth,
+        "width": loaded.width,
+        "blocks": dict(BLOCKS),
+        "units": "residual-stream activation",
+    }
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
