@@ -35,6 +35,7 @@ MAY = {
     "collect_tables": FILES | NUMERICS,
     "collect_sweeps": FILES | NUMERICS,
     "plot": FILES | NUMERICS | {"matplotlib"},
+    "write_report": FILES | NUMERICS | {"jinja2", "yaml"},
 }
 MAY_NOT = {
     "prepare_items": (
@@ -63,6 +64,7 @@ MAY_NOT = {
     "collect_tables": ("data", "models", "interventions", "flows", "figures"),
     "collect_sweeps": ("data", "models", "flows", "pid", "figures"),
     "plot": ("data", "models", "interventions.knockout", "flows", "pid.estimate"),
+    "write_report": ("data", "models", "interventions", "flows", "pid", "validation"),
 }
 # The configuration is read by the workflow, which hands its values over.
 NEVER = ("design", "configuration", "config_files", "provenance")
