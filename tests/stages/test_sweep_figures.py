@@ -8,8 +8,10 @@ import pytest
 from matplotlib.colors import to_hex
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
+from pidflow.analysis.planted import open_blocks
 from pidflow.errors import DataError
-from pidflow.figures import _sweeps, sweep_edges, sweep_subsets, sweep_windows
+from pidflow.figures import _sweeps, planted, sweep_edges, sweep_subsets, sweep_windows
+from pidflow.figures._registry import Run, declared
 from pidflow.stages import collect_sweeps
 from pidflow.stages import plot as stage
 from pidflow.stats import interval
@@ -248,3 +250,45 @@ def test_stage_says_what_is_wrong(tables, tmp_path):
     write_table(damaged, pd.DataFrame({"task": ["easy-shape"]}))
     with pytest.raises(DataError, match=r"damaged.parquet, .*: the table lacks the columns model, subset"):
         stage.run(tables=stored | {"sweeps": damaged}, given={"model": "standin"}, **given)
+
+
+CLOSED = [
+    {"source": "image", "target": "template+last", "blocks": "all"},
+    {"source": "image", "target": "question", "blocks": [0, 0]},
+    {"source": "image", "target": "question", "blocks": [4, 11]},
+]
+
+
+def test_what_is_planted_is_drawn_behind_what_is_found(two):
+    figure = planted.draw(*two, model="standin", closed={"standin": CLOSED})
+    grey = {
+        axes.get_title(loc="left"): [
+            patch.get_x() + 0.5 for patch in axes.patches if to_hex(patch.get_facecolor()) == "#dddddd"
+        ]
+        for axes in figure.axes
+    }
+    assert grey["image → question"] == [1, 2, 3]
+    assert grey["image → last"] == []
+    assert grey["question → last"] == list(range(12))
+    assert {"choose-attr", "easy-shape", "the model has the edge"} <= set(labels(figure))
+
+
+@pytest.mark.parametrize(
+    ("edge", "open_ones"),
+    [
+        ("image->question", (1, 2, 3)),
+        ("image->last", ()),
+        ("question->last", tuple(range(6))),
+        ("object->question", tuple(range(6))),
+    ],
+)
+def test_open_blocks_are_those_that_nothing_closes(edge, open_ones):
+    closed = [*CLOSED[:2], CLOSED[2] | {"blocks": [4, 5]}]
+    assert open_blocks(edge, closed, depth=6) == open_ones
+
+
+def test_only_models_that_lack_edges_have_the_figure():
+    facts = {"models": ("a", "b"), "conditions": ("intact",), "tasks": {"t": "T"}, "knockout": None, "blind": None}
+    run = Run(**facts, estimator="flow", definition="broja", closed={"a": CLOSED, "b": []})
+    assert declared("planted").drawn(run) == ["a/planted"]
+    assert declared("planted").drawn(Run(**facts, estimator="flow", definition="broja")) == []

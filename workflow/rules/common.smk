@@ -36,6 +36,7 @@ SHOWN = Run(
     blind=config["claims"]["blind"],
     estimator=config["claims"]["estimators"][0],
     definition=config["claims"]["definitions"][0],
+    closed={model: design.model_entry(config, model).get("closed", []) for model in RUN["models"]},
 )
 
 

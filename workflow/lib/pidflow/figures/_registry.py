@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from inspect import Parameter, signature
 from itertools import product
 from types import ModuleType
+from typing import Any
 
 from pidflow import plugins
 from pidflow.errors import ConfigError
@@ -29,6 +30,8 @@ class Run:
         The condition that claims are judged on, and the one without the image; None where the run has none.
     estimator, definition
         The estimate that is drawn.
+    closed
+        Of models that lack edges of attention, these, as the configuration says them.
     """
 
     models: tuple[str, ...]
@@ -38,6 +41,7 @@ class Run:
     blind: str | None
     estimator: str
     definition: str
+    closed: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
