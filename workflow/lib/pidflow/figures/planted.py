@@ -21,8 +21,8 @@ TITLE = "planted against recovered"
 TARGET = "sweeps"
 CAPTION = """
 What is known of ``{{ snakemake.params.model }}``, which was trained without some edges of attention, and what the sweep
-finds. Grey: the blocks in which it has the edge; a panel without grey has none. Curves, one a task: mean relative change
-of the probability of the model's own first answer token when the edge is cut around a block, with 95 % intervals over
+finds. Grey: the blocks in which it has the edge; a panel without grey has none. Curves, one a task: mean change of the
+probability of the model's own first answer token when the edge is cut around a block, with 95 % intervals over
 images. Bars above: transfer windows, with thin lines for the 95 % intervals of their ends. Outside the grey a cut takes
 nothing away: there every curve must be exactly 0, and every bar must lie inside.
 """
