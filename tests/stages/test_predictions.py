@@ -137,6 +137,25 @@ def test_questions_without_options_take_all_answers_of_the_task_or_the_models_ow
     assert own.about["truncation"]["bound_bits"] > 0
 
 
+@pytest.mark.parametrize("family", ["qwen2-5-vl", "qwen3-vl", "mllama", "instructblip"])
+def test_families_in_which_the_picture_enters_otherwise(family, tmp_path, write_items, probe):
+    """Positions on three axes; a picture that enters again, or by cross-attention, or is read with the question."""
+    from tests.tiny_cases import CASES
+    from tests.tiny_families import save
+
+    (tiny,) = [tiny for name, tiny in CASES.items() if name == family]
+    save(tiny, tmp_path / "checkpoint")
+    model = {"family": tiny.family, "path": str(tmp_path / "checkpoint"), "prompt": tiny.prompt, "batch_size": 3}
+    found = probe(write_items(N), model=model, replacements=["noise", "shuffle"], draws=1)
+    assert found.about["entry_difference"] < 1e-4
+    for each in found.passes.values():
+        assert np.isfinite(each.sequence).all()
+        assert (np.abs(each.begins - found[JOINT].begins).max() > 0) == (each.key != JOINT)
+    statistics, _ = read_statistics(tmp_path / "tiny-statistics.h5")
+    enters = {"qwen3-vl": "image-deepstack-0", "mllama": "image-cross_attention_states"}
+    assert enters.get(family, "image") in statistics.parts
+
+
 @pytest.mark.parametrize(
     ("training", "message"),
     [([], "none is chosen"), ([7], r"\[7\] are none of them"), ([0, 1, 2, 3, 4], "none is left over")],

@@ -29,7 +29,9 @@ def check_layout(loaded: LoadedModel) -> float | None:
     NumericsError
         If a share differs by more than 0.2, so that boxes would become the wrong image tokens.
     """
-    side = loaded.model.config.vision_config.image_size
+    side = getattr(getattr(loaded.model.config, "vision_config", None), "image_size", None)
+    if loaded.family.layout is None or not isinstance(side, int):
+        return None
     worst = 0.0
     for shape in _SHAPES:
         width, height = (max(8, round(side * share)) for share in shape)
@@ -69,14 +71,18 @@ def _token_values(loaded: LoadedModel, picture: np.ndarray, layout: Layout) -> n
     """Mean pixel value ``(k,)`` of each token's patch; NaN for tokens of no patch."""
     fitted = loaded.fit(Image.fromarray(picture))
     pixels = np.asarray(loaded.processor.image_processor(fitted, return_tensors="np")["pixel_values"])
-    if pixels.ndim not in (4, 5):
+    tiled, patch = pixels.ndim == 5, getattr(loaded.model.config.vision_config, "patch_size", None)
+    if pixels.ndim not in (4, 5) or not isinstance(patch, int):
         return None
-    patch = loaded.model.config.vision_config.patch_size
+    if tiled and not (hasattr(loaded.model.config, "image_grid_pinpoints") and (layout.kind == NEWLINE).any()):
+        return None
     values = np.full(len(layout), np.nan)
-    whole = np.isfinite(layout.rectangle).all(axis=1)
-    base = pixels[0] if pixels.ndim == 4 else pixels[0, 0]
-    values[whole & (layout.kind == BASE)] = _patch_means(base, patch).ravel()
-    if pixels.ndim == 5:
+    placed = np.isfinite(layout.rectangle).all(axis=1) & (layout.kind == BASE)
+    means = _patch_means(pixels[0, 0] if tiled else pixels[0], patch).ravel()
+    if placed.sum() != len(means):  # patches are merged into fewer tokens
+        return None
+    values[placed] = means
+    if tiled:
         high = _patch_means(_joined(pixels[0, 1:], loaded.model.config, picture.shape[:2]), patch)
         rows = int((layout.kind == NEWLINE).sum())
         columns = int((layout.kind == TILE).sum()) // rows
