@@ -35,7 +35,7 @@ report: "workflow/report/workflow.rst"
 
 
 onsuccess:
-    running.clear_unclaimed(Path("results"), conditions=[*RUN["conditions"], config["claims"]["blind"]])
+    running.clear_unclaimed(Path("results"), conditions=[*analyses(), config["claims"]["blind"]])
 
 
 rule all:

@@ -16,4 +16,5 @@ if __name__ == "__main__":
             target_components=snakemake.params.target_components,
             seed=snakemake.params.seed,
             unit=snakemake.params.unit,
+            target=snakemake.input.get("target") or None,
         )

@@ -276,6 +276,19 @@ def report(name: str, cells: list[Cell]) -> None:
         print(f"{way:32}{middle:+.1%} ({low:+.1%} to {high:+.1%})".ljust(60) + f"{worst:6.3f}  {means}  {covered}")
 
 
+def save(path: Path, cells: list[Cell]) -> None:
+    """Truth, estimates and intervals of every cell, quantities in the order of `QUANTITIES`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        names=[cell.name for cell in cells],
+        truth=[cell.truth for cell in cells],
+        uncorrected=[seven(cell.estimate) for cell in cells],
+        intervals=[cell.intervals["corrected"] for cell in cells],
+        **{way: [cell.ways[way] for cell in cells] for way in cells[0].ways},
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, nargs="?")
@@ -283,6 +296,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[900, 2000])
     parser.add_argument("--sets", type=int, default=2)
     parser.add_argument("--tried", action="store_true")
+    parser.add_argument("--save", type=Path, help="a folder for the numbers of each cell, as npz")
     settings = parser.parse_args()
     torch.set_num_threads(1)
     print(f"strength of twins with 24 columns, 3 folds: {strength_of(900, 24, 3):.2f} (900 rows)")
@@ -296,6 +310,8 @@ def main() -> None:
         print(f"{name} {cells[0].name}: done", file=sys.stderr, flush=True)
     for name, cells in found.items():
         report(name, cells)
+        if settings.save:
+            save(settings.save / f"{name.replace(', ', '-').replace(' ', '-')}.npz", cells)
         if name == "run":
             report("run, layer 0 left out", [cell for cell in cells if not cell.name.endswith(layer_name(0))])
 

@@ -95,6 +95,16 @@ def test_what_changes_depend_on_is_drawn_where_it_can_be(snakemake, tmp_path, st
     assert (jobs["extract_activations"], jobs["plot_dependence"]) == (extracted, drawn)
 
 
+def test_conditions_are_also_decomposed_against_the_intact_target_where_that_is_asked_for(snakemake, tmp_path):
+    (tmp_path / "study.yaml").write_text("pid: {target_from: intact}")
+    done = snakemake("--dry-run", "--quiet", "host", "--configfile", "study.yaml", cwd=tmp_path)
+    jobs = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
+    assert jobs["extract_activations"] == 9 * 2
+    assert jobs["fit_pca"] == jobs["train_flow"] == jobs["plant_twin"] == jobs["estimate_pid_standin"] == 9 * 3
+    assert "results/pid/standin/choose-attr/image-question@intact/layer-00.json" in done.stdout
+    assert "intact@intact" not in done.stdout
+
+
 def test_several_models_are_drawn_side_by_side(snakemake, tmp_path):
     study = ROOT / "config/continuous-time.yaml"
     done = snakemake("--dry-run", "--quiet", "host", "--configfile", str(study), cwd=tmp_path)

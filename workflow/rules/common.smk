@@ -14,7 +14,7 @@ from pidflow import config_files, design, running
 from pidflow.figures._registry import Run, all_figures
 from pidflow.flows.settings import FlowConfig
 from pidflow.models import weights
-from pidflow.names import INTACT
+from pidflow.names import INTACT, OWN, analysis_of, condition_and_target
 from pidflow.plugins import module_of
 from pidflow.provenance import code_digest
 from pidflow.settings import ID_PATTERN
@@ -44,7 +44,7 @@ wildcard_constraints:
     model=ID_PATTERN,
     standin=ID_PATTERN,
     task=ID_PATTERN,
-    condition=ID_PATTERN,
+    condition=f"{ID_PATTERN}(@{INTACT})?",  # from pca on, a condition may name the target it is decomposed against
 
 
 def unrecorded(function):
@@ -175,14 +175,20 @@ def layer_files(unit, model):
     return [f"{unit}/layer-{layer}.json" for layer in design.layer_names(config, model)]
 
 
+def analyses():
+    """Names of what is decomposed: each condition of the run, beside intact also against what the intact model says."""
+    conditions = RUN["conditions"]
+    if config["pid"]["target_from"] == OWN:
+        return conditions
+    return [*conditions, *(analysis_of(each, INTACT) for each in conditions if each != INTACT)]
+
+
 def decompositions():
-    """One file per layer of every unit of the run."""
+    """One file per layer of every model, task and analysis."""
     return [
         file
         for model in RUN["models"]
-        for unit in expand(
-            f"results/pid/{model}/{{task}}/{{condition}}", task=RUN["tasks"], condition=RUN["conditions"]
-        )
+        for unit in expand(f"results/pid/{model}/{{task}}/{{condition}}", task=RUN["tasks"], condition=analyses())
         for file in layer_files(unit, model)
     ]
 

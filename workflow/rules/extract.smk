@@ -19,6 +19,8 @@ rule extract_activations:
         "results/logs/extract_activations/{model}/{task}/{condition}.log",
     benchmark:
         "results/benchmarks/extract_activations/{model}/{task}/{condition}.tsv"
+    wildcard_constraints:
+        condition=ID_PATTERN,
     conda:
         "../../envs/extract.yaml"
     threads: 1

@@ -1,13 +1,27 @@
 """Principal components of every layer and block, fitted on the questions that are kept.
 
-Inputs from elsewhere: the intact answers decide which questions are kept, in every condition.
+Inputs from elsewhere: the intact answers decide which questions are kept, in every condition; the intact activations
+hold the target of ``{condition}@intact``.
 Outputs: results/pca/{model}/{task}/{condition}.h5
 """
 
 
+def sources_of(wildcards):
+    """The activations that a condition is decomposed in, whatever its target."""
+    condition, _ = condition_and_target(wildcards.condition)
+    return f"results/activations/{wildcards.model}/{wildcards.task}/{condition}.h5"
+
+
+def other_target(wildcards):
+    """The activations whose target takes the place of the condition's own."""
+    _, target = condition_and_target(wildcards.condition)
+    return [] if target == OWN else f"results/activations/{wildcards.model}/{wildcards.task}/{target}.h5"
+
+
 rule fit_pca:
     input:
-        activations="results/activations/{model}/{task}/{condition}.h5",
+        activations=sources_of,
+        target=other_target,
         answers="results/answers/{model}/{task}/intact.parquet",
     output:
         pca="results/pca/{model}/{task}/{condition}.h5",

@@ -15,6 +15,7 @@ from pidflow.flows.settings import FlowConfig
 from pidflow.models.answers import RULES
 from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
+from pidflow.names import TARGETS
 from pidflow.refusals import expected
 from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
 from pidflow.spectrum.settings import Spectrum
@@ -179,6 +180,10 @@ class Decomposition(Settings):
     definitions: Definitions = Field(description="Definitions of the union information.")
     permutations: Whole = Field(ge=20, le=10_000, description="Row permutations of the target for bias and p-value.")
     jackknife_groups: Whole = Field(ge=5, le=1000, description="Groups deleted in turn for standard errors.")
+    target_from: Literal[TARGETS] = Field(
+        description="The target of conditions beside intact: own, what the model says under them; intact decomposes "
+        "them against what the intact model says as well."
+    )
 
 
 class Sweep(Settings):

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 # The condition in which nothing intervenes.
 INTACT = "intact"
+# Which target a condition is decomposed against: what the model says under it, or what the intact model says.
+OWN = "own"
+TARGETS = (OWN, INTACT)
 # What stands in column `task` where a row is about all tasks of a run together.
 ALL_TASKS = "all"
 # How many tasks it takes to ask what an effect depends on.
@@ -79,6 +82,17 @@ CONTROLS = (*MATCHES, UNMATCHED)
 def weakest(controls: Iterable[str]) -> str | None:
     """The least matched of several controls, which is what can be said of all of them; None of none."""
     return max(controls, key=CONTROLS.index, default=None)
+
+
+def analysis_of(condition: str, target: str = OWN) -> str:
+    """Name, in paths from the principal components on, of a condition decomposed against a target of `TARGETS`."""
+    return condition if target == OWN else f"{condition}@{target}"
+
+
+def condition_and_target(analysis: str) -> tuple[str, str]:
+    """The condition and the target behind a name of :func:`analysis_of`."""
+    condition, _, target = analysis.partition("@")
+    return condition, target or OWN
 
 
 def layer_name(layer: int) -> str:

@@ -6,13 +6,14 @@ model where two are needed, a share of an information that is not above zero.
 
 What to know before quoting a verdict. Errors come from recomputing the whole number without each group of images; tasks
 have their own images and count as independent. "Early" is the first third of the layers and "late" the last third, the
-embedding output counted as layer 0. A cut is judged against the intact model and, as ``…-beyond-random``, against
-its random control: a rise that any damage brings says nothing about this edge. A mean over tasks speaks of
-these tasks, not of tasks in general; only the correlations over tasks take the tasks as a sample, which makes them hard
-to establish with few tasks. How much a task depends on vision is the accuracy it loses without the image, which is not
-what it loses under the cut that is judged. There are many rows, and of twenty that lie on their threshold one is
-expected to be judged by chance: so every row has a second verdict, that of Holm's procedure over all rows of the table,
-under which the chance of any wrong verdict in the whole table is at most 5 %.
+embedding output counted as layer 0. A cut is judged against the intact model and, as ``…-beyond-random``, against its
+random control: a rise that any damage brings says nothing about this edge. A cut changes what is said, too: where
+conditions were also decomposed against what the intact model says, each claim about a cut has a second row. A mean over
+tasks speaks of these tasks, not of tasks in general; only the correlations over tasks take the tasks as a sample, which
+makes them hard to establish with few tasks. How much a task depends on vision is the accuracy it loses without the
+image, which is not what it loses under the cut that is judged. There are many rows, and of twenty that lie on their
+threshold one is expected to be judged by chance: so every row has a second verdict, that of Holm's procedure over all
+rows of the table, under which the chance of any wrong verdict in the whole table is at most 5 %.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from pidflow import stats
-from pidflow.analysis.decompositions import UNKNOWN, warning
+from pidflow.analysis.decompositions import UNKNOWN, against, warning
 from pidflow.analysis.dependence import EFFECTS, LOST, REDUNDANT, dependence_table, over_tasks
 from pidflow.analysis.profiles import Profile, agreement, by_condition, change, comparable, quantity_of
 from pidflow.analysis.reach import Reach
@@ -41,7 +42,7 @@ from pidflow.analysis.statements import (
     early,
     peak_contrast,
 )
-from pidflow.names import ALL_TASKS, INTACT, MIN_TASKS
+from pidflow.names import ALL_TASKS, INTACT, MIN_TASKS, OWN
 from pidflow.pid.results import Decomposition
 
 NO_CONDITION = "none"
@@ -58,8 +59,9 @@ class Claim:
     ----------
     id, statement
         What is claimed.
-    model, task, condition, estimator, definition
-        Of what: a model (two joined by " / " in comparisons), a task or ``all``, the intervention or ``intact``.
+    model, task, condition, target, estimator, definition
+        Of what: a model (two joined by " / " in comparisons), a task or ``all``, the intervention or ``intact``, and
+        the target it was decomposed against.
     estimate, se, low, high
         The number, its standard error and its 95 % interval; NaN where it is not defined.
     unit
@@ -83,6 +85,7 @@ class Claim:
     model: str
     task: str
     condition: str
+    target: str
     estimator: str
     definition: str
     estimate: float
@@ -112,6 +115,7 @@ def judge(
     reached: Mapping[tuple[str, str, str], Reach] | None = None,
     estimator: str = "flow",
     definition: str = "broja",
+    target: str = OWN,
 ) -> list[Claim]:
     """Every claim about every model, per task and over all tasks.
 
@@ -129,6 +133,9 @@ def judge(
         How far each (model, task, condition) reached; a control that is matched to nothing is none.
     estimator, definition
         Which estimate is judged.
+    target
+        Against which target the conditions were decomposed, of :data:`pidflow.names.TARGETS`. Claims about the intact
+        model alone, which has one target, are judged with ``own``.
 
     Returns
     -------
@@ -140,13 +147,16 @@ def judge(
     DataError
         When layers of one profile were decomposed with different rows.
     """
+    decompositions = against(decompositions, target)
     profiles = by_condition(decompositions, estimator=estimator, definition=definition)
-    tasks = dependence_table(decompositions, lost, knockout=knockout, estimator=estimator, definition=definition)
+    tasks = dependence_table(
+        decompositions, lost, knockout=knockout, estimator=estimator, definition=definition, target=target
+    )
     models = sorted({model for model, _ in profiles})
 
     claims: list[Claim] = []
     for model in models:
-        judged = _Judged(model, estimator, definition)
+        judged = _Judged(model, estimator, definition, target)
         intact, cut, random = (profiles.get((model, condition), {}) for condition in (INTACT, knockout, control))
         for statement in INTACT_STATEMENTS:
             evidence = {task: _measured(statement, profile) for task, profile in intact.items()}
@@ -168,13 +178,13 @@ def judge(
     for first, second in combinations(models, 2):
         one, two = profiles.get((first, INTACT), {}), profiles.get((second, INTACT), {})
         shared = {task: (agreement(one[task], two[task]), "") for task in one if task in two}
-        claims += _Judged(f"{first} / {second}", estimator, definition).tasks(
+        claims += _Judged(f"{first} / {second}", estimator, definition, target).tasks(
             AGREEMENT, INTACT, shared, missing="no task was run intact with both models"
         )
     if len(models) == 1:
         alone = UNKNOWN, "the run has one model, a comparison needs two"
-        claims.append(_Judged(models[0], estimator, definition).claim(AGREEMENT, ALL_TASKS, INTACT, *alone))
-    return claims
+        claims.append(_Judged(models[0], estimator, definition, target).claim(AGREEMENT, ALL_TASKS, INTACT, *alone))
+    return [claim for claim in claims if target == OWN or claim.condition != INTACT]
 
 
 def family_wise(claims: Sequence[Claim]) -> list[Claim]:
@@ -271,6 +281,7 @@ class _Judged:
     model: str
     estimator: str
     definition: str
+    target: str
 
     def tasks(
         self, statement: Statement, condition: str | None, evidence: Mapping[str, _Evidence], *, missing: str
@@ -308,6 +319,7 @@ class _Judged:
             model=self.model,
             task=task,
             condition=condition or NO_CONDITION,
+            target=self.target,
             estimator=self.estimator,
             definition=self.definition,
             estimate=value,

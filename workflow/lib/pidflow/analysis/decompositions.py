@@ -8,14 +8,14 @@ import numpy as np
 
 from pidflow import stats
 from pidflow.errors import DataError
-from pidflow.names import QUANTITIES
+from pidflow.names import INTACT, QUANTITIES
 from pidflow.pid.results import Decomposition
 
 MISSED = "missed information"
 NOT_CONVERGED = "did not converge"
 TWIN = "wrong in the planted twin"
 
-PLACE = ("model", "task", "condition", "layer", "estimator", "definition")
+PLACE = ("model", "task", "condition", "target", "layer", "estimator", "definition")
 UNKNOWN = stats.Estimate(np.nan, np.nan, np.nan)
 
 
@@ -56,6 +56,11 @@ def share(found: Decomposition, quantity: str) -> stats.Estimate:
     with np.errstate(divide="ignore", invalid="ignore"):
         replicates = found.replicates[quantity] / found.replicates["mi_joint"]
     return stats.jackknife(found.bits[quantity] / found.bits["mi_joint"], replicates)
+
+
+def against(found: Iterable[Decomposition], target: str) -> list[Decomposition]:
+    """Those of conditions decomposed against a target of :data:`pidflow.names.TARGETS`, beside the intact ones."""
+    return [each for each in found if each.target == target or each.condition == INTACT]
 
 
 def same_groups(a: Decomposition, b: Decomposition) -> bool:

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 
 from pidflow import stats
-from pidflow.analysis.decompositions import UNKNOWN, estimate_columns, warning_about
+from pidflow.analysis.decompositions import UNKNOWN, against, estimate_columns, warning_about
 from pidflow.analysis.profiles import Profile, by_condition, change, comparable, mean_behind_input, paired
-from pidflow.names import INTACT, MIN_TASKS
+from pidflow.names import INTACT, MIN_TASKS, OWN
 from pidflow.pid.results import Decomposition
 
 # What a cut is said to raise: vision-unique information it traps, synergy that compensates, information altogether.
 EFFECTS = ("unique_vision", "synergy", "mi_joint")
 LOST, REDUNDANT = "accuracy_lost", "redundancy_share"
 COLUMNS = (
-    *("model", "task", "condition", "estimator", "definition", "atom", "bits", "se", "low", "high"),
+    *("model", "task", "condition", "target", "estimator", "definition", "atom", "bits", "se", "low", "high"),
     *(LOST, f"{LOST}_se", f"{LOST}_low", f"{LOST}_high"),
     *(REDUNDANT, f"{REDUNDANT}_se", f"{REDUNDANT}_low", f"{REDUNDANT}_high"),
     *("shared_error", "warning"),
@@ -31,6 +31,7 @@ def dependence_table(
     knockout: str | None,
     estimator: str = "flow",
     definition: str = "broja",
+    target: str = OWN,
 ) -> pd.DataFrame:
     """Effect of the knockout on each task, with what the effect may depend on; columns `COLUMNS`.
 
@@ -42,8 +43,8 @@ def dependence_table(
         Accuracy lost without the image, by (model, task).
     knockout
         The condition whose effect it is; None if the run has none.
-    estimator, definition
-        Of which estimate.
+    estimator, definition, target
+        Of which estimate, against which target.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def dependence_table(
         little; ``shared_error`` the covariance of the errors of these two, which come from the same intact rows.
         ``warning`` is set where half of the layers of either condition carry one about the quantity.
     """
-    profiles = by_condition(decompositions, estimator=estimator, definition=definition)
+    profiles = by_condition(against(decompositions, target), estimator=estimator, definition=definition)
     rows = []
     for model in sorted({model for model, _ in profiles}):
         intact, cut = (profiles.get((model, condition), {}) for condition in (INTACT, knockout))
@@ -63,7 +64,7 @@ def dependence_table(
                 effect, redundant, shared = _measured(intact[task], cut[task], quantity)
                 rows.append(
                     {
-                        **{"model": model, "task": task, "condition": knockout},
+                        **{"model": model, "task": task, "condition": knockout, "target": target},
                         **{"estimator": estimator, "definition": definition, "atom": quantity},
                         **estimate_columns(effect, "bits", ""),
                         **estimate_columns(lost.get((model, task), UNKNOWN), LOST, f"{LOST}_"),

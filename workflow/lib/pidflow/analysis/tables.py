@@ -16,6 +16,7 @@ from pidflow import stats
 from pidflow.analysis.decompositions import (
     PLACE,
     UNKNOWN,
+    against,
     estimate_columns,
     indexed,
     place,
@@ -24,7 +25,7 @@ from pidflow.analysis.decompositions import (
     warning_about,
 )
 from pidflow.analysis.reach import Reach
-from pidflow.names import INTACT, NUMBERED, QUANTITIES
+from pidflow.names import INTACT, NUMBERED, OWN, QUANTITIES
 from pidflow.pid.results import Decomposition
 
 PID_COLUMNS = (
@@ -94,7 +95,7 @@ def pid_table(found: Sequence[Decomposition]) -> pd.DataFrame:
 
 def _cell(each: Decomposition) -> tuple[str | int, ...]:
     """What decompositions share that differ in their estimator alone."""
-    return (each.model, each.task, each.condition, each.layer, each.definition)
+    return (each.model, each.task, each.condition, each.target, each.layer, each.definition)
 
 
 def difference_table(
@@ -102,7 +103,7 @@ def difference_table(
     controls: Mapping[str, str] | None = None,
     reached: Mapping[tuple[str, str, str], Reach] | None = None,
 ) -> pd.DataFrame:
-    """Every condition minus intact, one row a quantity; columns `DIFFERENCE_COLUMNS`.
+    """Every condition minus intact, one row a quantity and target; columns `DIFFERENCE_COLUMNS`.
 
     Where both sides deleted the same groups of images the error is the jackknife of the difference (``paired``);
     otherwise variances are added, which is too cautious for conditions that share images. Beside a condition that
@@ -147,7 +148,8 @@ def _reach(reached: Mapping[tuple[str, str, str], Reach] | None, found: Decompos
 
 def _under(placed: Mapping[tuple, Decomposition], found: Decomposition, condition: str | None) -> Decomposition | None:
     """The same place under another condition."""
-    return placed.get(tuple((place(found) | {"condition": condition}).values()))
+    target = OWN if condition == INTACT else found.target
+    return placed.get(tuple((place(found) | {"condition": condition, "target": target}).values()))
 
 
 def _minus(a: Decomposition | None, b: Decomposition | None, quantity: str) -> stats.Estimate:
@@ -179,7 +181,7 @@ def answers_table(
     analysed); NaN for a condition that was not decomposed. ``uncut`` are those in which the condition changed nothing,
     ``control`` says how a random control is matched (:class:`pidflow.analysis.reach.Reach`).
     """
-    used = {(c.model, c.task, c.condition): c.n for c in decomposed}
+    used = {(c.model, c.task, c.condition): c.n for c in against(decomposed, OWN)}
     rows = []
     for (model, task, condition), frame in answers.items():
         accuracy = stats.clustered_mean(frame["correct"].astype(float), frame["image_id"])

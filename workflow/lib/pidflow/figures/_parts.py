@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pidflow import stats
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _style as look
-from pidflow.names import ATOMS
+from pidflow.names import ATOMS, OWN
 
 if TYPE_CHECKING:  # figure files are read for what they declare, by processes that draw nothing
     import pandas as pd
@@ -52,8 +51,8 @@ def select(frame: pd.DataFrame, **wanted: str | Sequence[str]) -> pd.DataFrame:
 
 
 def estimated(frame: pd.DataFrame, *, estimator: str, definition: str, **wanted: str | Sequence[str]) -> pd.DataFrame:
-    """Rows of one estimate, as :func:`select`, with the level of their warning as column ``level``."""
-    rows = select(frame, **wanted, estimator=estimator, definition=definition)
+    """Rows of one estimate against the own target, as :func:`select`, with the level of their warning as ``level``."""
+    rows = select(frame, **wanted, target=OWN, estimator=estimator, definition=definition)
     return rows.assign(level=levels.levels_of(rows["warning"]))
 
 
@@ -69,6 +68,8 @@ def mean_over_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     Columns ``layer, atom, bits, low, high, level``; the level of a mean is one that half of its tasks have or pass.
     """
     import pandas as pd
+
+    from pidflow import stats
 
     means = []
     for (layer, atom), rows in frame.groupby(["layer", "atom"], sort=False):

@@ -14,7 +14,7 @@ import numpy as np
 from pidflow.figures import _levels as levels
 from pidflow.figures import _parts as parts
 from pidflow.figures import _style as look
-from pidflow.names import INTACT, MIN_TASKS
+from pidflow.names import INTACT, MIN_TASKS, OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def draw(
 
     estimate = {"model": model, "estimator": estimator, "definition": definition}
     rows = parts.estimated(dependence, condition=knockout, **estimate)
-    judged = parts.select(claims, **estimate).set_index("id")
+    judged = parts.select(claims, target=OWN, **estimate).set_index("id")
     tasks = parts.in_order(rows["task"])
     figure = look.new_figure(look.PAGE, 4.4)
     panels = figure.subplots(2, len(EFFECTS), sharex="row", sharey="col", squeeze=False)

@@ -22,7 +22,7 @@ from pidflow.pid.results import QUANTITIES, PIDEstimate, Uncorrected
 from pidflow.stats import TOLERANCE, jackknife_se
 
 # Standard deviation of the true loss over the correction, chosen by tests/benchmarks/study_correction.py.
-UNSURE = 0.4
+UNSURE = 0.5
 # Part of the joint information beyond which a correction is no longer believed.
 LARGEST = 1 / 3
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pidflow.errors import DataError, shown
-from pidflow.names import ATOMS, INFORMATIONS, NUMBERED
+from pidflow.names import ATOMS, INFORMATIONS, INTACT, NUMBERED, OWN, TARGETS
 from pidflow.pid.results import QUANTITIES, Decomposition
 from pidflow.stats import jackknife_se
 
@@ -116,6 +116,8 @@ def _contradictions(found: Decomposition) -> Iterator[tuple[str, str]]:
     for name, at_least in (("layer", 0), ("images", 1), ("dropped", 0)):
         if getattr(found, name) < at_least:
             yield name, f"is {getattr(found, name)}, expected at least {at_least}"
+    if found.target not in TARGETS or (found.condition == INTACT and found.target != OWN):
+        yield "target", f"is '{found.target}' of condition '{found.condition}', expected one of: {', '.join(TARGETS)}"
     if min(found.dims) < 0:
         yield "dims", f"are {found.dims}, no block has fewer columns than none"
     if not found.images <= estimate.n:

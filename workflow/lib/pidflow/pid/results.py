@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from pidflow import arguments
-from pidflow.names import NUMBERED
+from pidflow.names import NUMBERED, OWN
 from pidflow.stats import interval, within
 
 # The four atoms and the three informations, as the numerics call them.
@@ -223,6 +223,8 @@ class Decomposition:
         has no labels.
     missed
         What it provably misses.
+    target
+        ``own``, what the model says under the condition, or ``intact``, what the intact model says to the question.
     """
 
     model: str
@@ -237,6 +239,7 @@ class Decomposition:
     estimate: PIDEstimate
     twin: TwinEstimate | None
     missed: MissedInformation
+    target: str = OWN
 
     @property
     def definition(self) -> str:

@@ -12,7 +12,7 @@ from pidflow.analysis import claims, dependence, tables
 from pidflow.analysis.decompositions import warning
 from pidflow.analysis.reach import Reach
 from pidflow.errors import DataError
-from pidflow.names import INTACT, layer_name
+from pidflow.names import INTACT, OWN, TARGETS, analysis_of, layer_name
 from pidflow.pid.records import from_json
 from pidflow.pid.results import Decomposition
 from pidflow.store import Identity, read_json, read_table, reading_h5, write_table
@@ -66,7 +66,7 @@ def run(
     controls
         Conditions of the run, each with its control in the run.
     claim_estimators, claim_definitions
-        Claims are judged once for each pair.
+        Claims are judged once for each pair, and those about conditions for each target they were decomposed against.
 
     Raises
     ------
@@ -85,7 +85,13 @@ def run(
         if condition == blind and (model, task, INTACT) in known
     }
     reached = {unit: Reach.of(frame) for unit, frame in known.items()}
-    chosen = [{"estimator": r, "definition": d} for r in claim_estimators for d in claim_definitions]
+    targets = sorted({each.target for each in decomposed} | {OWN}, key=TARGETS.index)
+    chosen = [
+        {"estimator": estimator, "definition": definition, "target": target}
+        for estimator in claim_estimators
+        for definition in claim_definitions
+        for target in targets
+    ]
     judged = [
         claim
         for each in chosen
@@ -107,9 +113,10 @@ def _decompositions(path: str) -> list[Decomposition]:
     found = from_json(read_json(path, expected=_about(Path(path).parent)), where=path)
     *unit, name = Path(path).with_suffix("").parts[-4:]
     for each in found:
-        if [each.model, each.task, each.condition, layer_name(each.layer)] != [*unit, name]:
+        analysis = analysis_of(each.condition, each.target)
+        if [each.model, each.task, analysis, layer_name(each.layer)] != [*unit, name]:
             raise DataError(
-                f"{path}: holds layer {each.layer} of {each.model}/{each.task}/{each.condition}, not what its path "
+                f"{path}: holds layer {each.layer} of {each.model}/{each.task}/{analysis}, not what its path "
                 "says; delete the file and run again"
             )
     return found

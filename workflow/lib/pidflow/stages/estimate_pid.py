@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from pidflow.errors import DataError, PidflowError
-from pidflow.names import ATOMS, layer_name
+from pidflow.names import ATOMS, condition_and_target, layer_name
 from pidflow.pid.correction import corrected
 from pidflow.pid.estimators._rows import Blocks, estimates_by, needs_flow
 from pidflow.pid.from_latents import estimate_pid_from_latents
@@ -125,7 +125,8 @@ def _decomposed(
         definition: _seven(gaussian_pid(read.covariance, dims, definition=definition))
         for definition in settings["definitions"]
     }
-    common = {name: scores.attrs[name] for name in ("model", "task", "condition", "language", "dropped")}
+    common = {name: scores.attrs[name] for name in ("model", "task", "language", "dropped")}
+    common |= dict(zip(("condition", "target"), condition_and_target(scores.attrs["condition"]), strict=True))
     common |= {"layer": layer, "images": len(np.unique(scores.images)), "dims": dims}
     same = settings | {"groups": scores.images}
     perfect = cache(lambda: estimate_pid_from_latents(*read.drawn, **same))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pidflow.errors import DataError, PidflowError
 from pidflow.flows.pca import PrincipalBasis, fit_pca
-from pidflow.names import INTACT, layer_name
+from pidflow.names import INTACT, OWN, analysis_of, condition_and_target, layer_name
 from pidflow.store import (
     Activations,
     Identity,
@@ -37,6 +37,7 @@ def run(
     target_components: int,
     seed: int,
     unit: Mapping[str, str] | None = None,
+    target: str | None = None,
 ) -> None:
     """Reduce one unit's activations to principal scores.
 
@@ -59,7 +60,10 @@ def run(
     seed
         Recorded; nothing here is random.
     unit
-        Model, task and condition that the activations must be about; None: any.
+        Model, task and condition that the activations must be about; None: any. The condition may name a target
+        (:func:`pidflow.names.analysis_of`).
+    target
+        Activation file of the intact model, when its target takes the place of this condition's own.
 
     Raises
     ------
@@ -68,6 +72,8 @@ def run(
         precision, settings and questions, or if no question is kept.
     """
     asked = Identity(**(unit or {}))
+    if asked.condition is not None:
+        asked = replace(asked, condition=condition_and_target(asked.condition)[0])
     intact = read_table(answers, columns=("item_id", "correct"))
     settings = {"variance": variance, "max_components": max_components}
     chosen = {**settings, "correct_only": correct_only, "language": language, "target": target_components}
@@ -75,21 +81,56 @@ def run(
         of_answers = table_identity(answers)
         of_answers.check(replace(asked, condition=INTACT), where=answers)
         of_answers.check_comparable(data.identity, where=answers, other_where=activations)
+        goals = data.target() if target is None else _intact_target(data, target, activations)
+        sources = [checksum_of(activations), *([] if target is None else [checksum_of(target)])]
+        analysis = analysis_of(data.attrs["condition"], OWN if target is None else INTACT)
         identity = replace(
-            data.identity, settings=digest_of([data.identity.settings, chosen]), made_from=checksum_of(activations)
+            data.identity,
+            condition=analysis,
+            settings=digest_of([data.identity.settings, chosen]),
+            made_from=sources[0] if target is None else digest_of(sources),
         )
         with writing_h5(output, kind="pca", identity=identity) as file:
             rows = _kept(intact, data.item_id, correct_only=correct_only, answers=answers, activations=activations)
-            _write(file, data, rows, activations, language=language, target_components=target_components, **settings)
+            _write(
+                file, data, goals, rows, activations, language=language, target_components=target_components, **settings
+            )
             file.attrs.update(
-                {name: data.attrs[name] for name in ("model", "task", "condition", "layers")}
-                | {"language": language, "correct_only": correct_only, "dropped": data.n - len(rows), "seed": seed}
+                {name: data.attrs[name] for name in ("model", "task", "layers")}
+                | {
+                    "condition": analysis,
+                    "language": language,
+                    "correct_only": correct_only,
+                    "dropped": data.n - len(rows),
+                    "seed": seed,
+                }
                 | settings
             )
 
 
+def _intact_target(data: Activations, target: str, activations: str) -> np.ndarray:
+    """What the intact model says to the same questions."""
+    intact_unit = Identity(data.identity.model, data.identity.task, INTACT)
+    with reading_activations(target, expected=intact_unit) as intact:
+        intact.identity.check_comparable(data.identity, where=target, other_where=activations)
+        if list(intact.item_id) != list(data.item_id):
+            raise DataError(
+                f"{target} and {activations} are not about the same questions in the same order "
+                f"({intact.n} and {data.n} rows); delete both and run again"
+            )
+        return intact.target()
+
+
 def _write(
-    file, data: Activations, rows: np.ndarray, source: str, *, language: str, target_components: int, **settings
+    file,
+    data: Activations,
+    goals: np.ndarray,
+    rows: np.ndarray,
+    source: str,
+    *,
+    language: str,
+    target_components: int,
+    **settings,
 ):
     """Bases and scores of every layer and of the target, over the rows that are kept."""
     log.info("%d of %d questions kept, %d answered wrongly and dropped", len(rows), data.n, data.n - len(rows))
@@ -99,7 +140,7 @@ def _write(
     for layer in range(data.layers + 1):
         for part, block in (("vision", "vision"), ("language", language)):
             _reduce(file, f"{layer_name(layer)}/{part}", data.state(layer, block)[rows], source, **settings)
-    _reduce(file, "target", data.target()[rows], source, **settings | {"max_components": target_components})
+    _reduce(file, "target", goals[rows], source, **settings | {"max_components": target_components})
 
 
 def _kept(
