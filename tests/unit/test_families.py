@@ -1,18 +1,28 @@
 """Every family end to end on a tiny random checkpoint: load from disk, spans, states, lens, cut, control, sweep."""
 
+import copy
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 import torch
-from tests.tiny_cases import CASES
-from tests.tiny_checks import asked_of, examples, lens_error, load_back, pictures, prefix_error, row_alone, swept
+from PIL import Image, ImageDraw
+from tests.tiny_cases import CASES as OWN
+from tests.tiny_checks import EDGES, asked_of, examples, lens_error, load_back, pictures, prefix_error, row_alone, swept
+from tests.tiny_types import TYPES
 
 from pidflow import plugins
+from pidflow.interventions.conditions import language_inputs
 from pidflow.interventions.self_check import self_check
 from pidflow.models.capture import capture
+from pidflow.models.forward import run
 from pidflow.models.inputs import encode
+from pidflow.models.layout_check import covered
 
+FAMILIES = set(plugins.available("models.families")) - {"generic"}
+SHARED = {name.replace("_", "-"): tiny for name, tiny in TYPES.items()}
+CASES = OWN | {name: replace(tiny, family=name) for name, tiny in SHARED.items() if name in FAMILIES}
 EXACT = 1e-5  # of the largest logit, float32
 
 
@@ -37,9 +47,8 @@ def scale(loaded, batch):
 
 
 def test_every_family_has_a_tiny_checkpoint():
-    without = set(plugins.available("models.families")) - {tiny.family for tiny in CASES.values()}
-    assert without == {"generic"}
-    assert len({tiny.family for tiny in CASES.values()}) >= 22
+    assert {tiny.family for tiny in CASES.values()} == FAMILIES
+    assert len(FAMILIES) >= 24
 
 
 def test_spans_say_what_the_question_says(loaded, batch):
@@ -73,8 +82,8 @@ def test_a_sweep_runs_with_its_controls(loaded, batch):
     outcome = swept(loaded, batch)
     assert outcome.present.all()
     assert np.isfinite(outcome.change_first).all()
-    cut = np.array([kind is None for kind in outcome.control[:, 0]])
-    assert (np.abs(outcome.change_first[cut]).max(1) > 0).all()
+    moved = np.abs(outcome.change_first).max(1).reshape(len(EDGES), 2, loaded.depth)  # edge, cut or control, window
+    assert (moved[:, 0].max(1) > 0).all()
 
 
 def test_states_are_those_that_the_library_gives_out(loaded, batch):
@@ -91,3 +100,44 @@ def test_a_batch_taken_apart_is_encoded_alike(loaded, batch):
         assert tensor.shape[1:] == part.inputs[name].shape[1:] or name in part.shares or part.inputs[name].dim() >= 2
         if tensor.shape == part.inputs[name].shape:
             assert torch.equal(tensor, part.inputs[name]), name
+
+
+def without_mixing(loaded):
+    """The model with nothing that carries one patch to another before the language model."""
+    model = copy.deepcopy(loaded.model)
+    apart = replace(loaded, model=model)
+    inside = {id(module) for module in apart.text_model.modules()}
+    for name, module in model.named_modules():
+        of_attention = any(word in name.lower() for word in ("attn", "attention"))
+        last = name.rpartition(".")[2]
+        if id(module) not in inside and of_attention and last in ("out_proj", "proj", "o_proj", "projection_layer"):
+            for weight in module.parameters():
+                weight.data.zero_()
+    return apart
+
+
+def fed_for(loaded, image):
+    """What the language model is fed at the image tokens, and where they lie."""
+    batch = encode(loaded, examples()[:1], [image]).to(loaded)
+    with torch.inference_mode(), language_inputs(loaded) as fed:
+        run(loaded, batch.inputs)
+    chosen = (batch.inputs["input_ids"] == loaded.image_token_id) & batch.spans["image"]
+    return fed.arguments["inputs_embeds"][chosen]
+
+
+@pytest.mark.parametrize("size", [(48, 48), (64, 40), (36, 70)])
+@pytest.mark.parametrize("box", [(0, 0, 12, 12), (20, 14, 34, 36)])
+def test_a_painted_box_changes_the_tokens_that_touch_it(loaded, size, box):
+    layout = loaded.layout((size[1], size[0]))
+    if layout is None:
+        pytest.skip(f"family {loaded.family.name} does not tell what its image tokens show")
+    apart = without_mixing(loaded)
+    blank = Image.new("RGB", size, (90, 120, 100))
+    painted = blank.copy()
+    ImageDraw.Draw(painted).rectangle([box[0], box[1], box[2] - 1, box[3] - 1], fill=(250, 10, 30))
+    moved = (fed_for(apart, painted) - fed_for(apart, blank)).norm(dim=-1).numpy()
+    placed = np.isfinite(layout.rectangle).all(1)
+    share = covered(layout, np.array(box))
+    wide = layout.touching(np.array([[box[0] - 4, box[1] - 4, box[2] - box[0] + 8, box[3] - box[1] + 8]]))
+    assert (moved[placed & (np.nan_to_num(share) > 0.3)] > 0.05 * moved.max()).all()
+    assert not (moved[placed & ~wide] > 0.2 * moved.max()).any()

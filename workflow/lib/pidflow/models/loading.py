@@ -134,7 +134,8 @@ class LoadedModel:
 
 def placeholder_of(family: Family, processor: Any) -> str:
     """What stands for the picture in the prompts of a family."""
-    found = family.placeholder or getattr(processor, "image_token", None) or processor.tokenizer.image_token
+    own = [getattr(processor, name, None) for name in ("image_placeholder_token", "image_token")]
+    found = next((each for each in (family.placeholder, *own) if each), None) or processor.tokenizer.image_token
     return str(getattr(found, "content", found))
 
 
@@ -196,7 +197,7 @@ def load(
     with _loading(path, "processor or tokenizer"):
         processor = load_processor(folder, config, **source)
     entry.prepare(processor)
-    _check_processor(path, processor, config)
+    _check_processor(path, processor, config, entry)
     prompting = prompt_of(prompt, family=family, processor=processor, config=config, instruction=instruction)
     with _loading(path, "weights"):
         model, info = getattr(transformers, entry.loader).from_pretrained(
@@ -228,14 +229,14 @@ def _loading(path: str, what: str) -> Iterator[None]:
         ) from err
 
 
-def _check_processor(path: str, processor: Any, config: Any) -> None:
+def _check_processor(path: str, processor: Any, config: Any, family: Family) -> None:
     """The processor makes the pictures and tokens that the model was built for."""
     vision, images = getattr(config, "vision_config", None), getattr(processor, "image_processor", None)
     crop = getattr(images, "crop_size", None) if getattr(images, "do_center_crop", False) else None
     pairs = [
         ("pictures of {} pixels", (crop or {}).get("height"), getattr(vision, "image_size", None)),
         ("patches of {} pixels", _patch_of(processor), getattr(vision, "patch_size", None)),
-        ("the image token {}", _replaced_token(processor), getattr(config, "image_token_id", None)),
+        ("the image token {}", _replaced_token(processor, family), getattr(config, "image_token_id", None)),
     ]
     for what, found, expected in pairs:
         if isinstance(found, int) and isinstance(expected, int) and found != expected:
@@ -250,8 +251,10 @@ def _patch_of(processor: Any) -> Any:
     return processor.patch_size if hasattr(processor, "num_additional_image_tokens") else None
 
 
-def _replaced_token(processor: Any) -> Any:
+def _replaced_token(processor: Any, family: Family) -> Any:
     """Id of the token that a processor repeats for the picture; some call another one their image token."""
+    if family.image_token is not None:
+        return processor.tokenizer.convert_tokens_to_ids(family.image_token)
     found = getattr(processor.tokenizer, "image_token_id", None)
     return found if found is not None else getattr(processor, "image_token_id", None)
 

@@ -29,6 +29,13 @@ def square_grid(count: int, size: tuple[int, int]) -> Layout:
     return panel(math.isqrt(count), math.isqrt(count), box=(0, 0, size[1], size[0]))
 
 
+def padded_grid(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
+    """One grid over the picture, padded to a square (Janus, DeepSeek-VL)."""
+    from pidflow.models.layout import padded_layout
+
+    return padded_layout(lambda square: square_grid(processor.num_image_tokens, square), size)
+
+
 def tiles_and_whole(images: Any, cells: int, size: tuple[int, int]) -> Layout:
     """Tiles of the squashed picture, then the whole of it (InternVL, Aya Vision, Cohere2 Vision)."""
     from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas

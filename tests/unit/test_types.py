@@ -1,0 +1,72 @@
+"""Image-text types of the library without a family of their own, through family ``generic``; and those refused."""
+
+from dataclasses import replace
+
+import pytest
+from tests.tiny_cases import CASES
+from tests.tiny_checks import asked_of, lens_error, load_back, prefix_error, row_alone
+from tests.tiny_types import FAILS, TYPES
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as MAPPED
+
+from pidflow import plugins
+from pidflow.errors import ConfigError, NumericsError
+from pidflow.interventions.self_check import self_check
+from pidflow.models.families.generic import FAMILY as GENERIC
+from pidflow.models.refused import REFUSED, check_type
+
+OTHERS = sorted(set(TYPES) - {name.replace("-", "_") for name in plugins.available("models.families")})
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_generic_family_serves_it(name, tmp_path):
+    loaded = load_back(replace(TYPES[name], family="generic"), tmp_path)
+    batch = asked_of(loaded)
+    assert self_check(loaded, batch).moved > 0
+    assert row_alone(loaded, batch) <= 1e-5
+    assert lens_error(loaded, batch) <= 1e-5
+    assert prefix_error(loaded, batch) <= 1e-5
+
+
+def test_at_least_forty_types_pass():
+    passing = {tiny.model_type for tiny in CASES.values()} | set(TYPES)
+    assert passing <= set(MAPPED)
+    assert len(passing) >= 40
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_what_cannot_be_measured_is_named(name, tmp_path):
+    tiny, message = FAILS[name]
+    loaded = load_back(replace(tiny, family="generic"), tmp_path)
+    batch = asked_of(loaded)
+    with pytest.raises(NumericsError, match=message):
+        self_check(loaded, batch)
+
+
+@pytest.mark.parametrize("name", sorted(set(REFUSED) & set(MAPPED)))
+def test_refused_types_are_refused_by_name(name):
+    class Config:
+        model_type = name
+
+        def get_text_config(self):
+            return self
+
+    with pytest.raises(ConfigError, match=f"is of type '{name}', which is refused: "):
+        check_type("hub/model", Config(), GENERIC)
+
+
+def test_a_language_model_that_encodes_is_refused():
+    config = AutoConfig.for_model("instructblip", text_config={"model_type": "t5"})
+    with pytest.raises(ConfigError, match="of type 'instructblip' over 't5', which is refused: an encoder reads"):
+        check_type("hub/flan", config, GENERIC)
+
+
+def test_internlm_is_refused_by_name():
+    class Config:
+        model_type = "internvl_chat"
+
+        def get_text_config(self):
+            return self
+
+    with pytest.raises(ConfigError, match="code of their own, which is not run"):
+        check_type("OpenGVLab/InternVL2-8B", Config(), GENERIC)

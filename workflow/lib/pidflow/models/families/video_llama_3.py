@@ -1,0 +1,6 @@
+"""VideoLLaMA 3: one grid of patches, merged as its processor says."""
+
+from pidflow.models.families._family import Family
+from pidflow.models.families._layouts import merged_grid
+
+FAMILY = Family(name="video-llama-3", model_type="video_llama_3", layout=merged_grid)
