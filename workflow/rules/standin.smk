@@ -1,7 +1,8 @@
 """Small models trained on request: the stand-in and its variants.
 
 Outputs: results/standins/{standin} (weights, processor, checkpoints, training.json). A run uses the shipped copies in
-workflow/resources; point models.{model}.path here to use these.
+workflow/resources; point models.{model}.path here to use these. Target `zoo` trains every stand-in that a model names as
+its series.
 """
 
 
@@ -25,3 +26,11 @@ rule train_standin:
         code=code_digest("train_standin"),
     script:
         "../../scripts/train_standin.py"
+
+
+rule zoo:
+    input:
+        expand(
+            "results/standins/{standin}",
+            standin=sorted({each.get("series") for each in config["models"].values()} & set(config["standins"])),
+        ),

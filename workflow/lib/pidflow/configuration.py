@@ -84,6 +84,12 @@ class Model(Settings):
     closed: list[Closed] = Field(
         default=[], description="Edges of attention that the model was trained without and never has, in any condition."
     )
+    series: Id | None = Field(
+        default=None, description="The training that the model is a state of; models of one series are its checkpoints."
+    )
+    step: Annotated[int, Field(ge=0, le=10**12)] | None = Field(
+        default=None, description="After how many steps of that training."
+    )
     prompt: Annotated[str, _PROMPT, AfterValidator(_prompt)] | None = Field(
         default=None,
         description=(

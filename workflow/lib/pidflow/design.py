@@ -13,7 +13,7 @@ from pidflow.names import INTACT, extent
 # What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
 # Keys of a model's entry that results do not depend on; what lies at path and revision is digested instead.
-_RESHAPES_NOTHING = ("path", "revision", "device", "batch_size")
+_RESHAPES_NOTHING = ("path", "revision", "device", "batch_size", "series", "step")
 
 
 def check(config: dict) -> dict:

@@ -39,6 +39,8 @@ MODEL_KEYS = (
     "attention",
     "closed",
     "image",
+    "series",
+    "step",
 )
 BATCH_SIZE = 16
 _SELF_CHECK_ROWS = 2
@@ -57,6 +59,8 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
     batch_size = settings.pop("batch_size", BATCH_SIZE)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
+    for name in ("series", "step"):  # where the model stands among others, which changes nothing of it
+        settings.pop(name, None)
     attention = settings.pop("attention", None)  # see own_attention
     closed = [dict(edge) for edge in settings.pop("closed", ())]
     depth = settings.pop("blocks", None)

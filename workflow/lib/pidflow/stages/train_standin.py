@@ -58,9 +58,13 @@ def evaluate(
     images: int,
     seed: int = scenes.FIRST_EVALUATION_SEED,
     attention: Attention = Attention(),
+    shown: str = "own",
 ) -> dict[str, float]:
-    """Held-out accuracy per task: scenes by seeds no training scene uses, easy-VQA by its test split."""
-    pictures = held_out_pictures(images, seed=seed)
+    """Held-out accuracy per task: scenes by seeds no training scene uses, easy-VQA by its test split.
+
+    Shown ``"other"``, every question goes with another question's picture: what the model knows without seeing.
+    """
+    pictures = held_out_pictures(images, seed=seed, shown=shown)
     right: dict[str, list[bool]] = defaultdict(list)
     model.eval()
     with torch.inference_mode():
@@ -230,6 +234,7 @@ class _Training:
         self.hits: dict[str, list[bool]] = defaultdict(list)
         self.checkpoints: list[dict] = []
         self.accuracy: dict[str, float] = {}
+        self.unseeing: dict[str, float] = {}
         self.started = time.monotonic()
 
     def run(self, phases: Sequence[str]) -> None:
@@ -253,6 +258,7 @@ class _Training:
             run_phase(parameters, self.schedules[name], self._batches(name), loss, each_step=self._reporter(name))
         save_half(self.model.eval(), self.packer.processor, self.folder)
         self.accuracy = self._evaluate(self.model.half().float(), self.held_out)
+        self.unseeing = evaluate(self.model, self.packer, images=self.held_out, attention=self.attention, shown="other")
         log.info("final accuracy on %d held-out images a data set: %s", self.held_out, _short(self.accuracy))
 
     def record(self) -> dict[str, Any]:
@@ -264,6 +270,7 @@ class _Training:
             "checkpoints": self.checkpoints,
             "held_out_images": self.held_out,
             "accuracy": self.accuracy,
+            "accuracy_of_other_pictures": self.unseeing,
             "torch": torch.__version__,
             "platform": platform.machine(),
         }

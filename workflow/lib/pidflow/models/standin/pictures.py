@@ -163,15 +163,23 @@ def easy_images(split: str) -> list[PlainImage]:
     return images
 
 
-def held_out_pictures(count: int, *, seed: int) -> list[Picture]:
-    """``count`` scenes by seeds no training scene uses, and as many pictures of easy-VQA's test split."""
+def held_out_pictures(count: int, *, seed: int, shown: str = "own") -> list[Picture]:
+    """``count`` scenes by seeds no training scene uses, and as many pictures of easy-VQA's test split.
+
+    Shown ``"other"``, each question goes with the picture before its own.
+    """
     found = []
     for index in range(count):
         rng = np.random.default_rng(seed + index)
         found.append(scene_picture(rng, language_prior=0.0, questions=dict.fromkeys(scenes.TASKS, 1)))
     unseen = (("nothing",),) * _PATCHES**2
     asked = list(_easy_questions("test").items())[:count]
-    return found + [Picture(_load("test", index), unseen, "", tuple(entries)) for index, entries in asked]
+    easy = [Picture(_load("test", index), unseen, "", tuple(entries)) for index, entries in asked]
+    if shown == "other":
+        found, easy = (
+            [replace(each, image=part[place - 1].image) for place, each in enumerate(part)] for part in (found, easy)
+        )
+    return found + easy
 
 
 def _easy_questions(split: str) -> dict[int, list[tuple[str, str, str]]]:
