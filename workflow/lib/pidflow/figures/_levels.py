@@ -7,7 +7,7 @@ from collections.abc import Iterable
 NONE, CAUTION, DO_NOT_USE = LEVELS = (0, 1, 2)
 WORDS = {CAUTION: "caution", DO_NOT_USE: "do not use"}
 # What makes a number useless rather than doubtful: information that the estimate does not see, a solver that did not
-# arrive. Everything else that is said (a failed twin, a clipped atom, large bias) asks for caution.
+# arrive. Everything else that is said (a failed twin, a large correction or bias) asks for caution.
 _USELESS = ("missed information", "not converge")
 
 

@@ -22,8 +22,8 @@ information was raised, as it must be. The case ``xor`` cannot be on the diagona
 Gaussian decomposition. A pass here does not prove that the model's own states are as benign as these cases.
 
 Every decomposition of the run is also judged by itself, on a parametric bootstrap sample drawn from its own flow (its
-*planted twin*): column ``twin_error`` of the table ``pid`` holds the error of the estimator there, and the small
-markers of the other figures include what failed it.
+*planted twin*): what flows lose there is given back, in the run as in these cases, and the intervals hold the error of
+that. Column ``uncorrected_bits`` of the table ``pid`` has the numbers before.
 """
 
 
