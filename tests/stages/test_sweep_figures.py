@@ -263,7 +263,7 @@ def test_what_is_planted_is_drawn_behind_what_is_found(two):
     figure = planted.draw(*two, model="standin", closed={"standin": CLOSED})
     grey = {
         axes.get_title(loc="left"): [
-            patch.get_x() + 0.5 for patch in axes.patches if to_hex(patch.get_facecolor()) == "#dddddd"
+            patch.get_x() + 0.5 for patch in axes.patches if to_hex(patch.get_facecolor()) == "#f3e5ab"
         ]
         for axes in figure.axes
     }

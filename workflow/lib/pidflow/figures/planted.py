@@ -21,12 +21,12 @@ TITLE = "planted against recovered"
 TARGET = "sweeps"
 CAPTION = """
 What is known of ``{{ snakemake.params.model }}``, which was trained without some edges of attention, and what the sweep
-finds. Grey: the blocks in which it has the edge; a panel without grey has none. Curves, one a task: mean change of the
+finds. Shaded: the blocks in which it has the edge; an unshaded panel has none. Curves, one a task: mean change of the
 probability of the model's own first answer token when the edge is cut around a block, with 95 % intervals over
-images. Bars above: transfer windows, with thin lines for the 95 % intervals of their ends. Outside the grey a cut takes
+images. Bars above: transfer windows, with thin lines for the 95 % intervals of their ends. Outside the shade cuts take
 nothing away: there every curve must be exactly 0, and every bar must lie inside.
 """
-_PLANTED = "#DDDDDD"
+_PLANTED = "#F3E5AB"
 
 
 def applies(run: Run, *, model: str) -> bool:
