@@ -10,6 +10,7 @@ import pytest
 from pidflow.pid.estimate import estimate_mi, estimate_pid
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
 from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, labels_of
+from pidflow.pid.mixed import _p_value
 from pidflow.pid.results import QUANTITIES
 from pidflow.validation.planted_cases import planted_cases
 
@@ -162,3 +163,11 @@ def test_rows_without_labels_are_left_to_the_flow():
     x1, x2 = rng.normal(size=(2, 300, 2))
     found = estimate_pid(x1, x2, x1 + x2 + rng.normal(size=(300, 2)))["broja"]
     assert found.spoke == "flow"
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_a_certain_label_has_a_p_value_above_zero(noise):
+    """As records ask for, although the normal tail of so clear a case underflows."""
+    classes = np.arange(900) % 4
+    scores = -noise * np.random.default_rng(0).random(900)  # log2 of the probability that the right label was given
+    assert 0 < _p_value(scores, classes) < 1e-100

@@ -175,11 +175,17 @@ def _entropy(classes: np.ndarray) -> float:
     return float(-(share * np.log2(share)).sum() + (len(share) - 1) / (2 * len(classes) * LN2))
 
 
+# The smallest p-value: where a label is certain the normal tail underflows.
+LEAST = float(np.finfo(float).tiny)
+
+
 def _p_value(scores: np.ndarray, classes: np.ndarray) -> float:
-    """One-sided, that the label is told no better than by its frequencies."""
+    """One-sided, that the label is told no better than by its frequencies; above 0 as any p-value, however clear."""
     gain = scores - np.log2(np.bincount(classes) / len(classes))[classes]
     spread = gain.std(ddof=1) / np.sqrt(len(gain))
-    return float(ndtr(-gain.mean() / spread)) if spread > 0 else 1.0
+    if not spread > 0:
+        return 1.0 if gain.mean() <= 0 else LEAST
+    return max(float(ndtr(-gain.mean() / spread)), LEAST)
 
 
 def _estimate(
