@@ -8,11 +8,6 @@ results/predictions/{model}/{task}.h5, raw log-probabilities of every option in 
 SPECTRUM = config["spectrum"]
 
 
-def probe_code(stage):
-    """Digest of the code of a stage with the model's family."""
-    return lambda wildcards: code_digest(stage, *design.plug_ins(config, model=wildcards.model))
-
-
 def imported(wildcards):
     """An import's entry in the configuration."""
     return design.imported(config, wildcards.model, wildcards.task)
@@ -52,7 +47,7 @@ rule probe_statistics:
         donors=SPECTRUM["donors"],
         answers=lambda wildcards: design.scored_answers(config, wildcards.task),
         seed=config["seed"],
-        code=probe_code("probe_statistics"),
+        code=lambda wildcards: code_digest("probe_statistics", *design.plug_ins(config, model=wildcards.model)),
     script:
         "../../scripts/probe_statistics.py"
 
@@ -88,7 +83,7 @@ rule extract_predictions:
         lens=SPECTRUM["lens"],
         answer_tokens=config["extract"]["answer_tokens"],
         seed=config["seed"],
-        code=probe_code("extract_predictions"),
+        code=lambda wildcards: code_digest("extract_predictions", *design.plug_ins(config, model=wildcards.model)),
     script:
         "../../scripts/extract_predictions.py"
 
