@@ -7,6 +7,8 @@ snakemake figures            tables and figures
 snakemake report             results/report.html: everything on one page that opens without a network
 snakemake sweeps             attention cut window by window: tables and figures, not part of the first
 snakemake predictions        what models predict from each part of their input: not part of the first
+snakemake spectrum           what models predict from each part of their input, decomposed: tables and figures
+snakemake systems            the same beside the decomposition of states
 snakemake results/standins/standin    train the shipped model again (about two hours on one core)
 """
 
@@ -29,6 +31,7 @@ include: "workflow/rules/pid.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/spectrum.smk"
+include: "workflow/rules/spectrum_pid.smk"
 
 
 report: "workflow/report/workflow.rst"

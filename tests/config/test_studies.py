@@ -7,6 +7,7 @@ import yaml
 from snakemake.utils import update_config
 
 from pidflow import design
+from pidflow.analysis.spectrum_reported import CORRELATIONS, GROUP_TYPES, SCALING
 from pidflow.names import MIN_TASKS
 
 FOLDER = Path(__file__).resolve().parents[2] / "config"
@@ -38,6 +39,20 @@ def test_the_study_of_interventions_has_what_its_claims_need():
     assert design.judged_knockout(config) is not None
     assert config["claims"]["blind"] is not None
     assert len(config["run"]["tasks"]) >= MIN_TASKS
+
+
+def test_the_study_of_many_models_lists_26_and_pretends_no_more_than_it_can_load():
+    config = defaults()
+    update_config(config, yaml.safe_load((FOLDER / "breadth.yaml").read_text()))
+    catalogue = config["breadth"]["catalogue"]
+    assert len(catalogue) == 26
+    assert len({each["hub"] for each in catalogue.values()}) == 26
+    assert sum(each["reachable"] for each in catalogue.values()) == 20
+    assert all(each.get("why") for each in catalogue.values() if not each["reachable"])
+    sizes = [[e["size"] for e in catalogue.values() if e["group"] == group] for group in SCALING]
+    assert all(len(each) == 3 and each == sorted(each) for each in sizes)
+    assert set(GROUP_TYPES) <= {each["group"] for each in catalogue.values()}
+    assert set(config["breadth"]["tasks"]) == set(CORRELATIONS)
 
 
 def test_the_study_of_continuous_time_differs_in_attention_alone():

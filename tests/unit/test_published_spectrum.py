@@ -9,7 +9,7 @@ import torch
 from pidflow.errors import DataError
 from pidflow.names import ATOMS
 from pidflow.spectrum import published
-from pidflow.spectrum.decompose import Rows
+from pidflow.spectrum.decompose import PredictedRows
 from pidflow.spectrum.published import Part, decompose_published
 
 SEEDS = range(3)
@@ -87,7 +87,7 @@ def parts(labels, *, seed, n=820, strength=0.6):
 
 
 def part(x1, x2, p1, p2, p12):
-    return Part(Rows(p1, p2, p12, np.arange(len(p1))), x1, x2)
+    return Part(PredictedRows(p1, p2, p12, np.arange(len(p1))), x1, x2)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pidflow.data.readers import easy_vqa
 from pidflow.errors import DataError
 from pidflow.names import ATOMS, QUANTITIES
 from pidflow.spectrum.clustered import clustered_predictions, decompose_sources, source_table
-from pidflow.spectrum.decompose import Rows, decompose
+from pidflow.spectrum.decompose import PredictedRows, decompose_predictions
 from pidflow.spectrum.estimate import How, estimate_spectrum
 from pidflow.spectrum.labels import labels_of
 from pidflow.spectrum.planted import planted_rows
@@ -48,17 +48,17 @@ def soft_rows(n, labels, *, seed, per_image=2):
     rng = np.random.default_rng(seed)
     logits = rng.standard_normal((2, n, labels)) * 1.5
     given = [np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in (*logits, 2 * logits.sum(0))]
-    return Rows(*given, np.arange(n) // per_image)
+    return PredictedRows(*given, np.arange(n) // per_image)
 
 
 def test_errors_are_those_of_solving_again_without_each_group():
     """The slopes of the dual stand for twenty more descents."""
     rows = soft_rows(80, 3, seed=0)
-    found = decompose(rows, tolerance_bits=1e-4)
+    found = decompose_predictions(rows, tolerance_bits=1e-4)
     from pidflow.spectrum.decompose import image_groups
 
     groups = image_groups(rows.images, seed=0)
-    again = [decompose(rows.take(groups != g), tolerance_bits=1e-4).bits for g in range(groups.max() + 1)]
+    again = [decompose_predictions(rows.take(groups != g), tolerance_bits=1e-4).bits for g in range(groups.max() + 1)]
     for name in QUANTITIES:
         solved = float(jackknife_se(np.array([each[name] for each in again])))
         assert float(jackknife_se(found.replicates[name])) == pytest.approx(solved, rel=0.2, abs=2e-3)
@@ -66,11 +66,11 @@ def test_errors_are_those_of_solving_again_without_each_group():
 
 def test_questions_about_one_image_are_one_piece_of_evidence():
     alone, pairs = soft_rows(120, 2, seed=1, per_image=1), soft_rows(120, 2, seed=1, per_image=1)
-    doubled = Rows(
+    doubled = PredictedRows(
         *(np.repeat(getattr(alone, name), 4, axis=0) for name in ("vision", "language", "joint")),
         np.repeat(pairs.images, 4),
     )
-    one, four = decompose(alone), decompose(doubled)
+    one, four = decompose_predictions(alone), decompose_predictions(doubled)
     for name in ("mi_vision", "mi_language", "mi_joint"):
         assert float(jackknife_se(four.replicates[name])) == pytest.approx(
             float(jackknife_se(one.replicates[name])), rel=0.3
@@ -80,7 +80,7 @@ def test_questions_about_one_image_are_one_piece_of_evidence():
 def test_offsets_are_reported_and_taken_off():
     n = 100
     constant, even = np.tile([0.9, 0.1], (n, 1)), np.tile([0.5, 0.5], (n, 1))
-    found = decompose(Rows(constant, even, even, np.arange(n)))
+    found = decompose_predictions(PredictedRows(constant, even, even, np.arange(n)))
     assert found.offset["vision"] == pytest.approx(0.531, abs=1e-3)
     assert found.moved["vision"] == pytest.approx(0.4, abs=1e-6)
     assert max(abs(value) for value in found.bits.values()) < 1e-6
@@ -90,7 +90,7 @@ def test_offsets_are_reported_and_taken_off():
 def test_negative_synergy_is_told_and_not_clipped():
     n = 200
     sure = np.eye(2)[np.arange(n) % 2] * 0.98 + 0.01
-    found = decompose(Rows(sure, np.full((n, 2), 0.5), np.full((n, 2), 0.5), np.arange(n)))
+    found = decompose_predictions(PredictedRows(sure, np.full((n, 2), 0.5), np.full((n, 2), 0.5), np.arange(n)))
     assert found.bits["synergy"] < -0.8
     assert found.clipped_sum > sum(found.bits[atom] for atom in ATOMS) + 0.8
     assert any("negative: synergy" in each for each in found.warnings)
@@ -127,10 +127,10 @@ def test_easy_vqa_has_its_exact_information():
     rng = np.random.default_rng(0)
     some = rng.choice(len(kept), 700, replace=False)
     conditional = [t / t.sum(1, keepdims=True) for t in (table.sum(1), table.sum(0))]
-    rows = Rows(
+    rows = PredictedRows(
         conditional[0][one[some]], conditional[1][two[some]], joint[some], np.array([kept[i].image_index for i in some])
     )
-    found, check = decompose(rows, tolerance_bits=5e-3), clustered_predictions(rows)
+    found, check = decompose_predictions(rows, tolerance_bits=5e-3), clustered_predictions(rows)
     assert found.gap_bits <= 0.01
     assert found.bits["mi_joint"] == pytest.approx(h_a, abs=0.05)
     assert found.bits["mi_vision"] == pytest.approx(i_v, abs=0.06)
@@ -154,7 +154,7 @@ def test_planted_predictions_have_the_atoms_they_are_planted_with(atom):
     bits = dict.fromkeys(ATOMS, 0.05) | {atom: 0.6}
     rows, truth = planted_rows(bits, 2, 2000, seed=0)
     assert max(ATOMS, key=truth.get) == atom
-    found = decompose(rows)
+    found = decompose_predictions(rows)
     for name in QUANTITIES:
         assert found.bits[name] == pytest.approx(truth[name], abs=0.06)
 
@@ -197,8 +197,18 @@ def test_layers_published_mode_and_what_cannot_be_done():
     untrained = replace(predictions, training=np.zeros(len(predictions), dtype=bool))
     skipped = estimate_spectrum(untrained, replace(how, lenses=("tuned",)), model="m", task="t").skipped
     assert "training part" in skipped[1].why
-    with pytest.raises(DataError, match="not read through lens 'no-norm'"):
-        estimate_spectrum(predictions, How(lenses=("no-norm",)), model="m", task="t")
+    unread = estimate_spectrum(predictions, How(lenses=("no-norm",)), model="m", task="t")
+    assert "not read through lens 'no-norm'" in unread.skipped[0].why
+
+
+def test_imports_lack_passes_and_layers():
+    full = synthetic_predictions(120, system="and")
+    few = {key: replace(full[key], lens={}) for key in ("joint", "vision-only/noise", "language-only/noise")}
+    found = estimate_spectrum(replace(full, passes=few), model="m", task="t")
+    assert found.vision == "vision-only/noise"
+    assert [each.what for each in found.skipped] == ["layers through lens norm"]
+    with pytest.raises(DataError, match="no pass 'question-masked/noise'"):
+        estimate_spectrum(replace(full, passes={"joint": few["joint"]}), model="m", task="t")
 
 
 def test_too_few_questions_or_images_are_refused():

@@ -18,6 +18,7 @@ from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.names import TARGETS
 from pidflow.refusals import expected
 from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
+from pidflow.spectrum.estimate_settings import Breadth, SpectrumPid
 from pidflow.spectrum.settings import Spectrum
 
 ESTIMATORS = plugins.available("pid.estimators")
@@ -90,6 +91,11 @@ class Model(Settings):
     step: Annotated[int, Field(ge=0, le=10**12)] | None = Field(
         default=None, description="After how many steps of that training."
     )
+    group: Id | None = Field(default=None, description="Family in the sense of a study of many models.")
+    size: Annotated[float, Field(gt=0, le=10_000)] | None = Field(
+        default=None, description="Billions of parameters, for such a study."
+    )
+    phase: Id | None = Field(default=None, description="Phase of the training that the checkpoint is from.")
     prompt: Annotated[str, _PROMPT, AfterValidator(_prompt)] | None = Field(
         default=None,
         description=(
@@ -283,6 +289,8 @@ def configuration() -> type[Settings]:
         sweep=(Sweep, Field(description="Windows of blocks in which edges are cut, one after another.")),
         claims=(Claims, Field(description="The estimates that the claims table judges.")),
         spectrum=(Spectrum, Field(description="The spectrum of predictions: target `spectrum`.")),
+        spectrum_pid=(SpectrumPid, Field(description="How predictions are decomposed.")),
+        breadth=(Breadth, Field(description="A study of many models.")),
     )
 
 

@@ -13,7 +13,8 @@ from pidflow.names import INTACT, extent
 # What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
 # Keys of a model's entry that results do not depend on; what lies at path and revision is digested instead.
-_RESHAPES_NOTHING = ("path", "revision", "device", "batch_size", "series", "step")
+STUDIED = ("group", "size", "series", "step", "phase")  # where a model stands in a study of many
+_RESHAPES_NOTHING = ("path", "revision", "device", "batch_size", *STUDIED)
 
 
 def check(config: dict) -> dict:
@@ -59,8 +60,8 @@ def intervention(config: dict, condition: str) -> dict | None:
 
 
 def model_entry(config: dict, model: str) -> dict:
-    """A model's entry."""
-    return _entry(config, "models", model)
+    """A model's entry, without where it stands in a study."""
+    return {key: value for key, value in _entry(config, "models", model).items() if key not in STUDIED}
 
 
 def model_shape(config: dict, model: str) -> dict:

@@ -14,7 +14,7 @@ from pidflow.names import NUMBERED, QUANTITIES
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.predicted import entropy
 from pidflow.pid.sinkhorn import feasible
-from pidflow.spectrum.decompose import Found, Rows, image_groups
+from pidflow.spectrum.decompose import Found, PredictedRows, image_groups
 
 # Clusters of predictions; those of sources are fewer, their table is filled by the questions alone.
 PREDICTION_CLUSTERS, SOURCE_CLUSTERS = 32, 12
@@ -47,7 +47,7 @@ class Check:
     clusters: tuple[int, int]
 
 
-def clustered_predictions(rows: Rows, *, clusters: int = PREDICTION_CLUSTERS, seed: int = 0) -> Check:
+def clustered_predictions(rows: PredictedRows, *, clusters: int = PREDICTION_CLUSTERS, seed: int = 0) -> Check:
     """Exact BROJA of the predictions, those of each source clustered."""
     frequencies = rows.joint.mean(axis=0)
     clusters = min(clusters, max(2, _LARGEST // (2 * rows.joint.shape[1])))

@@ -31,7 +31,7 @@ _MOVED, _GAP, _NEGATIVE = 0.05, 0.02, 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class PredictedRows:
     """Predictions of n questions over ky labels.
 
     Attributes
@@ -58,9 +58,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.joint)
 
-    def take(self, which: np.ndarray) -> "Rows":
+    def take(self, which: np.ndarray) -> "PredictedRows":
         """Some rows, by a mask or numbers."""
-        return Rows(self.vision[which], self.language[which], self.joint[which], self.images[which])
+        return PredictedRows(self.vision[which], self.language[which], self.joint[which], self.images[which])
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class Found:
         return sum(max(self.bits[atom], 0.0) for atom in ATOMS)
 
 
-def decompose(rows: Rows, *, seed: int = 0, tolerance_bits: float = 2e-3) -> Found:
+def decompose_predictions(rows: PredictedRows, *, seed: int = 0, tolerance_bits: float = 2e-3) -> Found:
     """The decomposition of predictions, with errors over images.
 
     Parameters
@@ -191,7 +191,7 @@ class _Measured:
     informations: tuple[float, float, float]
 
     @classmethod
-    def of(cls, rows: Rows) -> "_Measured":
+    def of(cls, rows: PredictedRows) -> "_Measured":
         frequencies = rows.joint.mean(axis=0)
         vision, language = feasible(rows.vision, frequencies), feasible(rows.language, frequencies)
         informations = tuple(predicted_information(each) for each in (vision, language, rows.joint))

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from pidflow.errors import DataError
 from pidflow.names import ATOMS
 from pidflow.spectrum.clustered import clustered_predictions, decompose_sources, source_table
-from pidflow.spectrum.decompose import Found, Rows, decompose, image_groups
+from pidflow.spectrum.decompose import Found, PredictedRows, decompose_predictions, image_groups
 from pidflow.spectrum.labels import Labels, labels_of
 from pidflow.spectrum.modes import AUTO, CLUSTERS, COUPLING, NETWORKS, NORM, PLACE, PUBLISHED, REPAIRED, TUNED
 from pidflow.spectrum.planted import planted_rows
@@ -82,7 +83,7 @@ def estimate_spectrum(
     DataError
         When a pass, a score or a lens is missing, or there are too few questions.
     """
-    how = how or How()
+    how = _answerable(how or How(), predictions)
     task_of = _Task(predictions, how, labels_of(predictions.options, how.labels), model, task, seed)
     spectra, skipped = [], []
     for what, make in task_of.wanted():
@@ -113,6 +114,10 @@ class _Impossible(Exception):
     """What a part of the predictions does not allow."""
 
 
+def _refuse(err: _Impossible) -> Spectrum:
+    raise err
+
+
 @dataclass(frozen=True)
 class _Task:
     predictions: Predictions
@@ -130,16 +135,21 @@ class _Task:
         if PUBLISHED in self.how.modes:
             yield "as published", self.published
         for lens in self.how.lenses:
-            for layer in range(self._layers()):
+            try:
+                layers = self._layers(lens)
+            except _Impossible as err:
+                yield f"layers through lens {lens}", partial(_refuse, err)
+                continue
+            for layer in range(layers):
                 yield f"layer {layer} through lens {lens}", lambda lens=lens, layer=layer: self.layer(lens, layer)
 
     def said(self) -> Spectrum:
         """What the model says in the end, with a check over clusters and a planted twin."""
         rows = self._rows([self._probabilities(key) for key in self._keys()])
-        found = decompose(rows, seed=self.seed)
+        found = decompose_predictions(rows, seed=self.seed)
         check = clustered_predictions(rows, seed=self.seed)
         planted, truth = planted_rows(found.bits, len(self.labels), len(rows), seed=self.seed)
-        again = self._spectrum(decompose(planted, seed=self.seed), COUPLING, planted.images)
+        again = self._spectrum(decompose_predictions(planted, seed=self.seed), COUPLING, planted.images)
         twin = Twin(truth=truth, bits=again.bits, se=again.se, groups=again.groups)
         return replace(self._spectrum(found, COUPLING, rows.images), check=Checked(**asdict(check)), twin=twin)
 
@@ -156,7 +166,7 @@ class _Task:
         keys = JOINT, pass_key(VISION_ONLY, NOISE), pass_key(LANGUAGE_ONLY, NOISE)
         first = replace(self.predictions, passes={key: _first_draw(self.predictions[key]) for key in keys})
         given = [places.spread(scored(first, key, score=BARE, threshold=TAU).probabilities) for key in keys]
-        rows = Rows(given[1], given[2], given[0], self.predictions.image_id)
+        rows = PredictedRows(given[1], given[2], given[0], self.predictions.image_id)
         training = self.predictions.training
         parts = [
             Part(rows.take(mask), self.predictions.vision[mask], self.predictions.language[mask])
@@ -180,8 +190,10 @@ class _Task:
             given = [
                 np.mean([self._read(key, lens, layer, draw) for draw in self._draws(key)], 0) for key in self._keys()
             ]
-        rows = self._rows(given).take(kept) if lens != TUNED else Rows(*given, self.predictions.image_id[kept])
-        return self._spectrum(decompose(rows, seed=self.seed), COUPLING, rows.images, lens=lens, layer=layer)
+        rows = self._rows(given).take(kept) if lens != TUNED else PredictedRows(*given, self.predictions.image_id[kept])
+        return self._spectrum(
+            decompose_predictions(rows, seed=self.seed), COUPLING, rows.images, lens=lens, layer=layer
+        )
 
     def _tuned(self, layer: int, kept: np.ndarray) -> list[np.ndarray]:
         """Predictions of the rows kept through a map fitted on the others, over all three passes together."""
@@ -207,26 +219,23 @@ class _Task:
     def _draws(self, key: str) -> range:
         return range(self.predictions[key].draws)
 
-    def _layers(self) -> int:
-        """Layers that were read; a lens that the predictions lack is refused."""
-        layers = 0
-        for lens in self.how.lenses:
-            read = NORM if lens == TUNED else lens
-            for key in self._keys():
-                if read not in self.predictions[key].lens:
-                    raise DataError(
-                        f"{self.model}/{self.task}: the pass {key} was not read through lens '{read}', it has "
-                        f"{', '.join(self.predictions[key].lens) or 'none'}; read it too, or leave it out of lenses"
-                    )
-                layers = self.predictions[key].lens[read].shape[1]
-        return layers
+    def _layers(self, lens: str) -> int:
+        """Layers that were read through a lens."""
+        read = NORM if lens == TUNED else lens
+        for key in self._keys():
+            if read not in self.predictions[key].lens:
+                raise _Impossible(
+                    f"the pass {key} was not read through lens '{read}', it has "
+                    f"{', '.join(self.predictions[key].lens) or 'none'}; see spectrum.lens"
+                )
+        return self.predictions[JOINT].lens[read].shape[1]
 
     def _probabilities(self, key: str) -> np.ndarray:
         found = scored(self.predictions, key, score=self.how.score, threshold=self.how.threshold)
         return self.labels.spread(found.probabilities)
 
-    def _rows(self, given: list[np.ndarray]) -> Rows:
-        return Rows(*given, self.predictions.image_id)
+    def _rows(self, given: list[np.ndarray]) -> PredictedRows:
+        return PredictedRows(*given, self.predictions.image_id)
 
     def _spectrum(
         self,
@@ -260,6 +269,15 @@ class _Task:
             twin=None,
             warnings=found.warnings,
         )
+
+
+def _answerable(how: How, predictions: Predictions) -> How:
+    """The same with vision-only predictions where those with the options are missing, as in most imports."""
+    other = replace(how, vision=VISION_ONLY)
+    if how.vision_key in predictions.passes or other.vision_key not in predictions.passes:
+        return how
+    log.warning("no pass %s; %s stands for vision alone, without the options", how.vision_key, other.vision_key)
+    return other
 
 
 def _first_draw(each):

@@ -9,14 +9,14 @@ import numpy as np
 
 from pidflow.names import ATOMS, NUMBERED
 from pidflow.pid.discrete import discrete_pid
-from pidflow.spectrum.decompose import Rows
+from pidflow.spectrum.decompose import PredictedRows
 
 # Labels of a planted system: its table grows with the cube.
 _MOST_LABELS = 4
 _SORTS = len(ATOMS) + 1
 
 
-def planted_rows(bits: dict[str, float], labels: int, n: int, *, seed: int) -> tuple[Rows, dict[str, float]]:
+def planted_rows(bits: dict[str, float], labels: int, n: int, *, seed: int) -> tuple[PredictedRows, dict[str, float]]:
     """n questions drawn from a planted system with atoms near `bits`, and its true quantities in bits.
 
     Parameters
@@ -32,7 +32,7 @@ def planted_rows(bits: dict[str, float], labels: int, n: int, *, seed: int) -> t
     cells = table.sum(axis=2)
     rng = np.random.default_rng(seed)
     one, two = np.unravel_index(rng.choice(cells.size, size=n, p=cells.ravel() / cells.sum()), cells.shape)
-    rows = Rows(
+    rows = PredictedRows(
         vision=_conditional(table.sum(axis=1))[one],
         language=_conditional(table.sum(axis=0))[two],
         joint=_conditional(table)[one, two],

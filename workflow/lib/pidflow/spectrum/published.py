@@ -17,7 +17,7 @@ import numpy as np
 from pidflow.errors import DataError
 from pidflow.groups import grouped_folds
 from pidflow.names import ATOMS, QUANTITIES
-from pidflow.spectrum.decompose import GROUPS, Found, Rows, quantities
+from pidflow.spectrum.decompose import GROUPS, Found, PredictedRows, quantities
 
 BATCH, HIDDEN, EMBEDDING, EPOCHS, LEARNING_RATE = 256, 32, 10, 8, 1e-3
 SINKHORN_ROUNDS, SINKHORN_TOLERANCE = 500, 0.01
@@ -36,7 +36,7 @@ class Part:
         Mean embeddings ``(n, d)``, ``(n, e)``.
     """
 
-    rows: Rows
+    rows: PredictedRows
     vision: np.ndarray = field(repr=False)
     language: np.ndarray = field(repr=False)
 
