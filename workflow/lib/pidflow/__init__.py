@@ -19,7 +19,6 @@ _HOME = {
     "PIDAtoms": "pidflow.pid.gaussian",
     "PIDEstimate": "pidflow.pid.results",
     "PairedDifference": "pidflow.pid.paired",
-    "PairedDifference": "pidflow.pid.results",
     "PredictedRows": "pidflow.spectrum.decompose",
     "batch_pid": "pidflow.pid.batch_estimator",
     "critic_information": "pidflow.validation.critic",
