@@ -10,6 +10,6 @@ if __name__ == "__main__":
             tables={name.replace("_", "-"): list(paths) for name, paths in snakemake.output.items()},
             models=snakemake.params.models,
             catalogue=snakemake.params.catalogue,
-            expected=snakemake.params.expected,
+            expected=snakemake.input.get("expected") or None,
             seed=snakemake.params.seed,
         )

@@ -1,5 +1,7 @@
 """Many models: correlations, types, sizes, orders, training; every reported number has its row."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -9,7 +11,11 @@ from pidflow import stats
 from pidflow.analysis import breadth, emergence, spectrum_claims, spectrum_reported, spectrum_tables
 from pidflow.analysis.spectrum_cells import NUMBERS, Cell, ModelInfo, cells_of, layers
 from pidflow.analysis.two_systems import agreement_of, two_systems_table
+from pidflow.errors import DataError
 from pidflow.spectrum.estimate import How, estimate_spectrum
+from pidflow.stages.collect_spectrum import read_expected
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cell(model, task="t", *, noise=0.01, seed=0, groups=20, info=None, **values):
@@ -110,16 +116,42 @@ def test_scaling_goes_from_each_size_to_the_next_and_task_by_task():
     assert ((table["low"] < table["change"]) & (table["change"] < table["high"])).all()
 
 
+def expected(*groups, quantity="synergy"):
+    return [breadth.Expected("o", "because", quantity, "t", tuple(tuple(group) for group in groups))]
+
+
 def test_an_order_written_down_before_is_judged():
     cells = zoo(8, noise=0.02)
     names = [each.model for each in cells]
-    right = breadth.order_table(cells, {"synergy": names}).iloc[0]
+    singly = [[name] for name in names]
+    right = breadth.order_table(cells, expected(*singly)).iloc[0]
     assert right["tau"] == pytest.approx(1.0)
-    wrong = breadth.order_table(cells, {"synergy": names[::-1]}).iloc[0]
+    wrong = breadth.order_table(cells, expected(*singly[::-1])).iloc[0]
     assert wrong["tau"] == pytest.approx(-1.0)
-    swapped = breadth.order_table(cells, {"synergy": [names[1], names[0], *names[2:]]}).iloc[0]
-    assert swapped["tau"] == pytest.approx(1 - 2 * 2 / 56, abs=0.02)
-    assert breadth.order_table(cells, {"synergy": names[:3]}).empty
+    swapped = breadth.order_table(cells, expected(singly[1], singly[0], *singly[2:])).iloc[0]
+    assert swapped["tau"] == pytest.approx(1 - 2 / 28)
+    together = breadth.order_table(cells, expected(names[1::-1], names[5:1:-1], names[6:], quantity="gain")).iloc[0]
+    assert (together["tau"], together["number"]) == (pytest.approx(1.0), "vision_dependence")
+    assert breadth.order_table(cells, expected(*singly[:3])).empty
+    claims = spectrum_claims.judge(cells, [], expected=expected(*singly))
+    assert {c.verdict for c in claims if c.id == "order-o"} <= {stats.SUPPORTED, stats.UNDETERMINED}
+
+
+def test_kendall_is_scipys_without_ties():
+    x, y = np.random.default_rng(0).standard_normal((2, 12))
+    assert breadth.kendall(x, y) == pytest.approx(scipy_stats.kendalltau(x, y).statistic)
+
+
+def test_the_orders_of_the_zoo_can_be_read(tmp_path):
+    found = read_expected(str(ROOT / "workflow" / "resources" / "zoo" / "expected.yaml"))
+    assert len(found) >= 3
+    assert all(len({m for group in each.order for m in group}) >= 4 for each in found)
+    (tmp_path / "e.yaml").write_text("- {id: a, why: b, quantity: beauty, task: t, order: [[m]]}")
+    with pytest.raises(DataError, match="unknown quantity 'beauty'"):
+        read_expected(str(tmp_path / "e.yaml"))
+    (tmp_path / "e.yaml").write_text("- {id: a, order: [m]}")
+    with pytest.raises(DataError, match="entry 0 must have id"):
+        read_expected(str(tmp_path / "e.yaml"))
 
 
 def training(values, task="t"):

@@ -4,14 +4,17 @@ Inputs from elsewhere: predictions of extract_predictions or of an import; the t
 Outputs: results/spectrum/{model}/{task}.json, results/tables/{spectrum,passes,breadth,…}.{parquet,csv}
 """
 
-STUDIED = {
-    model: {key: config["models"][model].get(key) for key in design.STUDIED}
-    for model in RUN["models"]
-}
+STUDIED = {model: {key: config["models"][model].get(key) for key in design.STUDIED} for model in RUN["models"]}
 SPECTRUM_TABLES = (
     *("spectrum", "passes", "breadth", "correlations", "types", "scaling"),
     *("order", "training", "emergence", "catalogue"),
 )
+
+
+def expected_orders():
+    """The file of expected orders, a shipped one made absolute; None where the study has none."""
+    path = config["breadth"]["expected"]
+    return path if path is None or Path(path).exists() else str(Path(workflow.basedir) / path)
 
 
 rule estimate_spectrum:
@@ -42,6 +45,7 @@ rule collect_spectrum:
             *expand("results/spectrum/{model}/{task}.json", model=RUN["models"], task=RUN["tasks"]),
             *(f"results/spectrum/{each['model']}/{each['task']}.json" for each in SPECTRUM["imports"]),
         ],
+        expected=lambda wildcards: expected_orders() or [],
     output:
         **{name: table(name) for name in SPECTRUM_TABLES},
         spectrum_claims=[
@@ -62,7 +66,6 @@ rule collect_spectrum:
     params:
         models=STUDIED,
         catalogue=config["breadth"]["catalogue"],
-        expected=config["breadth"]["expected"],
         seed=config["seed"],
         code=code_digest("collect_spectrum"),
     script:

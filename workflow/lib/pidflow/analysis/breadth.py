@@ -7,13 +7,14 @@ single models has its error over images.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise, permutations, product
 from math import factorial
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import rankdata
 
 from pidflow import stats
 from pidflow.analysis.spectrum_cells import NUMBERS, Cell
@@ -152,36 +153,67 @@ def scaling_table(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "smaller", "larger", "number", "change", "low", "high", "tasks"])
 
 
-def order_table(cells: Sequence[Cell], expected: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Expected:
+    """An order of models that was written down before they ran.
+
+    Attributes
+    ----------
+    id, why
+        What it is called and why it was expected.
+    quantity, task
+        What is put in order; ``gain``, what a model owes to seeing the picture, is its dependence on vision here.
+    order
+        Models from least to most; those in one inner tuple are not told apart.
+    """
+
+    id: str
+    why: str
+    quantity: str
+    task: str
+    order: tuple[tuple[str, ...], ...]
+
+    @property
+    def number(self) -> str:
+        """Name among :data:`pidflow.analysis.spectrum_cells.NUMBERS`."""
+        return "vision_dependence" if self.quantity == "gain" else self.quantity
+
+
+def order_table(cells: Sequence[Cell], expected: Sequence[Expected]) -> pd.DataFrame:
     """Whether models come in the order that was written down before, by Kendall's tau.
 
-    Columns ``task, number, models, tau, low, high, found``: `expected` names for each number the models from least to
-    most; intervals by jackknife over images, one model at a time.
+    Columns ``id, task, number, models, tau, low, high, found``: over pairs of models that the order tells apart;
+    intervals by jackknife over images, one model at a time. Orders of fewer than :data:`LEAST_MODELS` models of the run
+    are left out.
     """
     rows = []
-    for number, models in expected.items():
-        for task, of_task in _by(cells, lambda cell: cell.task).items():
-            known = {cell.model: cell for cell in of_task}
-            chosen = [known[model] for model in models if model in known]
-            if len(chosen) < LEAST_MODELS:
-                continue
-            tau = _kendall(chosen, number)
-            names = sorted(chosen, key=lambda cell: cell.values[number])
-            rows.append([task, number, len(chosen), tau.value, *tau.interval(), " < ".join(c.model for c in names)])
-    return pd.DataFrame(rows, columns=["task", "number", "models", "tau", "low", "high", "found"])
+    for each in expected:
+        known = {cell.model: cell for cell in cells if each.task in (cell.task, "all")}
+        chosen = [(place, known[m]) for place, group in enumerate(each.order) for m in group if m in known]
+        if len(chosen) < LEAST_MODELS:
+            continue
+        places, models = np.array([place for place, _ in chosen]), [cell for _, cell in chosen]
+        tau = _kendall(places, models, each.number)
+        names = " < ".join(cell.model for cell in sorted(models, key=lambda cell: cell.values[each.number]))
+        rows.append([each.id, each.task, each.number, len(models), tau.value, *tau.interval(), names])
+    return pd.DataFrame(rows, columns=["id", "task", "number", "models", "tau", "low", "high", "found"])
 
 
-def _kendall(chosen: Sequence[Cell], number: str) -> stats.Estimate:
-    place = np.arange(len(chosen))
-    values = np.array([cell.values[number] for cell in chosen])
-    tau = float(kendalltau(place, values).statistic)
+def kendall(places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Agreeing minus opposing pairs, as a share of the pairs that `places` tells apart; values ``(..., n)``."""
+    above = np.sign(values[..., :, None] - values[..., None, :])
+    apart = np.sign(places[:, None] - places[None, :])
+    return (above * apart).sum((-2, -1)) / np.abs(apart).sum()
+
+
+def _kendall(places: np.ndarray, models: Sequence[Cell], number: str) -> stats.Estimate:
+    values = np.array([cell.values[number] for cell in models])
     variance = 0.0
-    for i, cell in enumerate(chosen):
+    for i, cell in enumerate(models):
         varied = np.tile(values, (len(cell.replicates[number]), 1))
         varied[:, i] = cell.replicates[number]
-        again = np.array([kendalltau(place, row).statistic for row in varied])
-        variance += float(stats.jackknife_se(again)) ** 2
-    return stats.Estimate(tau, variance**0.5, np.inf)
+        variance += float(stats.jackknife_se(kendall(places, varied))) ** 2
+    return stats.Estimate(float(kendall(places, values)), variance**0.5, np.inf)
 
 
 def _by(cells: Sequence[Cell], key: Callable[[Cell], object]) -> dict:

@@ -8,7 +8,7 @@ them, without a value. Units of the scaling deltas are not stated in our source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -88,7 +88,7 @@ def judge(
     cells: Sequence[Cell],
     found: Sequence[TaskSpectrum],
     *,
-    expected: Mapping[str, Sequence[str]] | None = None,
+    expected: Sequence[breadth.Expected] = (),
     lens: str | None = None,
     seed: int = 0,
 ) -> list[SpectrumClaim]:
@@ -97,7 +97,7 @@ def judge(
     Parameters
     ----------
     expected
-        By number, the models from least to most, as written down before.
+        Orders of models that were written down before.
     lens
         Through which layers are read; None judges nothing about layers.
     """
@@ -107,7 +107,7 @@ def judge(
         *_scaling(cells),
         *_layers(found, lens),
         *_training(cells),
-        *_order(cells, expected or {}),
+        *_order(cells, expected),
     ]
     adjusted = stats.holm([claim.p_value for claim in claims])
     return [
@@ -255,12 +255,13 @@ def _training(cells: Sequence[Cell]) -> Iterator[SpectrumClaim]:
         )
 
 
-def _order(cells: Sequence[Cell], expected: Mapping[str, Sequence[str]]) -> Iterator[SpectrumClaim]:
+def _order(cells: Sequence[Cell], expected: Sequence[breadth.Expected]) -> Iterator[SpectrumClaim]:
+    why = {each.id: each.why for each in expected}
     for _, row in breadth.order_table(cells, expected).iterrows():
-        statement = f"{_words(row['number'])} of the models comes in the order written down before (Kendall's tau)"
+        statement = f"{_words(row['number'])} comes in the order written down before (Kendall's tau): {why[row['id']]}"
         found = (row["tau"], row["low"], row["high"], NAN)
         note = f"over {row['models']} models, found {row['found']}"
-        yield _claim("planted-order", statement, "all", row["task"], found, "correlation", 0.0, True, NAN, note)
+        yield _claim(f"order-{row['id']}", statement, "all", row["task"], found, "correlation", 0.0, True, NAN, note)
 
 
 def _jackknifed(

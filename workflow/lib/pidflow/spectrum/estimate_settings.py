@@ -56,9 +56,6 @@ class Breadth(Settings):
         description="Models that the study is about, by id; those run are told apart."
     )
     tasks: dict[Id, PublishedTask] = Field(description="Data sets that the study is about, by id of the task.")
-    expected: dict[
-        Literal[
-            "synergy", "unique_language", "unique_vision", "redundancy", "mi_joint", "accuracy", "vision_dependence"
-        ],
-        Annotated[list[Id], Field(min_length=4), Unique],
-    ] = Field(description="By number, models from least to most, as written down before; judged by Kendall's tau.")
+    expected: Text | None = Field(
+        description="YAML file with orders of models that were written down before; null for none."
+    )

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from pidflow.analysis import breadth, emergence, spectrum_claims, spectrum_tables
-from pidflow.analysis.spectrum_cells import Cell, ModelInfo, cells_of
+from pidflow.analysis.spectrum_cells import NUMBERS, Cell, ModelInfo, cells_of
+from pidflow.errors import DataError
 from pidflow.spectrum.modes import REPAIRED, TUNED
 from pidflow.spectrum.records import from_json
 from pidflow.spectrum.results import TaskSpectrum
@@ -23,7 +24,7 @@ def run(
     tables: Mapping[str, Sequence[str]],
     models: Mapping[str, Mapping[str, Any]],
     catalogue: Mapping[str, Mapping[str, Any]],
-    expected: Mapping[str, Sequence[str]],
+    expected: str | None,
     seed: int,
 ) -> None:
     """Collect the spectra of a run.
@@ -37,8 +38,10 @@ def run(
         order, training, emergence, catalogue, spectrum-claims``; docs/spectrum.md says what the columns mean.
     models
         By id, what the study knows of each (:class:`pidflow.analysis.spectrum_cells.ModelInfo`).
-    catalogue, expected
-        Config section ``breadth``.
+    catalogue
+        Models that the study is about, as config section ``breadth`` has them.
+    expected
+        YAML file with orders that were written down before (:class:`pidflow.analysis.breadth.Expected`), or None.
     seed
         Of permutations and resamples.
 
@@ -51,12 +54,13 @@ def run(
     infos = {name: ModelInfo(**info) for name, info in models.items()}
     cells = cells_of(found, infos, mode=REPAIRED)
     lens = next((s.lens for each in found for s in each.spectra if s.lens not in (None, TUNED)), None)
-    judged = spectrum_claims.judge(cells, found, expected=expected, lens=lens, seed=seed)
+    orders = [] if expected is None else read_expected(expected)
+    judged = spectrum_claims.judge(cells, found, expected=orders, lens=lens, seed=seed)
     for claim in judged:
         if claim.estimate == claim.estimate:
             log.info("%s of %s on %s: %s. %s", claim.id, claim.about, claim.task, claim.verdict, claim.reason)
     for name, paths in tables.items():
-        frame = _made(name, found, cells, infos, catalogue, expected, judged, seed)
+        frame = _made(name, found, cells, infos, catalogue, orders, judged, seed)
         for path in paths:
             write_table(path, frame)
         log.info("%s: %d rows", name, len(frame))
@@ -68,7 +72,7 @@ def _made(
     cells: Sequence[Cell],
     infos: Mapping[str, ModelInfo],
     catalogue: Mapping[str, Mapping[str, Any]],
-    expected: Mapping[str, Sequence[str]],
+    expected: Sequence[breadth.Expected],
     judged: Sequence[spectrum_claims.SpectrumClaim],
     seed: int,
 ) -> pd.DataFrame:
@@ -87,6 +91,34 @@ def _made(
         "spectrum-claims": lambda: spectrum_claims.spectrum_claims_table(judged),
     }
     return make[name]()
+
+
+def read_expected(path: str) -> list[breadth.Expected]:
+    """The orders in a YAML file: a list of ``{id, why, quantity, task, order}``, `order` a list of lists of models.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, or an entry has other keys or a quantity that is none.
+    """
+    import yaml
+
+    try:
+        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as err:
+        raise DataError(f"{path}: not a readable list of expected orders ({str(err).splitlines()[0]})") from err
+    keys = {"id", "why", "quantity", "task", "order"}
+    found = []
+    for place, entry in enumerate(entries or []):
+        if not isinstance(entry, dict) or set(entry) != keys or not all(isinstance(e, list) for e in entry["order"]):
+            raise DataError(f"{path}: entry {place} must have {', '.join(sorted(keys))}, order a list of lists")
+        each = breadth.Expected(**entry | {"order": tuple(map(tuple, entry["order"]))})
+        if each.number not in NUMBERS:
+            raise DataError(
+                f"{path}: unknown quantity '{each.quantity}', expected gain or one of: {', '.join(NUMBERS)}"
+            )
+        found.append(each)
+    return found
 
 
 def _read(path: str) -> TaskSpectrum:
