@@ -32,6 +32,7 @@ include: "workflow/rules/sweep.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/spectrum.smk"
 include: "workflow/rules/spectrum_pid.smk"
+include: "workflow/rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"

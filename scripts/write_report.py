@@ -8,6 +8,7 @@ if __name__ == "__main__":
         write_report.run(
             output=snakemake.output.page,
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
+            questions=snakemake.input.questions,
             page=snakemake.input.page,
             style=snakemake.input.style,
             script=snakemake.input.script,

@@ -13,7 +13,8 @@ import yaml
 
 from pidflow.analysis.report import as_columns, embedded
 from pidflow.stages import write_report
-from pidflow.store import write_table
+from pidflow.stages.show_questions import chosen_rows
+from pidflow.store import write_json, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "workflow/report/page"
@@ -65,13 +66,46 @@ def tables(tmp_path):
     return found
 
 
+def shown(item, *, right, after):
+    """A question as stage ``show_questions`` describes it."""
+    said = [
+        {"condition": "intact", "spoken": "red", "correct": right, "probability": 0.9},
+        {"condition": "cut", "spoken": EVIL, "correct": after, "probability": None},
+    ]
+    tokens = [{"text": text, "spans": spans} for text, spans in (("<s>", []), ("<image>", ["image"]))]
+    tokens += [tokens[1], {"text": EVIL, "spans": ["question", "text"]}]
+    return {
+        "item": item,
+        "question": f"{item} {EVIL}",
+        "answer": "red",
+        "picture": "data:image/jpeg;base64,",
+        "size": [40, 30],
+        "boxes": [[1, 2, 3, 4]],
+        "patches": [[0, 0, 20, 30], [20, 0, 40, 30]],
+        "tokens": tokens,
+        "lens": [[["red", 0.5]], [["red", 0.9]]],
+        "effect": 0.5,
+        "said": said,
+    }
+
+
 @pytest.fixture
-def page(tmp_path, tables):
+def questions(tmp_path):
+    path = tmp_path / "a.json"
+    entries = [shown("one", right=True, after=True), shown("two", right=False, after=False)]
+    entries += [shown("three", right=True, after=False)]
+    write_json(path, {"model": "m", "task": "a", "questions": entries})
+    return [str(path)]
+
+
+@pytest.fixture
+def page(tmp_path, tables, questions):
     configuration = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     configuration["run"] = {"models": ["m"], "tasks": ["a", "b"], "conditions": ["intact", "image-question"]}
     write_report.run(
         output=str(tmp_path / "report.html"),
         tables=tables,
+        questions=questions,
         page=str(PAGE / "page.html.j2"),
         style=str(PAGE / "style.css"),
         script=str(PAGE / "page.js"),
@@ -131,6 +165,19 @@ const step = (wait) => new Promise((done) => setTimeout(done, wait));
   document.getElementById("download").click();
   said.csv = await said.blob.text();
   said.heat = document.querySelectorAll("#sweeps-chart svg path").length;
+  const show = document.getElementById("questions-show");
+  const buttons = () => [...document.querySelectorAll("#questions-list button")];
+  const listed = () => buttons().map((each) => each.textContent.slice(0, 7));
+  said.all = listed();
+  show.value = "wrong";
+  show.dispatchEvent(new Event("change"));
+  said.wrong = listed();
+  show.value = "changed by an intervention";
+  show.dispatchEvent(new Event("change"));
+  said.changed = listed();
+  said.detail = document.getElementById("questions-detail").textContent;
+  said.marks = document.querySelectorAll("#questions-detail rect").length;
+  said.markup = document.querySelectorAll("#questions-detail img").length;
   const pre = Object.assign(document.createElement("pre"), { id: "said", textContent: JSON.stringify(said) });
   document.body.replaceChildren(pre);
 })();
@@ -168,4 +215,19 @@ def test_a_reader_clicks_through(page, tmp_path):
     header, *rows = said["csv"].splitlines()
     assert header.startswith("model,task,condition,estimator,definition,layer,atom,bits")
     assert len(rows) == 9
+    assert [text.strip() for text in said["all"]] == ["✓ one <", "✗ two <", "✓ three"]
+    assert said["wrong"] == ["✗ two <"]
+    assert said["changed"] == ["✓ three"]
+    assert "<image> × 2" in said["detail"]
+    assert said["marks"] == 3, "two patches and a box"
+    assert said["markup"] == 0, "what a model says is text"
     assert said["heat"] >= 6, "three blocks of two edges"
+
+
+def test_wrong_answers_and_large_effects_are_shown():
+    right = [True] * 8 + [False] * 2
+    intact = pd.DataFrame({"correct": right, "answer_probability": [0.9] * 10})
+    moved = [0.9, 0.1, 0.9, 0.5, 0.9, 0.9, float("nan"), 0.9, 0.9, 0.9]
+    said = {"intact": intact, "cut": pd.DataFrame({"correct": right, "answer_probability": moved})}
+    assert chosen_rows(said, 4).tolist() == [0, 1, 3, 8]
+    assert chosen_rows(said, 100).tolist() == list(range(10))

@@ -38,6 +38,7 @@ MAY = {
     "compare_systems": FILES | NUMERICS,
     "collect_sweeps": FILES | NUMERICS,
     "plot": FILES | NUMERICS | {"matplotlib"},
+    "show_questions": FILES | SETTINGS | MODELS | NUMERICS,
     "write_report": FILES | NUMERICS | {"jinja2", "yaml"},
 }
 MAY_NOT = {
@@ -70,7 +71,8 @@ MAY_NOT = {
     "compare_systems": ("data", "models", "interventions", "flows", "validation", "spectrum", "figures"),
     "collect_sweeps": ("data", "models", "flows", "pid", "figures"),
     "plot": ("data", "models", "interventions.knockout", "flows", "pid.estimate"),
-    "write_report": ("data", "models", "interventions", "flows", "pid", "validation"),
+    "show_questions": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),
+    "write_report": ("data", "models", "interventions", "flows", "pid"),
 }
 # The configuration is read by the workflow, which hands its values over.
 NEVER = ("design", "configuration", "config_files", "provenance")

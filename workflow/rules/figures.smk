@@ -46,10 +46,6 @@ rule collect_pid:
         "../../scripts/collect_pid.py"
 
 
-# Tables of the report; those of sweeps where they have been made.
-REPORTED = ["pid", "answers", "claims"] + ["sweeps"] * Path("results/tables/sweeps.parquet").exists()
-
-
 for figure in FIGURES:
 
     rule:
@@ -84,31 +80,3 @@ rule figures:
     input:
         rules.collect_pid.output,
         drawn("figures"),
-
-
-rule write_report:
-    input:
-        **{name: f"results/tables/{name}.parquet" for name in REPORTED},
-        page=workflow.source_path("../report/page/page.html.j2"),
-        style=workflow.source_path("../report/page/style.css"),
-        script=workflow.source_path("../report/page/page.js"),
-    output:
-        page="results/report.html",
-    log:
-        "results/logs/write_report/run.log",
-    benchmark:
-        "results/benchmarks/write_report/run.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        tables=REPORTED,
-        configuration=config,
-        titles=design.task_titles(config),
-        code=code_digest("write_report"),
-    script:
-        "../../scripts/write_report.py"
-
-
-rule report:
-    input:
-        rules.write_report.output,

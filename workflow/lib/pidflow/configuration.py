@@ -235,6 +235,14 @@ class Claims(Settings):
     )
 
 
+class Report(Settings):
+    """The page that shows a whole run."""
+
+    questions: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="Questions shown one by one, per model and task."
+    )
+
+
 def chosen(folder: str, key: str, *common: type[Settings]) -> Any:
     """The type of a mapping whose `key` names a plug-in, which brings its settings beside those that all share.
 
@@ -291,6 +299,7 @@ def configuration() -> type[Settings]:
         spectrum=(Spectrum, Field(description="The spectrum of predictions: target `spectrum`.")),
         spectrum_pid=(SpectrumPid, Field(description="How predictions are decomposed.")),
         breadth=(Breadth, Field(description="A study of many models.")),
+        report=(Report, Field(description="The page that shows a whole run.")),
     )
 
 

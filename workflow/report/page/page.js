@@ -146,4 +146,92 @@ for (const map of data.maps) {
     });
   });
 }
+/** An element with its text, class and other attributes; text is never read as markup. */
+function element(name, { text, ...attributes } = {}, children = []) {
+  const made = name === "svg" || name === "image" || name === "rect"
+    ? document.createElementNS("http://www.w3.org/2000/svg", name)
+    : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+/** The picture with its patches and the boxes of the objects asked about, in pixels of the picture. */
+function pictureOf(question) {
+  const [width, height] = question.size;
+  const line = Math.max(width, height) / 300;
+  const rect = (kind, x, y, w, h) => element("rect", { class: kind, x, y, width: w, height: h, "stroke-width": kind === "box" ? 3 * line : line });
+  return element("svg", { class: "picture", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": question.question }, [
+    element("image", { href: question.picture, width, height }),
+    ...question.patches.map(([left, top, right, bottom]) => rect("patch", left, top, right - left, bottom - top)),
+    ...question.boxes.map((box) => rect("box", ...box)),
+  ]);
+}
+
+/** Tokens in a line, runs of image tokens as one, each with its spans as a title. */
+function tokensOf(question) {
+  const line = element("p", { class: "tokens" });
+  for (let place = 0; place < question.tokens.length; place += 1) {
+    const { text, spans } = question.tokens[place];
+    let count = 1;
+    while (spans.includes("image") && (question.tokens[place + 1] || { spans: [] }).spans.includes("image")) {
+      place += 1;
+      count += 1;
+    }
+    const kind = ["image", "last", "options", "question"].find((name) => spans.includes(name)) || "";
+    line.append(element("span", { class: `token ${kind}`, title: spans.join(", "), text: count > 1 ? `${text} × ${count}` : text }), " ");
+  }
+  return line;
+}
+
+function tableOf(header, rows) {
+  const row = (cell, values) => element("tr", {}, values.map((text) => element(cell, { text })));
+  return element("div", { class: "scroll" }, [
+    element("table", {}, [element("thead", {}, [row("th", header)]), element("tbody", {}, rows.map((each) => row("td", each)))]),
+  ]);
+}
+
+function showQuestion(question) {
+  const sure = (value) => (value === null ? "" : value.toFixed(3));
+  document.getElementById("questions-detail").replaceChildren(
+    element("h3", { text: `${question.question} (${question.answer})` }),
+    pictureOf(question),
+    tokensOf(question),
+    tableOf(["condition", "says", "right", "probability of the right answer"], question.said.map(
+      (each) => [each.condition, each.spoken, each.correct ? "yes" : "no", sure(each.probability)])),
+    tableOf(["layer", "likeliest tokens if the state there were the last"], question.lens.map(
+      (top, layer) => [layer, top.map(([text, value]) => `${text.trim() || "␣"} ${value.toFixed(2)}`).join("   ")])),
+  );
+}
+
+if (data.questions.length) {
+  const options = held(data.questions, ["model", "task"]);
+  Object.assign(options, { show: ["all", "right", "wrong", "changed by an intervention"], order: ["largest effect", "as asked"] });
+  choices(document.getElementById("questions-choices"), "questions", options, (choice) => {
+    const group = data.questions.find((each) => each.model === choice.model && each.task === choice.task);
+    const intact = (question) => question.said.find((each) => each.condition === "intact").correct;
+    const kinds = {
+      right: intact,
+      wrong: (question) => !intact(question),
+      "changed by an intervention": (question) => question.said.some((each) => each.correct !== intact(question)),
+    };
+    const rows = (group ? group.questions : []).filter(kinds[choice.show] || (() => true));
+    if (choice.order === "largest effect") rows.sort((one, two) => two.effect - one.effect);
+    const list = document.getElementById("questions-list");
+    const buttons = rows.map((question) => {
+      const button = element("button", { type: "button", text: `${intact(question) ? "✓" : "✗"} ${question.question}` });
+      button.addEventListener("click", () => {
+        for (const each of list.querySelectorAll("button")) each.removeAttribute("aria-current");
+        button.setAttribute("aria-current", "true");
+        showQuestion(question);
+      });
+      return button;
+    });
+    list.replaceChildren(...buttons.map((button) => element("li", {}, [button])));
+    document.getElementById("questions-detail").replaceChildren(
+      ...(rows.length ? [] : [element("p", { text: "No question of this kind among those shown." })]));
+    if (buttons.length) buttons[0].click();
+  });
+}
 document.documentElement.dataset.ready = "yes";

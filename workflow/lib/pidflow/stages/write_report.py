@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from pidflow.analysis import report
 from pidflow.figures import _style as look
 from pidflow.names import ATOMS, INFORMATIONS
-from pidflow.store import read_table, write_text
+from pidflow.store import read_json, read_table, write_text
 from pidflow.versions import library_versions
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ def run(
     *,
     output: str,
     tables: Mapping[str, str],
+    questions: Sequence[str] = (),
     page: str,
     style: str,
     script: str,
@@ -44,6 +45,8 @@ def run(
         The page.
     tables
         Parquet files by name: ``pid``, ``answers``, ``claims`` and, where they were made, ``sweeps``.
+    questions
+        JSON files of stage ``show_questions``, one a model and task.
     page, style, script
         Template, style sheet and script of the page.
     configuration
@@ -60,6 +63,7 @@ def run(
     pid, answers, claims = found["pid"], found["answers"], found["claims"]
     estimator, definition = (configuration["claims"][key][0] for key in ("estimators", "definitions"))
     maps = _sweep_maps(found["sweeps"]) if "sweeps" in found else []
+    shown = [_shown(path) for path in questions]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     text = environment.from_string(Path(page).read_text(encoding="utf-8")).render(
         title="What drives the answers",
@@ -70,6 +74,7 @@ def run(
             ("scorecard", "Scorecard"),
             ("explorer", "Explorer"),
             *((each["id"], each["title"]) for each in maps),
+            *([("questions", "Questions")] if shown else []),
             ("methods", "Methods"),
             ("provenance", "Provenance"),
         ],
@@ -79,16 +84,25 @@ def run(
         scorecard=report.scorecard(answers, pid, titles, estimator=estimator, definition=definition),
         atoms=[{"id": atom, "label": look.ATOM_LABELS[atom]} for atom in ATOMS],
         maps=maps,
+        questions=shown,
         methods=report.methods(configuration, answers, pid),
         provenance=_provenance(),
         configuration=yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True),
-        data=report.embedded(_data(pid, maps, titles, estimator=estimator, definition=definition)),
+        data=report.embedded(
+            _data(pid, maps, titles, estimator=estimator, definition=definition) | {"questions": shown}
+        ),
         style=Path(style).read_text(encoding="utf-8"),
         script=Path(script).read_text(encoding="utf-8"),
         library=_drawing_library(),
     )
     write_text(output, text)
     log.info("report: %d numbers, %d verdicts, %.1f MB", len(pid), len(claims), len(text.encode()) / 1e6)
+
+
+def _shown(path: str) -> dict[str, Any]:
+    """The questions of one model and task."""
+    found = read_json(path)
+    return {name: found[name] for name in ("model", "task", "questions")}
 
 
 def _data(
