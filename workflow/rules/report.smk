@@ -10,7 +10,7 @@ REPORTED = ["pid", "answers", "claims"] + ["sweeps"] * Path("results/tables/swee
 
 rule show_questions:
     input:
-        items="results/items/{task}.parquet",
+        table="results/items/{task}.parquet",
         answers=lambda wildcards: expand(
             "results/answers/{{model}}/{{task}}/{condition}.parquet", condition=RUN["conditions"]
         ),
@@ -31,7 +31,7 @@ rule show_questions:
         task="{task}",
         instruction=lambda wildcards: design.instruction(config, wildcards.task),
         conditions=RUN["conditions"],
-        count=config["report"]["questions"],
+        shown=config["report"]["questions"],
         code=code_digest("show_questions"),
     script:
         "../../scripts/show_questions.py"
