@@ -1,6 +1,7 @@
 """Stages ``probe_statistics`` and ``extract_predictions`` from items on disk to predictions of every pass."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pidflow.spectrum.words import JOINT
 from pidflow.stages import extract_predictions, probe_statistics
 from pidflow.stages._probes import read_statistics
 
+ROOT = Path(__file__).resolve().parents[2]
 N = 15
 PASSES = ("vision-only", "language-only", "question-masked", "options-only", "no-image")
 TRAINING = [0, 1, 2]
@@ -135,6 +137,41 @@ def test_questions_without_options_take_all_answers_of_the_task_or_the_models_ow
     # The likeliest first token begins the first answer, and what is left over is told.
     assert 0 < own.about["truncation"]["first_token_rest"] < 1
     assert own.about["truncation"]["bound_bits"] > 0
+
+
+def test_open_answers_are_the_models_own_most_frequent_ones(write_items, probe):
+    shipped = {"family": "llava", "path": str(ROOT / "workflow" / "resources" / "standin"), "prompt": PROMPT}
+    items = write_items(N, options=[[] for _ in range(N)])
+
+    def probed(**settings):
+        return probe(items, model=shipped, lens=[], passes=[], **settings)
+
+    found = probed(answers="clusters", most=3, name="clusters")
+    assert set(found.options) == {found.options[0]}  # the same for all questions
+    assert 2 <= len(found.options[0]) <= 3
+    said = probed(answers="top", most=2, name="own")
+    first = [options[0] for options, training in zip(said.options, said.training, strict=True) if training]
+    assert max(first, key=first.count) in found.options[0]
+    other = probed(answers="clusters", most=3, training=[3, 4], name="others")
+    last = [options[0] for options, training in zip(said.options, said.training, strict=True) if not training]
+    assert set(other.options[0]) <= set(last)  # answers come from the training folds alone
+
+
+def test_letters_are_read_where_the_tokenizer_has_them(tmp_path, write_items, probe):
+    from tests.tiny_cases import CASES
+    from tests.tiny_families import save
+
+    tiny = CASES["qwen2-5-vl"]
+    save(tiny, tmp_path / "checkpoint")
+    model = {"family": tiny.family, "path": str(tmp_path / "checkpoint"), "prompt": tiny.prompt, "batch_size": 3}
+    words = probe(write_items(N), model=model, lens=[], passes=[])
+    items = tmp_path / "dataset" / "items.parquet"
+    found = probe(items, model=model, answers="letters", passes=["question-masked"], name="letters")
+    assert found.options == words.options  # the texts behind the letters
+    np.testing.assert_array_equal(found.answer, words.answer)
+    assert set(found.about["spellings"]) == {"A", "B"}
+    assert found.lengths.max() == 1
+    assert (found.token_ids[:, 0] != found.token_ids[:, 1]).all()
 
 
 @pytest.mark.parametrize("family", ["qwen2-5-vl", "qwen3-vl", "mllama", "instructblip"])
