@@ -12,7 +12,7 @@ from pidflow.analysis.decompositions import PLACE
 from pidflow.errors import DataError
 from pidflow.pid.records import from_json, to_json
 from pidflow.stages import collect_tables as stage
-from pidflow.store import Identity, read_json, write_h5, write_json, write_table
+from pidflow.store import Identity, put, read_json, write_h5, write_json, write_table, writing_h5
 
 TASKS = run.TASKS[-2:]
 TABLES = ("pid", "differences", "answers", "lens", "gaussianity", "dependence", "claims")
@@ -192,3 +192,42 @@ def test_files_of_another_condition_are_refused(results, tmp_path):
             shutil.copy(original, path)
         with pytest.raises(DataError, match=f"made for condition 'intact', asked for is condition '{run.CUT}'"):
             collected(tmp_path, results | {name: taken})
+
+
+def test_baselines_come_from_the_scores_and_answers_of_a_unit(results, folder, tmp_path):
+    """A probe of language that has the answer among its scores is right; what else there is stands beside it."""
+    rng = np.random.default_rng(0)
+    for task in TASKS:
+        for condition in ("intact", run.CUT):
+            said = run.answers(task, condition, layers=3)
+            kept = np.arange(0, len(said), 2)
+            noise, told = rng.normal(size=(len(kept), 2)), (said["predicted"].to_numpy()[kept] == "yes")[:, None] * 9.0
+            arrays = {"item_id": said["item_id"].to_numpy()[kept], "image_id": said["image_id"].to_numpy()[kept]}
+            arrays |= {"fold": np.arange(len(kept)) % 3, "rows": kept, "target/scores": noise}
+            for layer in range(3):
+                arrays |= {
+                    f"layer-{layer:02d}/vision/scores": noise,
+                    f"layer-{layer:02d}/language/scores": told + noise,
+                }
+            place = {"model": "standin", "task": task, "condition": condition, "layers": 2}
+            identity = Identity("standin", task, condition)
+            with writing_h5(tmp_path / f"pca/standin/{task}/{condition}.h5", kind="pca", identity=identity) as file:
+                for name, values in arrays.items():
+                    put(file, name, values)
+                file.attrs.update(place | {"language": "text", "dropped": 0})
+    out = {name: [str(tmp_path / f"{name}.parquet")] for name in ("baselines", "predictions")}
+    collected(
+        tmp_path,
+        results,
+        pca=sorted(map(str, tmp_path.glob("pca/**/*.h5"))),
+        baselines_table=out["baselines"],
+        predictions_table=out["predictions"],
+        unasked=run.BLIND,
+    )
+    table, predictions = (pd.read_parquet(paths[0]) for paths in out.values())
+    assert len(table) == len(TASKS) * 2 * 3
+    assert (table["probe_language"] > 0.95).all()
+    assert (table["probe_vision"] < table["frequent"] + 0.1).all()
+    pd.testing.assert_series_equal(table["lost_image"], table["lost_question"], check_names=False)
+    assert set(predictions["condition"]) == {run.CUT}
+    assert predictions["correlation"].isna().all(), "two tasks are too few"

@@ -1,5 +1,6 @@
-"""Without the image: under the shipped intervention nothing of a picture reaches what the model says."""
+"""Without image or question: under the shipped interventions nothing of it reaches what the model says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pidflow.interventions.intervention import intervention_of
 from pidflow.models.inputs import encode
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "config" / "config.yaml").read_text())
-INTERVENTIONS, BLIND = CONFIG["interventions"], CONFIG["claims"]["blind"]
+INTERVENTIONS, BLIND, UNASKED = CONFIG["interventions"], *(CONFIG["claims"][name] for name in ("blind", "unasked"))
 
 
 def said(model, asked, condition):
@@ -31,4 +32,23 @@ def test_blind_answers_do_not_depend_on_the_picture(family, asked, request):
 @pytest.mark.parametrize("condition", ["image-question", "image-question-only", "image-question-random"])
 def test_under_other_interventions_they_do(tiny_llava, asked, condition):
     one, other = said(tiny_llava, asked, condition)
+    assert (one - other).abs().amax(1).min() > 1e-4
+
+
+def asked_backwards(model, asked, condition):
+    """What the model is about to say to questions as they are and to the same words in another order."""
+    examples, pictures, _ = asked(6)
+    turned = [replace(each, question=" ".join(reversed(each.question.split()))) for each in examples]
+    chosen = [intervention_of(INTERVENTIONS[condition] | {"blocks": "all"}, depth=model.depth)]
+    return [captured_under(chosen, model, encode(model, some, pictures)).logits for some in (examples, turned)]
+
+
+@pytest.mark.parametrize("family", ["tiny_llava", "tiny_llava_next"])
+def test_unasked_answers_do_not_depend_on_the_words(family, asked, request):
+    one, other = asked_backwards(request.getfixturevalue(family), asked, UNASKED)
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_without_the_picture_they_do(tiny_llava, asked):
+    one, other = asked_backwards(tiny_llava, asked, BLIND)
     assert (one - other).abs().amax(1).min() > 1e-4

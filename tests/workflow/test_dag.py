@@ -73,7 +73,7 @@ def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path
     assert jobs["prepare_items"] == 9
     assert jobs["fit_pca"] == jobs["train_flow"] == 9 * 2
     assert jobs["extract_activations"] == 9 * 2
-    assert jobs["extract_answers"] == 9  # of the third condition, without the image, the answers are all
+    assert jobs["extract_answers"] == 9 * 2  # without the image and without the question the answers are all
     assert jobs["plant_twin"] == jobs["bound_information"] == jobs["estimate_pid_standin"] == 9 * 2
     assert jobs["plot_dependence"] == 1
     assert jobs["train_standin"] == jobs["plot_model_profiles"] == 0

@@ -139,7 +139,7 @@ def run_along(wildcards):
     if wildcards.condition != INTACT:
         return {}
     states = {condition: True for condition in RUN["conditions"] if condition != INTACT}
-    answers_only = {config["claims"]["blind"]: False} if blind_answers() else {}
+    answers_only = dict.fromkeys(design.answers_only(config), False)
     return {
         condition: {
             "intervention": design.intervention(config, condition),
@@ -162,12 +162,14 @@ def units(pattern):
     return expand(pattern, model=RUN["models"], task=RUN["tasks"], condition=RUN["conditions"])
 
 
-def blind_answers():
-    """Answers without the image, where the run does not include that condition as a whole."""
-    blind = config["claims"]["blind"]
-    if blind is None or blind in RUN["conditions"]:
-        return []
-    return expand(f"results/answers/{{model}}/{{task}}/{blind}.parquet", model=RUN["models"], task=RUN["tasks"])
+def answers_only():
+    """Answers without the image and without the question, where the run does not include these as conditions."""
+    return expand(
+        "results/answers/{model}/{task}/{condition}.parquet",
+        model=RUN["models"],
+        task=RUN["tasks"],
+        condition=design.answers_only(config),
+    )
 
 
 def layer_files(unit, model):

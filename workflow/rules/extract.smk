@@ -4,7 +4,7 @@ The job of the intact condition runs the model under all conditions of the run a
 waiting; their jobs, which come after it, take them. A condition added later is run by its own job and by no other.
 
 Outputs: results/activations/{model}/{task}/{condition}.h5, results/answers/{model}/{task}/{condition}.parquet; of the
-condition without the image, where it is no condition of the run, answers only.
+conditions without the image and without the question, where these are none of the run, answers only.
 """
 
 
@@ -47,7 +47,7 @@ rule extract_activations:
         "../../scripts/extract_activations.py"
 
 
-if blind_answers():
+if design.answers_only(config):
 
     ruleorder: extract_answers > extract_activations
 
@@ -59,7 +59,7 @@ if blind_answers():
         benchmark:
             "results/benchmarks/extract_answers/{model}/{task}/{condition}.tsv"
         wildcard_constraints:
-            condition=config["claims"]["blind"],
+            condition="|".join(map(re.escape, design.answers_only(config))),
 
 
 rule activations:

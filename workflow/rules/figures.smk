@@ -10,7 +10,8 @@ rule collect_pid:
     input:
         pid=decompositions(),
         answers=units("results/answers/{model}/{task}/{condition}.parquet"),
-        blind=blind_answers(),
+        unseen=answers_only(),
+        pca=units("results/pca/{model}/{task}/{condition}.h5"),
         flows=units("results/flows/{model}/{task}/{condition}.h5"),
     output:
         pid=table("pid"),
@@ -19,6 +20,8 @@ rule collect_pid:
         lens=table("lens"),
         gaussianity=table("gaussianity"),
         dependence=table("dependence"),
+        baselines=table("baselines"),
+        predictions=table("predictions"),
         claims=[
             "results/tables/claims.parquet",
             report(
@@ -37,6 +40,7 @@ rule collect_pid:
     params:
         knockout=design.judged_knockout(config),
         blind=config["claims"]["blind"],
+        unasked=config["claims"]["unasked"],
         control=design.control_of(config, config["claims"]["knockout"]),
         controls=design.controls(config),
         estimators=config["claims"]["estimators"],

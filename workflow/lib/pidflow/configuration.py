@@ -233,6 +233,9 @@ class Claims(Settings):
     blind: Id | None = Field(
         description="The intervention that takes the whole image away, of which only answers are needed; null for none."
     )
+    unasked: Id | None = Field(
+        description="The one that takes the whole question away, likewise; null for none.", default=None
+    )
 
 
 class Report(Settings):

@@ -12,6 +12,8 @@ from pidflow.names import INTACT, extent
 
 # What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
+# What leaves nothing of the question to anything after it.
+UNASKED = {"kind": "cut", "source": "question", "target": "text", "blocks": "all"}
 # Keys of a model's entry that results do not depend on; what lies at path and revision is digested instead.
 STUDIED = ("group", "size", "series", "step", "phase")  # where a model stands in a study of many
 _RESHAPES_NOTHING = ("path", "revision", "device", "batch_size", *STUDIED)
@@ -98,6 +100,12 @@ def task_titles(config: dict) -> dict[str, str]:
             )
         titles[task] = title
     return titles
+
+
+def answers_only(config: dict) -> list[str]:
+    """Conditions that are no part of the run but for their answers: without the image, without the question."""
+    named = (config["claims"]["blind"], config["claims"]["unasked"])
+    return [condition for condition in named if condition is not None and condition not in config["run"]["conditions"]]
 
 
 def control_of(config: dict, condition: str | None) -> str | None:
@@ -245,20 +253,22 @@ def _moved(config: dict) -> None:
 def _claimed(config: dict) -> None:
     """The conditions that claims are judged on do what their names say."""
     interventions = config["interventions"]
-    for name in ("knockout", "blind"):
+    for name in ("knockout", "blind", "unasked"):
         if config["claims"][name] is not None:
             _defined([config["claims"][name]], interventions, f"claims.{name}", "interventions")
-    knockout, blind = (config["claims"][name] for name in ("knockout", "blind"))
+    knockout = config["claims"]["knockout"]
     if knockout is not None and not _cuts_image(interventions[knockout]):
         raise ConfigError(
             f"config claims.knockout: '{knockout}' is {_described(interventions[knockout])}, expected a cut of the "
             "image's edges (kind cut, source image)"
         )
-    if blind is not None and interventions[blind] != BLIND:
-        raise ConfigError(
-            f"config claims.blind: '{blind}' is {_described(interventions[blind])}, which is not the loss of the image "
-            f"alone and of all of it; expected {_described(BLIND)}"
-        )
+    for name, plan, what in (("blind", BLIND, "image"), ("unasked", UNASKED, "question")):
+        chosen = config["claims"][name]
+        if chosen is not None and interventions[chosen] != plan:
+            raise ConfigError(
+                f"config claims.{name}: '{chosen}' is {_described(interventions[chosen])}, which is not the loss of "
+                f"the {what} alone and of all of it; expected {_described(plan)}"
+            )
 
 
 def _imports_apart(config: dict) -> None:

@@ -8,19 +8,21 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pidflow.analysis import claims, dependence, tables
+from pidflow.analysis import baselines, claims, dependence, tables
 from pidflow.analysis.decompositions import warning
 from pidflow.analysis.reach import Reach
 from pidflow.errors import DataError
 from pidflow.names import INTACT, OWN, TARGETS, analysis_of, layer_name
 from pidflow.pid.records import from_json
 from pidflow.pid.results import Decomposition
-from pidflow.store import Identity, read_json, read_table, reading_h5, write_table
+from pidflow.stages._scores import read_scores
+from pidflow.stats import Estimate
+from pidflow.store import Identity, read_json, read_table, reading_h5, take, write_table
 
 log = logging.getLogger(__name__)
 
 Unit = tuple[str, str, str]
-_ANSWERS = ("item_id", "image_id", "correct", "probability", "answer_probability", "uncut", "control")
+_ANSWERS = ("item_id", "image_id", "predicted", "correct", "probability", "answer_probability", "uncut", "control")
 # Where a flow file keeps the latents of each block of columns, in the order of its diagnostics.
 _BLOCKS = {"vision": "z1", "language": "z2", "target": "y"}
 
@@ -38,8 +40,12 @@ def run(
     gaussianity_table: Sequence[str],
     dependence_table: Sequence[str],
     claims_table: Sequence[str],
+    pca: Sequence[str] = (),
+    baselines_table: Sequence[str] = (),
+    predictions_table: Sequence[str] = (),
     knockout: str | None,
     blind: str | None = None,
+    unasked: str | None = None,
     control: str | None = None,
     controls: Mapping[str, str] | None = None,
     claim_estimators: Sequence[str] = ("flow",),
@@ -54,13 +60,19 @@ def run(
     answers, flows
         Answers (parquet) and latents (HDF5), one file per unit, named ``…/{model}/{task}/{condition}.…``.
     blind_answers
-        Answers without the image, of a condition of which nothing else was run.
+        Answers without the image or without the question, of conditions of which nothing else was run.
     pid_table, differences_table, answers_table, lens_table, gaussianity_table, dependence_table, claims_table
         Where each table goes, usually one parquet and one csv file; README says what the columns mean.
+    pca
+        Principal scores, one file a unit, which linear probes start from.
+    baselines_table, predictions_table
+        Likewise; see :mod:`pidflow.analysis.baselines`.
     knockout
         The condition in which the question cannot attend to the image; None if the run has none.
     blind
         The condition in which nothing after the image can attend to it; None if it was not measured.
+    unasked
+        The condition in which nothing after the question can attend to it; None if it was not measured.
     control
         The random control of ``knockout``, in the run or not; None if none is defined.
     controls
@@ -79,11 +91,7 @@ def run(
         for paths in (answers, blind_answers)
     )
     known = answered | unseen
-    lost = {
-        (model, task): tables.accuracy_lost(known[model, task, INTACT], frame)
-        for (model, task, condition), frame in known.items()
-        if condition == blind and (model, task, INTACT) in known
-    }
+    lost = _lost(known, blind)
     reached = {unit: Reach.of(frame) for unit, frame in known.items()}
     targets = sorted({each.target for each in decomposed} | {OWN}, key=TARGETS.index)
     chosen = [
@@ -106,6 +114,60 @@ def run(
     _write(gaussianity_table, tables.gaussianity_table(entry for path in flows for entry in _diagnostics(path)))
     _write(dependence_table, pd.concat(effects, ignore_index=True))
     _write(claims_table, claims.claims_table(judged))
+    if baselines_table:
+        taken = dict(zip(baselines.LOST, (lost, _lost(known, unasked)), strict=True))
+        beside = _baselines(decomposed, pca, answered, taken, chosen)
+        _write(baselines_table, beside)
+        _write(predictions_table, baselines.prediction_table(beside, _effects(answered)))
+
+
+def _lost(known: Mapping[Unit, pd.DataFrame], without: str | None) -> dict[tuple[str, str], Estimate]:
+    """Accuracy lost under a condition, by model and task."""
+    return {
+        (model, task): tables.accuracy_lost(known[model, task, INTACT], frame)
+        for (model, task, condition), frame in known.items()
+        if condition == without and (model, task, INTACT) in known
+    }
+
+
+def _effects(answered: Mapping[Unit, pd.DataFrame]) -> dict[Unit, dict[str, float]]:
+    """Change of accuracy and of the probability of the right answer under each condition, by unit."""
+    out = {}
+    for (model, task, condition), frame in answered.items():
+        intact = answered.get((model, task, INTACT))
+        if condition == INTACT or intact is None:
+            continue
+        both = intact.merge(frame, on="item_id", suffixes=("", "_cut"), validate="one_to_one")
+        out[model, task, condition] = {
+            "accuracy": float((both["correct_cut"].astype(float) - both["correct"]).mean()),
+            "answer_probability": float((both["answer_probability_cut"] - both["answer_probability"]).mean()),
+        }
+    return out
+
+
+def _baselines(
+    decomposed: Sequence[Decomposition],
+    pca: Sequence[str],
+    answered: Mapping[Unit, pd.DataFrame],
+    lost: Mapping[str, Mapping[tuple[str, str], Estimate]],
+    chosen: Sequence[Mapping[str, str]],
+) -> pd.DataFrame:
+    """Atoms beside linear probes of what the model said in the same condition."""
+    probes, frequent = {}, {}
+    for path in pca:
+        unit = _unit(path)
+        scores = read_scores(path, dict(zip(("model", "task", "condition"), unit, strict=True)))
+        said = answered[unit].set_index("item_id")["predicted"].reindex(_items(path)).to_numpy()
+        probes[unit] = baselines.probed(scores.vision, scores.language, said, folds=scores.folds, images=scores.images)
+        frequent[unit] = float(np.bincount(np.unique(said.astype(str), return_inverse=True)[1]).max() / len(said))
+    found = [baselines.baselines_table(decomposed, probes, lost, frequent, **each) for each in chosen]
+    return pd.concat(found, ignore_index=True)
+
+
+def _items(path: str) -> np.ndarray:
+    """Questions behind the rows of a file of principal scores."""
+    with reading_h5(path, kind="pca") as file:
+        return take(file, "item_id")
 
 
 def _decompositions(path: str) -> list[Decomposition]:
