@@ -160,7 +160,11 @@ def _baselines(
         said = answered[unit].set_index("item_id")["predicted"].reindex(_items(path)).to_numpy()
         probes[unit] = baselines.probed(scores.vision, scores.language, said, folds=scores.folds, images=scores.images)
         frequent[unit] = float(np.bincount(np.unique(said.astype(str), return_inverse=True)[1]).max() / len(said))
-    found = [baselines.baselines_table(decomposed, probes, lost, frequent, **each) for each in chosen]
+    own = [each for each in decomposed if each.target == OWN]
+    found = [
+        baselines.baselines_table(own, probes, lost, frequent, estimator=estimator, definition=definition)
+        for estimator, definition in dict.fromkeys((each["estimator"], each["definition"]) for each in chosen)
+    ]
     return pd.concat(found, ignore_index=True)
 
 
