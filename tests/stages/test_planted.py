@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tests.benchmarks.study_planted import components
 from tests.captured import on_edge
 
+from pidflow import estimate_pid
 from pidflow.analysis.planted import open_blocks
 from pidflow.data import scenes
 from pidflow.interventions.conditions import passes
 from pidflow.interventions.edges import edge_of
 from pidflow.interventions.sweep import measure, probes
 from pidflow.models.answers import Expected
+from pidflow.models.capture import BLOCKS
 from pidflow.models.inputs import Example, encode
 from pidflow.stages._questions import load_model
 
@@ -84,3 +87,48 @@ def test_closing_the_first_stage_traps_the_picture(loaded, batch):
     found = {each.condition: each.captured for each in passes(loaded, batch, [[], [three], [everywhere]], names=names)}
     torch.testing.assert_close(found[1].logits, found[2].logits, atol=1e-4, rtol=1e-4)
     assert (found[1].logits - found[0].logits).abs().amax(1).median() > 1
+
+
+def test_the_decomposition_shows_both_stages_and_what_a_cut_traps(loaded, many):
+    """Vision-unique bits leave in blocks 1 to 3, or never; the last position learns nothing before block 5."""
+    intact, trapped, target = many
+
+    def atoms(states, layer, language):
+        blocks = list(BLOCKS)
+        vision, text = (components(states[layer, blocks.index(name)], 10) for name in ("vision", language))
+        return estimate_pid(vision, text, target, estimator="gaussian")["broja"]
+
+    early, late = atoms(intact, 1, "text"), atoms(intact, 4, "text")
+    assert early.unique_1 > 0.1
+    assert early.unique_2 < 0.1
+    assert late.unique_1 < 0.05
+    assert late.unique_2 > 0.5
+    kept = atoms(trapped, 4, "text")
+    assert kept.unique_1 > 0.7 * early.unique_1
+    assert kept.mi_2 < 0.1
+    last = list(BLOCKS).index("last")
+    assert all(np.ptp(intact[layer, last], axis=0).max() < 1e-4 for layer in range(6))  # nothing until block 5 ...
+    assert atoms(intact, 6, "last").unique_2 > 1  # ... and then the answer
+
+
+@pytest.fixture(scope="module")
+def many(loaded):
+    """Pooled states ``(L + 1, 4, n, width)`` of questions where an object is, intact and cut; the intact target."""
+    examples, pictures = [], []
+    for seed in range(scenes.FIRST_EVALUATION_SEED + 2 * 10**6, scenes.FIRST_EVALUATION_SEED + 2 * 10**6 + 400):
+        rng = np.random.default_rng(seed)
+        scene = scenes.sample_scene(rng)
+        question = scenes.ask(scene, "query-attr", rng)
+        if question is not None:
+            examples.append(Example(question.text))
+            pictures.append(scenes.render(scene))
+    conditions = [[], [on_edge("image", "question", (1, 2, 3))]]
+    parts = {0: [], 1: []}
+    for start in range(0, len(examples), 50):
+        part = slice(start, start + 50)
+        batch = encode(loaded, examples[part], pictures[part])
+        names = [str(place) for place in range(len(batch))]
+        for each in passes(loaded, batch, conditions, names=names):
+            parts[each.condition].append(each.captured)
+    states = [torch.cat([each.states for each in parts[place]], 2).numpy() for place in (0, 1)]
+    return *states, components(torch.cat([each.final for each in parts[0]]).numpy(), 4)
