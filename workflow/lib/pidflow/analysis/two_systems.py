@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pidflow import stats
 from pidflow.names import ATOMS, INTACT
 
 STATES, PREDICTIONS = "states", "predictions"
@@ -57,7 +58,7 @@ def agreement_of(table: pd.DataFrame) -> pd.DataFrame:
     for model, task in dict.fromkeys((model, task) for model, task, _ in end.index):
         one, two = (end.loc[(model, task, system), list(ATOMS)].to_numpy() for system in (STATES, PREDICTIONS))
         largest = [ATOMS[int(np.argmax(each))] for each in (one, two)]
-        rows.append([model, task, float(np.corrcoef(one, two)[0, 1]), *largest])
+        rows.append([model, task, float(stats.correlation(one, two)), *largest])
     return pd.DataFrame(rows, columns=["model", "task", "correlation", "largest_states", "largest_predictions"])
 
 
