@@ -5,6 +5,7 @@ snakemake activations        hidden states and answers only
 snakemake pid                up to the decomposition, no tables or figures
 snakemake figures            tables and figures
 snakemake report             results/report.html: everything on one page that opens without a network
+snakemake reproduction       a published study beside this run of its kit, for example config/2602.15580.yaml
 snakemake sweeps             attention cut window by window: tables and figures, not part of the first
 snakemake predictions        what models predict from each part of their input: not part of the first
 snakemake spectrum           what models predict from each part of their input, decomposed: tables and figures
@@ -30,6 +31,7 @@ include: "workflow/rules/flow.smk"
 include: "workflow/rules/pid.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/spectrum.smk"
 include: "workflow/rules/spectrum_pid.smk"
 include: "workflow/rules/report.smk"

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlavaConfig, LlavaNextConfig, MistralConfi
 
 from pidflow.configuration import configuration
 from pidflow.errors import ConfigError
-from pidflow.models.prompts import NAMES, SINGLE_WORD, TEMPLATES, checked_template, prompt_of, recognised
+from pidflow.models.prompts import LETTER, NAMES, SINGLE_WORD, TEMPLATES, checked_template, prompt_of, recognised
 from pidflow.models.standin.architecture import PROMPT, build_processor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,8 @@ def test_every_named_prompt_is_well_formed_and_takes_an_instruction(name):
     said = {text: prompt_of(name, family="llava", instruction=text, **signs) for text in (None, "Say yes or no.", "")}
     for text, prompt in said.items():
         assert checked_template(prompt.template) == prompt.template
-        assert prompt.instruction == (SINGLE_WORD if text is None else text)
+        usual = LETTER if name == "mmbench-letter" else SINGLE_WORD
+        assert prompt.instruction == (usual if text is None else text)
         assert prompt.instruction in prompt.template
         assert prompt.name == name
     assert len({prompt.digest for prompt in said.values()}) == 3

@@ -10,6 +10,7 @@ from pathlib import Path
 LIBRARY = str(Path(workflow.basedir) / "workflow" / "lib")
 sys.path.insert(0, LIBRARY)
 
+from pidflow.errors import DataError
 from pidflow import config_files, design, running
 from pidflow.figures._registry import Run, all_figures
 from pidflow.flows.settings import FlowConfig
@@ -67,7 +68,13 @@ def task_settings(wildcards):
 
 def task_shape(wildcards):
     """What the questions of a task are made from, wherever it lies: tables and pictures count by content."""
-    return task_settings(wildcards) | {"dataset": dataset(wildcards).shaping}
+    try:
+        return task_settings(wildcards) | {"dataset": dataset(wildcards).shaping}
+    except DataError as err:
+        if not workflow.dryrun:
+            raise
+        print(f"A run would stop here: task '{wildcards.task}': {err}", file=sys.stderr)
+        return {"absent": str(err)}
 
 
 def image_root(wildcards):

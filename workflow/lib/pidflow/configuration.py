@@ -24,6 +24,7 @@ from pidflow.spectrum.settings import Spectrum
 ESTIMATORS = plugins.available("pid.estimators")
 DEFINITIONS = ("broja", "mmi", "dep")
 CUT = "cut"
+STUDIES = ("2602.15580", "2411.18620", "6WsBGk4Iag")
 # Kinds of intervention on an edge that can run beside its cut.
 CONTROLS = tuple(
     name
@@ -283,6 +284,10 @@ def configuration() -> type[Settings]:
         __base__=Settings,
         __doc__="Every key pidflow reads. Defaults stand in config/config.yaml and nowhere else.",
         seed=(Seed, Field(description="The integer from which all random states derive.")),
+        reproduces=(
+            Literal[STUDIES] | None,
+            Field(default=None, description="The published study that target `reproduction` compares the run with."),
+        ),
         run=(Run, Field(description="What to run; the cross product of the three lists.")),
         models=(dict[Id, chosen("models.families", "family", Model)], Field(description="Models by id.")),
         standins=(dict[Id, Standin], Field(description="Small models trained from nothing, by id.")),

@@ -16,6 +16,7 @@ from pidflow.errors import ConfigError, shown
 
 IMAGE, QUESTION, INSTRUCTION = "<image>", "{question}", "{instruction}"
 SINGLE_WORD = "Answer the question using a single word or phrase."
+LETTER = "Answer with the option's letter from the given choices directly."
 CHAT_TEMPLATE = "chat-template"
 
 _VICUNA_SYSTEM = (
@@ -40,10 +41,14 @@ TEMPLATES = MappingProxyType(
             "<|start_header_id|>user<|end_header_id|>\n\n<image>\n{question}\n{instruction}<|eot_id|>"
             "<|start_header_id|>assistant<|end_header_id|>\n\n"
         ),
+        "mmbench-letter": _VICUNA,
         "plain": "<image>\n{question}\n{instruction}\nAnswer:",
     }
 )
 """Templates by name; ``chat-template`` renders the checkpoint's own."""
+
+# What a named prompt asks for where the task sets nothing, if not SINGLE_WORD.
+_INSTRUCTIONS = {"mmbench-letter": LETTER}
 
 NAMES = (*TEMPLATES, CHAT_TEMPLATE)
 
@@ -130,7 +135,7 @@ def prompt_of(
                 f"the instruction {instruction!r} has no place in the prompt {template!r}; put '{INSTRUCTION}' into it"
             )
         return Prompt(name, checked_template(template), "")
-    said = (SINGLE_WORD if instruction is None else instruction).strip()
+    said = (_INSTRUCTIONS.get(name, SINGLE_WORD) if instruction is None else instruction).strip()
     if any(mark in said for mark in (IMAGE, QUESTION, INSTRUCTION)):
         raise ConfigError(f"an instruction may not hold '{IMAGE}', '{QUESTION}' or '{INSTRUCTION}', found {said!r}")
     # What stands before an empty instruction only to set it apart goes with it.
