@@ -65,7 +65,7 @@ def edited(config, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["speed"], 3, "unknown key 'speed', expected one of: seed, run"),
+        (["speed"], 3, "unknown key 'speed', expected one of: seed, reproduces"),
         (["pca", "varience"], 0.9, "config pca: unknown key 'varience'"),
         (
             ["pca", "variance"],
