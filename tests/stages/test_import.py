@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from pidflow import store
 from pidflow.errors import DataError
 from pidflow.spectrum.predictions_file import read_predictions
+from pidflow.spectrum.records import from_json
 from pidflow.spectrum.scores import option_mass, right, right_published, scored
 from pidflow.spectrum.words import BARE, JOINT
-from pidflow.stages import import_predictions
+from pidflow.stages import estimate_spectrum, import_predictions
 
 # Written by hand after the fields that the pipeline's stages write; probabilities cover four letters throughout.
 QUESTION = {
@@ -228,6 +230,36 @@ def test_states_of_vlm_lens_are_read_by_classifiers(database, read_databases, po
     # The training part is predicted from others: no better than what was never seen.
     assert abs(right(found, JOINT)[0][found.training].mean() - accuracy[JOINT]) < 0.05
     assert len(set(found.image_id)) < len(found)
+
+
+def spectrum_of(predictions, folder, **about):
+    output = folder / "spectrum.json"
+    settings = {"modes": ["repaired"], "lenses": []}
+    estimate_spectrum.run(
+        predictions=str(predictions), spectrum=str(output), settings=settings, threads=1, seed=0, **about
+    )
+    return from_json(store.read_json(output), where="spectrum").spectra[0].bits
+
+
+def test_imports_are_decomposed_like_any_predictions(database, read_databases, read, tmp_path):
+    """AND of two fair coins, read off states by classifiers: about 0.3 bit redundant, 0.5 synergy."""
+    read_databases(database("a", 300, seed=0), database("b", 100, seed=1))
+    bits = spectrum_of(tmp_path / "lens.h5", tmp_path, model="lens", task="t")
+    assert bits["redundancy"] == pytest.approx(0.31, abs=0.12)
+    assert bits["synergy"] == pytest.approx(0.5, abs=0.15)
+    rng = np.random.default_rng(0)
+    questions = []
+    for n in range(120):  # the picture decides, the words say nothing
+        sure = [0.85, 0.05] if rng.random() < 0.5 else [0.05, 0.85]
+        fields = {"label": "A", "value": "A", "v_feature": sure, "l_feature": [rng.random()]}
+        for short, p in (("v", sure), ("l", [0.45, 0.45]), ("vl", sure)):
+            fields |= {f"{short}_prob": (np.array(p) / 0.9).tolist(), f"{short}_orig_prob": p}
+        turns = [{"from": "human", "value": "?"}, {"from": "gpt"} | fields]
+        questions.append({"image": str(n), "num_options": 2, "conversations": turns})
+    read(questions[:60], questions[60:])
+    bits = spectrum_of(tmp_path / "out.h5", tmp_path, model="other", task="theirs")
+    assert bits["unique_vision"] == pytest.approx(bits["mi_joint"], abs=0.02)
+    assert bits["mi_joint"] > 0.5
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class How:
     labels: str = AUTO
     vision: str = QUESTION_MASKED
     language: str = LANGUAGE_ONLY
-    replacement: str = NOISE
+    replacement: str | None = NOISE
     lenses: Sequence[str] = (NORM,)
 
     @property
@@ -272,12 +272,18 @@ class _Task:
 
 
 def _answerable(how: How, predictions: Predictions) -> How:
-    """The same with vision-only predictions where those with the options are missing, as in most imports."""
-    other = replace(how, vision=VISION_ONLY)
-    if how.vision_key in predictions.passes or other.vision_key not in predictions.passes:
+    """The same with vision-only predictions where those with the options are missing, as in imports.
+
+    Where classifiers of single states made them, nothing was replaced.
+    """
+    others = replace(how, vision=VISION_ONLY), replace(how, vision=VISION_ONLY, replacement=None)
+    if how.vision_key in predictions.passes:
         return how
-    log.warning("no pass %s; %s stands for vision alone, without the options", how.vision_key, other.vision_key)
-    return other
+    for other in others:
+        if {other.vision_key, other.language_key} <= set(predictions.passes):
+            log.warning("no pass %s; %s stands for vision alone, without the options", how.vision_key, other.vision_key)
+            return other
+    return how
 
 
 def _first_draw(each):
