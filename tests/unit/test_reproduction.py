@@ -42,6 +42,13 @@ def test_claims_bring_numbers_of_their_own_and_others_are_left_out():
     assert found[["id", "published", "agrees"]].to_numpy().tolist() == [["reported-by-itself", "0.82", "agrees"]]
 
 
+def test_claims_about_a_family_name_it():
+    row = {name: value for name, value in ROW.items() if name != "model"} | {"about": "qwen2-vl", "id": "i"}
+    table = pd.DataFrame([row | {"estimate": 0.1, "verdict": "not supported", "paper_value": 0.8}])
+    found = reproduction("6WsBGk4Iag", [table]).iloc[0]
+    assert (found["model"], found["agrees"]) == ("qwen2-vl", "differs")
+
+
 def test_mistakes_are_named():
     with pytest.raises(ConfigError, match=r"unknown study .1., expected one of: 2602\.15580"):
         reproduction("1", [])

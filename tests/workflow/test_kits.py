@@ -11,7 +11,7 @@ from pidflow.analysis.reproduction import COLUMNS, REPORTED
 from pidflow.models.standin.architecture import PROMPT, build_model, build_processor
 
 DEPTH = 10  # room for windows of 9 blocks
-KITS = {"2602.15580": "reproduction", "2411.18620": "reproduction", "6WsBGk4Iag": "predictions"}
+KITS = ("2602.15580", "2411.18620", "6WsBGk4Iag")
 
 
 def kit(name):
@@ -20,7 +20,7 @@ def kit(name):
 
 @pytest.mark.parametrize("name", KITS)
 def test_a_kit_plans_without_data_and_models(snakemake, tmp_path, name):
-    done = snakemake("--dry-run", KITS[name], "--configfile", str(ROOT / f"config/{name}.yaml"), cwd=tmp_path)
+    done = snakemake("--dry-run", "reproduction", "--configfile", str(ROOT / f"config/{name}.yaml"), cwd=tmp_path)
     assert "A run would stop here" in done.stdout + done.stderr
     assert "prepare_items" in done.stdout + done.stderr
 

@@ -9,7 +9,7 @@ STUDY = config["reproduces"]
 JUDGED_BY = {
     "2602.15580": ("claims", "figures"),
     "2411.18620": ("two-stages", "sweeps"),
-    "6WsBGk4Iag": ("claims", "figures"),
+    "6WsBGk4Iag": ("spectrum-claims", "spectrum"),
 }
 
 

@@ -78,8 +78,9 @@ def reproduction(study: str, claims: Sequence[pd.DataFrame]) -> pd.DataFrame:
     study
         One of :data:`REPORTED`.
     claims
-        Tables of judged statements: columns ``id``, ``statement``, ``model``, ``task``, ``verdict``, ``low``, ``high``,
-        the number as ``estimate`` or ``value``, and perhaps ``condition``, ``unit`` and ``paper_value``.
+        Tables of judged statements: columns ``id``, ``statement``, ``model`` (or ``about``), ``task``, ``verdict``,
+        ``low``, ``high``, the number as ``estimate`` or ``value``, and perhaps ``condition``, ``unit`` and
+        ``paper_value``.
 
     Returns
     -------
@@ -99,8 +100,11 @@ def reproduction(study: str, claims: Sequence[pd.DataFrame]) -> pd.DataFrame:
     reported = {each.id: each for each in REPORTED[study]}
     rows = []
     for table in claims:
-        number = next((name for name in ("estimate", "value") if name in table), None)
-        if number is None or not {"id", "statement", "model", "verdict"} <= set(table):
+        number, about = (
+            next((name for name in names if name in table), None)
+            for names in (("estimate", "value"), ("model", "about"))
+        )
+        if number is None or about is None or not {"id", "statement", "verdict"} <= set(table):
             raise DataError(f"expected a table of judged statements, found the columns {', '.join(table)}")
         for row in table.to_dict("records"):
             known = reported.get(row["id"])
@@ -112,6 +116,7 @@ def reproduction(study: str, claims: Sequence[pd.DataFrame]) -> pd.DataFrame:
                 {
                     **{name: row.get(name, "") for name in COLUMNS},
                     "study": study,
+                    "model": row[about],
                     "published": f"{own:g}" if known is None else known.published,
                     "here": row[number],
                     "agrees": _compared(row["verdict"], agreeing),
