@@ -1,6 +1,7 @@
-"""Where the picture's information is in the model whose ways are known, layer by layer, in a run of planted.yaml.
+r"""Where the picture's information is in the model whose ways are known, layer by layer, in a run of planted.yaml.
 
-    snakemake --cores 2 --configfile config/planted.yaml activations
+    snakemake --cores 2 --configfile config/planted.yaml activations \
+        results/activations/standin-routed/query-attr/stage-one.h5
     python tests/benchmarks/study_planted.py results query-attr
 
 Every row decomposes against the intact model's target. Estimator gaussian, BROJA; standard errors in brackets.
