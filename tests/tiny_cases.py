@@ -451,6 +451,7 @@ CASES |= {
             "text_config.num_hidden_layers": 3,
             "text_config.layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
             "text_config.num_kv_shared_layers": 0,
+            "text_config.use_bidirectional_attention": "vision",
             "text_config.hidden_size_per_layer_input": 8,
             "text_config.vocab_size_per_layer_input": 400,
             "text_config.sliding_window": 16,

@@ -13,7 +13,9 @@ from tests.tiny_checks import EDGES, asked_of, examples, lens_error, load_back, 
 from tests.tiny_types import TYPES
 
 from pidflow import plugins
+from pidflow.errors import NumericsError
 from pidflow.interventions.conditions import language_inputs
+from pidflow.interventions.model_check import check_model
 from pidflow.interventions.self_check import self_check
 from pidflow.models.capture import capture
 from pidflow.models.forward import run
@@ -76,6 +78,24 @@ def test_what_is_recomputed_equals_full_passes(loaded, batch, scale):
 
 def test_knockout_does_what_it_says(loaded, batch):
     assert self_check(loaded, batch).moved > 0
+
+
+def test_the_check_at_load_finds_what_the_family_says(loaded, batch):
+    found = check_model(loaded, batch)
+    assert found.prefix == (loaded.sees != "prefix")
+    assert (found.above > 0) == (loaded.sees != "causal")
+    assert "none" not in found.blocks
+    assert found.spans[0]["question"].strip() == examples()[0].question
+    assert len(found.lines()) == 5
+
+
+def test_a_family_that_says_something_else_is_found_out(loaded, batch):
+    if loaded.sees == "causal":
+        pytest.skip(f"nobody sees what comes later in family {loaded.family.name}")
+    other = replace(loaded, family=replace(loaded.family, sees="causal"))
+    wrong = asked_of(other)
+    with pytest.raises(NumericsError, match=r"says that attention is 'causal', but \d+ pairs above"):
+        check_model(other, wrong)
 
 
 def test_a_sweep_runs_with_its_controls(loaded, batch):

@@ -40,6 +40,7 @@ class BlockCalls:
     given: list[list[tuple[tuple[Any, ...], dict[str, Any]]]]
     masks: list[list[torch.Tensor | None]]
     causal: list[bool]
+    across: list[bool]
     left: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def arguments(self, block: int, start: int, variants: int, rows: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -90,6 +91,7 @@ def states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[BlockC
         given=[[] for _ in range(depth)],
         masks=[[] for _ in range(depth)],
         causal=[True] * depth,
+        across=[False] * depth,
     )
 
     def enters(layer: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -110,7 +112,8 @@ def states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[BlockC
 
     def attends(module: nn.Module, _: torch.Tensor, __: torch.Tensor, mask: torch.Tensor | None) -> None:
         found.masks[module.layer_idx].append(mask)
-        found.causal[module.layer_idx] = not is_across(module) and getattr(module, "is_causal", True)
+        found.causal[module.layer_idx] = getattr(module, "is_causal", True)
+        found.across[module.layer_idx] = is_across(module)
 
     with ExitStack() as stack:
         stack.enter_context(watched(loaded.text_model, attends))

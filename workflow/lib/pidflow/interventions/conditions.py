@@ -133,10 +133,8 @@ def earlier_states_stand(loaded: LoadedModel, batch: Batch) -> bool:
     ):
         run(loaded, batch.inputs)
     for places in (torch.full_like(last_image, length - 1), last_image):
-        changed = fed.arguments["inputs_embeds"].clone()
-        changed[torch.arange(len(batch)), places] = changed[torch.arange(len(batch)), places].flip(-1) + 1
         with torch.inference_mode(), entered(loaded, (), batch.spans), states_kept(loaded, length, 0) as again:
-            loaded.text_model(**fed.arguments | {"inputs_embeds": changed, "use_cache": False})
+            loaded.text_model(**fed.changed_at(loaded, places))
         before = torch.arange(length, device=places.device)[None] < places[:, None]
         if not all(
             torch.equal(one[0][before], other[0][before]) for one, other in zip(kept.states, again.states, strict=True)
@@ -150,6 +148,15 @@ class LanguageInputs:
     """Keyword arguments that the language model was called with."""
 
     arguments: Mapping[str, Any]
+
+    def changed_at(self, loaded: LoadedModel, places: torch.Tensor) -> dict[str, Any]:
+        """The same with another input at one position a row, ``(B,)``."""
+        given = self.arguments.get("inputs_embeds")
+        if given is None:
+            given = loaded.model.get_input_embeddings()(self.arguments["input_ids"])
+        rows, changed = torch.arange(len(places), device=places.device), given.clone()
+        changed[rows, places] = changed[rows, places].flip(-1) + 1
+        return dict(self.arguments) | {"input_ids": None, "inputs_embeds": changed, "use_cache": False}
 
 
 @contextmanager

@@ -105,6 +105,20 @@ class Batch:
         shares = {name: tuple(counts[row] for row in chosen) for name, counts in self.shares.items()}
         return Batch(inputs, self.spans.take(rows), self.unknown[rows], shares, self.spoken_types)
 
+    def alone(self, row: int) -> "Batch":
+        """One row without its padding."""
+        single = self.take(slice(row, row + 1))
+        real = single.spans.valid[0]
+        inputs = {
+            name: tensor[:, real]
+            if name in ALONG and name not in self.shares
+            else tensor[..., real]
+            if name == _POSITIONS
+            else tensor
+            for name, tensor in single.inputs.items()
+        }
+        return replace(single, inputs=inputs, spans=single.spans.without_padding(real))
+
     def to(self, loaded: LoadedModel) -> "Batch":
         """The batch on the model's device, pixels in the model's precision."""
         inputs = {
@@ -207,7 +221,7 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
         unknown = ((ids == loaded.tokenizer.unk_token_id) & spans["question"]).any(1)
     shares = {name: counts for name, counts in shares.items() if name in inputs}
     # Where the prompt is one block, what follows it is told by its type.
-    types = _FILL | ({"token_type_ids": 1} if loaded.family.sees == "prefix" else {})
+    types = _FILL | ({"token_type_ids": 1} if loaded.sees == "prefix" else {})
     return Batch(inputs=inputs, spans=spans, unknown=unknown, shares=shares, spoken_types=types)
 
 
@@ -285,10 +299,10 @@ def _padded(tensor: torch.Tensor, widths: Mapping[int, tuple[int, int]], value: 
 
 def _mutual(loaded: LoadedModel, ids: torch.Tensor, mask: torch.Tensor, spans: Spans) -> torch.Tensor:
     """Groups of positions that see each other both ways (see :class:`pidflow.models.spans.Spans`)."""
-    if loaded.family.sees == "prefix":
+    if loaded.sees == "prefix":
         return mask.long()
     features = ((ids == loaded.image_token_id) & mask.bool()).long()
-    if loaded.family.sees == "causal":
+    if loaded.sees == "causal":
         return torch.zeros_like(features)
     begins = (features - torch.nn.functional.pad(features, (1, 0))[:, :-1]) == 1
     return begins.cumsum(1) * features

@@ -99,6 +99,12 @@ class LoadedModel:
         return self.family.logits(self.parts.unembedding(normed), self.text_model.config)
 
     @property
+    def sees(self) -> str:
+        """Who sees whom beside what comes before: ``"causal"``, ``"image-block"`` or ``"prefix"``."""
+        found = self.family.sees
+        return found if isinstance(found, str) else found(self.model.config)
+
+    @property
     def placeholder(self) -> str:
         """What stands for the picture in a prompt."""
         return placeholder_of(self.family, self.processor)

@@ -7,7 +7,7 @@ substring on its own is often cut differently. Every span is decoded again and c
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -115,6 +115,14 @@ class Spans:
         masks = {name: mask.to(device) for name, mask in self.masks.items()}
         mutual = None if self.mutual is None else self.mutual.to(device)
         return Spans(masks, self.valid.to(device), self.prompts, mutual)
+
+    def without_padding(self, real: torch.Tensor) -> "Spans":
+        """The spans of a single row at its real positions, boolean ``(T,)``."""
+        chars = real.cpu().numpy()
+        prompts = tuple(replace(prompt, chars=prompt.chars[chars]) for prompt in self.prompts)
+        mutual = None if self.mutual is None else self.mutual[:, real]
+        masks = {name: mask[:, real] for name, mask in self.masks.items()}
+        return Spans(masks, self.valid[:, real], prompts, mutual)
 
     def followed(self, new: torch.Tensor, *, growing: Sequence[str]) -> "Spans":
         """The spans with more positions after the prompt, which join some of them and the span ``answer``.

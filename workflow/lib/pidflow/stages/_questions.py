@@ -16,7 +16,7 @@ from pidflow import store
 from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError
 from pidflow.interventions.intervention import intervention_of
-from pidflow.interventions.self_check import self_check
+from pidflow.interventions.model_check import check_model
 from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import dynamics_of
 from pidflow.models.images import image_size, read_image
@@ -200,8 +200,9 @@ class Questions:
         """
         for chunk, batch in _one_ahead(self._batches(rows)):
             if not self.checked:
-                found = self_check(self.loaded, batch.take(slice(0, _SELF_CHECK_ROWS)).to(self.loaded))
-                log.info("self-check passed: attention rows sum to 1 within %.1e", found.row_error)
+                found = check_model(self.loaded, batch.take(slice(0, _SELF_CHECK_ROWS)).to(self.loaded))
+                for line in found.lines():
+                    log.info("self-check: %s", line)
                 self.checked = True
             done = 0
             while done < len(chunk):

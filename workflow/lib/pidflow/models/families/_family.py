@@ -47,7 +47,8 @@ class Family:
         The token that image features replace; None: the configuration's ``image_token_id``.
     sees
         Who sees whom beside what comes before: ``"causal"`` nobody, ``"image-block"`` the image tokens each other,
-        ``"prefix"`` all positions of the prompt each other. The self-check compares it with what the model does.
+        ``"prefix"`` all positions of the prompt each other; or a function that tells it from the configuration. The
+        self-check compares it with what the model does.
     reads_question
         The part of the model that reads the picture reads the question too, so vision alone still holds language.
     first_position
@@ -75,7 +76,7 @@ class Family:
     placeholder: str | None = None
     in_front: bool = False
     image_token: str | None = None
-    sees: Literal["causal", "image-block", "prefix"] = "causal"
+    sees: Literal["causal", "image-block", "prefix"] | Callable[[Any], str] = "causal"
     reads_question: bool = False
     first_position: int = 0
     logits: Callable[[Any, Any], Any] = softcapped
