@@ -207,6 +207,11 @@ def test_imports_lack_passes_and_layers():
     found = estimate_spectrum(replace(full, passes=few), model="m", task="t")
     assert found.vision == "vision-only/noise"
     assert [each.what for each in found.skipped] == ["layers through lens norm"]
+    plain = {key.partition("/")[0]: replace(each, replacement=None) for key, each in few.items()}
+    how = How(modes=("repaired", "published"), lenses=())
+    of_states = estimate_spectrum(replace(full, passes=plain), how, model="m", task="t")
+    assert (of_states.vision, of_states.language) == ("vision-only", "language-only")
+    assert "no pass 'vision-only/noise'" in of_states.skipped[0].why
     with pytest.raises(DataError, match="no pass 'question-masked/noise'"):
         estimate_spectrum(replace(full, passes={"joint": few["joint"]}), model="m", task="t")
 

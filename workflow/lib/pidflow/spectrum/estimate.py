@@ -83,8 +83,9 @@ def estimate_spectrum(
     DataError
         When a pass, a score or a lens is missing, or there are too few questions.
     """
-    how = _answerable(how or How(), predictions)
-    task_of = _Task(predictions, how, labels_of(predictions.options, how.labels), model, task, seed)
+    how = how or How()
+    keys = *_standing_for(how, predictions), JOINT
+    task_of = _Task(predictions, how, keys, labels_of(predictions.options, how.labels), model, task, seed)
     spectra, skipped = [], []
     for what, make in task_of.wanted():
         try:
@@ -102,8 +103,8 @@ def estimate_spectrum(
         label_kind=task_of.labels.kind,
         score=how.score,
         threshold=how.threshold,
-        vision=how.vision_key,
-        language=how.language_key,
+        vision=keys[0],
+        language=keys[1],
         passes=tuple(_pass_result(predictions, key, how, seed) for key in predictions.passes),
         spectra=tuple(spectra),
         skipped=tuple(skipped),
@@ -122,6 +123,7 @@ def _refuse(err: _Impossible) -> Spectrum:
 class _Task:
     predictions: Predictions
     how: How
+    keys: tuple[str, str, str]
     labels: Labels
     model: str
     task: str
@@ -145,7 +147,7 @@ class _Task:
 
     def said(self) -> Spectrum:
         """What the model says in the end, with a check over clusters and a planted twin."""
-        rows = self._rows([self._probabilities(key) for key in self._keys()])
+        rows = self._rows([self._probabilities(key) for key in self.keys])
         found = decompose_predictions(rows, seed=self.seed)
         check = clustered_predictions(rows, seed=self.seed)
         planted, truth = planted_rows(found.bits, len(self.labels), len(rows), seed=self.seed)
@@ -162,21 +164,25 @@ class _Task:
 
     def published(self) -> Spectrum:
         """Letters, one draw, the published networks."""
+        try:
+            parts = self._as_published()
+            found = decompose_published(*parts, seed=self.seed)
+        except DataError as err:
+            raise _Impossible(str(err)) from err
+        return self._spectrum(found, NETWORKS, parts[1].rows.images, mode=PUBLISHED)
+
+    def _as_published(self) -> list[Part]:
+        """Training part and others, scored as the published pipeline does."""
         places = labels_of(self.predictions.options, PLACE)
         keys = JOINT, pass_key(VISION_ONLY, NOISE), pass_key(LANGUAGE_ONLY, NOISE)
         first = replace(self.predictions, passes={key: _first_draw(self.predictions[key]) for key in keys})
         given = [places.spread(scored(first, key, score=BARE, threshold=TAU).probabilities) for key in keys]
         rows = PredictedRows(given[1], given[2], given[0], self.predictions.image_id)
         training = self.predictions.training
-        parts = [
+        return [
             Part(rows.take(mask), self.predictions.vision[mask], self.predictions.language[mask])
             for mask in (training, ~training)
         ]
-        try:
-            found = decompose_published(*parts, seed=self.seed)
-        except DataError as err:
-            raise _Impossible(str(err)) from err
-        return self._spectrum(found, NETWORKS, parts[1].rows.images, mode=PUBLISHED)
 
     def layer(self, lens: str, layer: int) -> Spectrum:
         """What a layer says through a lens, by the repaired estimate; no threshold acts."""
@@ -187,9 +193,7 @@ class _Task:
                 raise _Impossible("a tuned lens needs a training part and others, found only one of them")
             given = self._tuned(layer, kept)
         else:
-            given = [
-                np.mean([self._read(key, lens, layer, draw) for draw in self._draws(key)], 0) for key in self._keys()
-            ]
+            given = [np.mean([self._read(key, lens, layer, draw) for draw in self._draws(key)], 0) for key in self.keys]
         rows = self._rows(given).take(kept) if lens != TUNED else PredictedRows(*given, self.predictions.image_id[kept])
         return self._spectrum(
             decompose_predictions(rows, seed=self.seed), COUPLING, rows.images, lens=lens, layer=layer
@@ -201,20 +205,17 @@ class _Task:
             key: [
                 _label_scores(self.predictions[key].lens[NORM][draw, layer], self.labels) for draw in self._draws(key)
             ]
-            for key in self._keys()
+            for key in self.keys
         }
-        final = {key: self._probabilities(key) for key in self._keys()}
+        final = {key: self._probabilities(key) for key in self.keys}
         training = [each[~kept] for key in scores for each in scores[key]]
         wanted = [final[key][~kept] for key in scores for _ in scores[key]]
         lens = fit_lens(np.concatenate(training), np.concatenate(wanted))
-        return [np.mean([through_lens(each[kept], lens) for each in scores[key]], axis=0) for key in self._keys()]
+        return [np.mean([through_lens(each[kept], lens) for each in scores[key]], axis=0) for key in self.keys]
 
     def _read(self, key: str, lens: str, layer: int, draw: int) -> np.ndarray:
         scores = self.predictions[key].lens[lens][draw, layer]
         return self.labels.spread(restricted(np.where(np.isnan(scores), -np.inf, scores)))
-
-    def _keys(self) -> tuple[str, str, str]:
-        return self.how.vision_key, self.how.language_key, JOINT
 
     def _draws(self, key: str) -> range:
         return range(self.predictions[key].draws)
@@ -222,7 +223,7 @@ class _Task:
     def _layers(self, lens: str) -> int:
         """Layers that were read through a lens."""
         read = NORM if lens == TUNED else lens
-        for key in self._keys():
+        for key in self.keys:
             if read not in self.predictions[key].lens:
                 raise _Impossible(
                     f"the pass {key} was not read through lens '{read}', it has "
@@ -271,19 +272,16 @@ class _Task:
         )
 
 
-def _answerable(how: How, predictions: Predictions) -> How:
-    """The same with vision-only predictions where those with the options are missing, as in imports.
-
-    Where classifiers of single states made them, nothing was replaced.
-    """
-    others = replace(how, vision=VISION_ONLY), replace(how, vision=VISION_ONLY, replacement=None)
-    if how.vision_key in predictions.passes:
-        return how
-    for other in others:
-        if {other.vision_key, other.language_key} <= set(predictions.passes):
-            log.warning("no pass %s; %s stands for vision alone, without the options", how.vision_key, other.vision_key)
-            return other
-    return how
+def _standing_for(how: How, predictions: Predictions) -> tuple[str, str]:
+    """Keys of the passes that stand for vision and for language alone; imports have fewer, without a replacement."""
+    found = []
+    for wanted, name in ((how.vision_key, VISION_ONLY), (how.language_key, LANGUAGE_ONLY)):
+        others = pass_key(name, how.replacement), pass_key(name)
+        key = next((each for each in (wanted, *others) if each in predictions.passes), wanted)
+        if key != wanted:
+            log.warning("no pass %s: %s stands for that source alone", wanted, key)
+        found.append(key)
+    return found[0], found[1]
 
 
 def _first_draw(each):
