@@ -1,9 +1,12 @@
 """Pathways: what stays and what goes, block by block, against as many pairs at random."""
 
+import pandas as pd
 import pytest
 import torch
 from tests.captured import captured_under
 
+from pidflow.analysis.pathways import effective_pathway
+from pidflow.errors import DataError
 from pidflow.interventions.conditions import passes
 from pidflow.interventions.intervention import intervention_of, recomputable
 from pidflow.interventions.prefix import read_prefix
@@ -89,3 +92,25 @@ def test_a_draw_does_not_depend_on_the_batch(batch):
         for part in control:
             together = part.blocked(batch.spans, NAMES)[row, -length:, -length:]
             assert torch.equal(part.blocked(alone, [NAMES[row]])[0, -length:, -length:], together)
+
+
+def test_a_sweep_names_its_pathway():
+    row = {"model": "m", "task": "t", "subset": "all", "present": "yes", "first_block": 2.0, "last_block": 5.0}
+    rows = [
+        row | {"edge": "image->question"},
+        row | {"edge": "image->last", "present": "no"},
+        row | {"edge": "question->last", "task": "other"},
+        row | {"edge": "question->last", "subset": "right"},
+        row | {"edge": "no-mlp"},
+    ]
+    found = effective_pathway(pd.DataFrame(rows), model="m", task="t")
+    assert found["pathway"] == {
+        "kind": "pathway",
+        "kept": [{"edge": "image->question", "blocks": [2, 5]}],
+        "among": ["image->question", "image->last"],
+    }
+    assert found["pathway-control"] == found["pathway"] | {"kind": "pathway-random"}
+    assert all(intervention_of(entry, depth=8).parts() for entry in found.values())
+    for model, task, message in (("x", "t", "no transfer windows of model 'x'"), ("m", "t", "no edge of model 'm'")):
+        with pytest.raises(DataError, match=message):
+            effective_pathway(pd.DataFrame(rows[1:]), model=model, task=task)

@@ -5,6 +5,8 @@ import copy
 import pandas as pd
 import pytest
 import yaml
+from tests.tiny_cases import CASES
+from tests.tiny_families import save
 from tests.workflow.conftest import ROOT
 
 from pidflow.analysis.reproduction import COLUMNS, REPORTED
@@ -41,43 +43,74 @@ def tiny(tmp_path_factory, tiny_llava_next):
     return folder
 
 
-def smaller(name, folder, *, tasks):
+def smaller(models, *, task, items, select="choose-attr", **settings):
     """What a test sets over a kit: models of the same classes, drawn scenes for questions, few of everything."""
-    models = {}
-    for model in kit(name)["run"]["models"]:
-        family = kit(name)["models"][model].get("family", "llava")
-        entry = {"path": str(folder / family), "revision": None, "blocks": DEPTH, "dtype": "float32", "batch_size": 16}
-        models[model] = entry | ({"image": None} if family == "llava" else {})
     return {
-        "run": {"tasks": tasks},
+        "run": {"models": list(models), "tasks": [task]},
         "models": models,
-        "tasks": {task: {"dataset": "scenes", "select": task.removeprefix("gqa-"), "items": 60} for task in tasks},
+        "tasks": {task: {"dataset": "scenes", "select": select, "items": items}},
         "pca": {"correct_only": False, "max_components": 2, "target_components": 2},
         "pid": {"estimators": ["gaussian"], "jackknife_groups": 5},
         "claims": {"estimators": ["gaussian"]},
         "flow": {"max_steps": 20},
+        **settings,
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "target"), [("2411.18620", "reproduction"), ("2602.15580", "reproduction")])
-def test_a_kit_runs_to_its_table(snakemake, tmp_path, tiny, name, target):
-    settings = smaller(name, tiny, tasks=["gqa-choose-attr"])
-    (tmp_path / "smaller.yaml").write_text(yaml.safe_dump(settings))
-    files = ("--configfile", str(ROOT / f"config/{name}.yaml"), "smaller.yaml")
-    snakemake(target, *files, cwd=tmp_path)
-    table = pd.read_parquet(tmp_path / "results/tables/reproduction.parquet")
+def of_classes(folder):
+    """One model of a kit of LLaVA's for each of its two classes."""
+    entry = {"revision": None, "blocks": DEPTH, "dtype": "float32", "batch_size": 16}
+    return {
+        "llava-1.5-7b": entry | {"path": str(folder / "llava"), "image": None},
+        "llava-1.6-vicuna-7b": entry | {"path": str(folder / "llava-next")},
+    }
+
+
+def ran(snakemake, folder, name, settings):
+    """The table of a kit that was run with such settings over it."""
+    (folder / "smaller.yaml").write_text(yaml.safe_dump(settings))
+    snakemake("reproduction", "--configfile", str(ROOT / f"config/{name}.yaml"), "smaller.yaml", cwd=folder)
+    table = pd.read_parquet(folder / "results/tables/reproduction.parquet")
     assert tuple(table) == COLUMNS
     assert set(table["study"]) == {name}
-    assert set(table["model"].str.split(" / ").explode()) == set(kit(name)["run"]["models"])
-    lacking = {each.id for each in REPORTED[name]} - set(table["id"])
-    assert all(
-        each.endswith(("-by-dependence", "-by-redundancy")) for each in lacking
-    )  # one task tells nothing of these
     assert set(table["agrees"]) <= {"agrees", "differs", "undetermined"}
-    layout = {"2411.18620": "sweep-edges", "2602.15580": "layer-profiles-intact"}[name]
-    for model in kit(name)["run"]["models"]:
-        assert list((tmp_path / "results/figures" / model).glob(f"{layout.removesuffix('-intact')}*.svg"))
+    return table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "items", "figure"), [("2411.18620", 8, "sweep-edges"), ("2602.15580", 60, "layer-profiles")]
+)
+def test_a_kit_runs_to_its_table(snakemake, tmp_path, tiny, name, items, figure):
+    models = of_classes(tiny)
+    table = ran(snakemake, tmp_path, name, smaller(models, task="gqa-choose-attr", items=items))
+    assert set(table["model"].str.split(" / ").explode()) == set(models)
+    lacking = {each.id for each in REPORTED[name]} - set(table["id"])
+    # One task tells nothing of what effects depend on.
+    assert all(each.endswith(("-by-dependence", "-by-redundancy")) for each in lacking)
+    for model in models:
+        assert list((tmp_path / "results/figures" / model).glob(f"{figure}*.svg"))
+
+
+@pytest.mark.slow
+def test_the_kit_of_the_spectrum_runs_to_its_table(snakemake, tmp_path):
+    models = {}
+    for model in kit("6WsBGk4Iag")["run"]["models"]:
+        family = kit("6WsBGk4Iag")["models"][model].get("family", "llava")
+        save(CASES[family], tmp_path / family)
+        entry = {"path": str(tmp_path / family), "revision": None, "blocks": 3, "dtype": "float32"}
+        models[model] = entry | {"prompt": CASES[family].prompt} | ({"image": None} if family == "llava" else {})
+    settings = smaller(
+        models,
+        task="mmbench",
+        items=60,
+        select="logical-obj",
+        spectrum={"answers_of": {"mmbench": "options"}, "draws": 1, "donors": 4},
+        spectrum_pid={"modes": ["repaired"]},
+        sweep={"window": 3},
+    )
+    table = ran(snakemake, tmp_path, "6WsBGk4Iag", settings)
+    assert table["published"].str.len().all()
 
 
 def test_the_prompt_of_the_tiny_models_is_not_that_of_the_kit():
