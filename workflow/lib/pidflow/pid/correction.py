@@ -23,8 +23,8 @@ from pidflow.stats import TOLERANCE, jackknife_se
 
 # Standard deviation of the true loss over the correction, chosen by tests/benchmarks/study_correction.py.
 UNSURE = 0.5
-# Part of the joint information beyond which a correction is no longer believed.
-LARGEST = 1 / 3
+# Part of the joint information beyond which a correction is not believed, as for the finite-sample bias.
+LARGEST = 1 / 2
 
 
 def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate) -> PIDEstimate:
@@ -92,7 +92,7 @@ def _size_warning(back: float, whole: float) -> tuple[str, ...]:
     if abs(back) <= max(LARGEST * abs(whole), TOLERANCE):
         return ()
     return (
-        f"{back:.3g} of {whole:.3g} bit of I12 were given back by the twin, more than a third: flows cannot undo the "
+        f"{back:.3g} of {whole:.3g} bit of I12 were given back by the twin, more than half: flows cannot undo the "
         "maps of these rows",
     )
 
