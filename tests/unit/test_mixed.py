@@ -126,6 +126,11 @@ class TestLaws:
         assert all(abs(getattr(null, atom)) < 0.1 for atom in ATOMS)
 
 
+def test_little_within_the_clusters_is_no_bias_of_the_whole():
+    one = case("AND, codes", n=300)
+    assert not any("finite-sample bias" in word for word in estimate_pid(one.x1, one.x2, one.y)["broja"].warnings)
+
+
 def test_groups_are_kept_together_and_few_rows_are_answered():
     one = case("AND, code and clusters", n=200)
     found = estimate_pid(one.x1, one.x2, one.y, groups=np.arange(200) // 4)["broja"]

@@ -23,7 +23,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.special import ndtr
 
 from pidflow.groups import grouped_folds
-from pidflow.pid.bias import consistent_union
+from pidflow.pid.bias import bias_warning, consistent_union
 from pidflow.pid.conditional import conditional_parts
 from pidflow.pid.covariances import jackknife_blocks
 from pidflow.pid.discrete import discrete_pid
@@ -196,6 +196,8 @@ def _estimate(
     union, clipped = consistent_union(part.union, mi["mi_1"], mi["mi_2"], mi["mi_12"])
     values = atoms_of(mi, union)
     raw = atoms_of(part.raw, part.raw["union"])
+    bias = {name: part.raw[name] - float(mi[name][0]) for name in INFORMATIONS}
+    ratio = n / max(1, columns)
     return PIDEstimate(
         definition=definition,
         **{name: float(values[name][0]) for name in QUANTITIES},
@@ -208,13 +210,13 @@ def _estimate(
         union_correction="mixed",
         union_null=0.0,
         union_bias=part.raw["union"] - float(part.union[0]),
-        mi_bias={name: part.raw[name] - float(mi[name][0]) for name in INFORMATIONS},
+        mi_bias=bias,
         raw={name: float(raw[name]) for name in QUANTITIES},
         gap_bits=part.gap,
         converged=part.converged,
         n=n,
-        ratio=n / max(1, columns),
+        ratio=ratio,
         replicates={name: values[name][1:].tolist() for name in QUANTITIES},
         blocks=fingerprint,
-        warnings=notes + part.warnings,
+        warnings=notes + part.warnings + bias_warning("I12", bias["mi_12"], float(mi["mi_12"][0]), ratio),
     )

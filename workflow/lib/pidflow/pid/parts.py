@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pidflow.pid.bias import BIAS
 from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.results import PIDEstimate
 
@@ -60,7 +61,8 @@ class Part:
             gap=sum(part.gap for part in parts),
             converged=all(part.converged for part in parts),
             p_value=min(1.0, len(parts) * min(part.p_value for part in parts)),
-            warnings=tuple(word for part in parts for word in part.warnings),
+            # Little may be left of one part: what counts is the whole.
+            warnings=tuple(word for part in parts for word in part.warnings if not word.startswith(BIAS)),
         )
 
 
