@@ -219,3 +219,16 @@ def test_decomposing_needs_no_torch(stage):
     assert not [module for module in behind if module.startswith(("pidflow.flows", "pidflow.models"))]
     code = f"import sys; import {', '.join(start)}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(PACKAGE.parent)})
+
+
+def test_auto_says_which_estimator_spoke_and_a_layer_of_clusters_has_no_twin(unit, tmp_path):
+    outputs = decompose(unit, tmp_path, estimators=["auto", "gaussian"], definitions=["broja"])
+    found = [each for path in outputs for each in from_json(json.loads(Path(path).read_text()), where=path)]
+    spoke = {each.layer: each.estimate.spoke for each in found if each.estimator == "auto"}
+    assert spoke == {WARPED: "mixed", XOR: "mixed"}  # the target that both share lies in clusters
+    assert [each.twin is None for each in found] == [each.estimator == "auto" for each in found]
+    table = pid_table(found).set_index(["layer", "estimator", "atom"])
+    assert table.loc[(WARPED, "auto", "mi_joint"), "spoke"] == "mixed"
+    assert np.isnan(table.loc[(WARPED, "auto", "mi_joint"), "twin_error"])
+    assert not table.loc[(WARPED, "auto", "mi_joint"), "twin_failed"]
+    assert table.loc[(WARPED, "gaussian", "mi_joint"), "disagrees"] in ("auto", "")
