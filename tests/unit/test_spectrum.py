@@ -17,7 +17,7 @@ from pidflow.spectrum.estimate import How, estimate_spectrum
 from pidflow.spectrum.labels import labels_of
 from pidflow.spectrum.planted import planted_rows
 from pidflow.spectrum.records import from_json, to_json
-from pidflow.spectrum.tuned_lens import fit_lens, through_lens
+from pidflow.spectrum.tuned_lens import calibrated, fit_lens, through_lens
 from pidflow.stats import jackknife_se
 
 SURE = 1 - 1e-6
@@ -243,3 +243,16 @@ def test_records_that_contradict_themselves_are_refused(path, value, message):
         from_json(record, where="x.json")
     with pytest.raises(DataError, match="schema version 1, found 7"):
         from_json(record | {"schema_version": 7}, where="x.json")
+
+
+def test_a_confident_guess_tells_nothing_once_it_is_held_against_the_joint_prediction():
+    rng = np.random.default_rng(0)
+    answer, guess = rng.integers(0, 2, (2, 300))
+    sure = np.eye(2) * 0.96 + 0.02
+    rows = PredictedRows(sure[guess], sure[answer], sure[answer], np.arange(300))
+    assert decompose_predictions(rows).bits["mi_vision"] > 0.8
+    found = decompose_predictions(calibrated(rows))
+    assert abs(found.bits["mi_vision"]) < 0.03
+    assert found.bits["unique_language"] == pytest.approx(found.bits["mi_joint"], abs=0.05)
+    turned = PredictedRows(sure[1 - answer], sure[guess], sure[answer], np.arange(300))
+    assert decompose_predictions(calibrated(turned)).bits["unique_vision"] == pytest.approx(0.86, abs=0.06)

@@ -73,7 +73,7 @@ def emergence_table(cells: Sequence[Cell]) -> pd.DataFrame:
             last = int(np.searchsorted(steps, found))
             first, upper = steps[max(last - 1, 0)], steps[last]
             half = 1.96 * variance**0.5
-            low, high = min(found - half, first), max(found + half, upper)
+            low, high = max(min(found - half, first), steps[0]), min(max(found + half, upper), steps[-1])
             rows.append(
                 [series, task, name, values.max(), found, low, high, checkpoints[last].info.phase, first, upper]
             )

@@ -17,7 +17,7 @@ from scipy.special import stdtr
 
 from pidflow import stats
 from pidflow.analysis import breadth
-from pidflow.analysis.emergence import crossing, series_of
+from pidflow.analysis.emergence import LEAST_BITS, crossing, series_of
 from pidflow.analysis.spectrum_cells import Cell, layers
 from pidflow.analysis.spectrum_reported import (
     CORRELATED,
@@ -189,7 +189,7 @@ def _scaling(cells: Sequence[Cell]) -> Iterator[SpectrumClaim]:
 def _layers(found: Sequence[TaskSpectrum], lens: str | None) -> Iterator[SpectrumClaim]:
     for each in found if lens else ():
         profile = layers(each, lens)
-        if len(profile) < 3:
+        if len(profile) < 3 or max(s.bits["mi_joint"] for s in profile) < LEAST_BITS:
             continue
         depth = np.linspace(0, 1, len(profile))
         groups = min(s.groups for s in profile)

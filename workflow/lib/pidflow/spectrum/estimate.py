@@ -18,7 +18,7 @@ from pidflow.spectrum.predictions import Predictions, pass_key
 from pidflow.spectrum.published import Part, decompose_published
 from pidflow.spectrum.results import Checked, PassResult, Skipped, Spectrum, TaskSpectrum, Twin
 from pidflow.spectrum.scores import TAU, restricted, right, right_published, scored
-from pidflow.spectrum.tuned_lens import fit_lens, through_lens
+from pidflow.spectrum.tuned_lens import calibrated, fit_lens, through_lens
 from pidflow.spectrum.words import (
     BARE,
     BEGINS,
@@ -48,6 +48,8 @@ class How:
         own.
     lenses
         ``norm``, ``no-norm``, ``tuned``.
+    calibrate
+        Whether predictions of single sources are first held against the joint ones (:func:`calibrated`).
     """
 
     modes: Sequence[str] = (REPAIRED,)
@@ -58,6 +60,7 @@ class How:
     language: str = LANGUAGE_ONLY
     replacement: str | None = NOISE
     lenses: Sequence[str] = (NORM,)
+    calibrate: bool = False
 
     @property
     def vision_key(self) -> str:
@@ -148,6 +151,8 @@ class _Task:
     def said(self) -> Spectrum:
         """What the model says in the end, with a check over clusters and a planted twin."""
         rows = self._rows([self._probabilities(key) for key in self.keys])
+        if self.how.calibrate:
+            rows = calibrated(rows, seed=self.seed)
         found = decompose_predictions(rows, seed=self.seed)
         check = clustered_predictions(rows, seed=self.seed)
         planted, truth = planted_rows(found.bits, len(self.labels), len(rows), seed=self.seed)
@@ -195,9 +200,10 @@ class _Task:
         else:
             given = [np.mean([self._read(key, lens, layer, draw) for draw in self._draws(key)], 0) for key in self.keys]
         rows = self._rows(given).take(kept) if lens != TUNED else PredictedRows(*given, self.predictions.image_id[kept])
-        return self._spectrum(
-            decompose_predictions(rows, seed=self.seed), COUPLING, rows.images, lens=lens, layer=layer
-        )
+        if self.how.calibrate:
+            rows = calibrated(rows, seed=self.seed)
+        found = decompose_predictions(rows, seed=self.seed)
+        return self._spectrum(found, COUPLING, rows.images, lens=lens, layer=layer)
 
     def _tuned(self, layer: int, kept: np.ndarray) -> list[np.ndarray]:
         """Predictions of the rows kept through a map fitted on the others, over all three passes together."""

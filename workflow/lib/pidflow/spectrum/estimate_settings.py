@@ -26,6 +26,9 @@ class SpectrumPid(Settings):
     lenses: Annotated[list[Literal[LENSES]], Unique] = Field(
         description="Decompose every layer through these: norm, no-norm, or tuned on the training folds."
     )
+    calibrate: bool = Field(
+        description="Hold predictions of single sources against the joint ones first, cross-fitted over images."
+    )
 
 
 class Candidate(Settings):
