@@ -15,7 +15,10 @@ from tests.tiny_types import TYPES
 from pidflow import plugins
 from pidflow.errors import NumericsError
 from pidflow.interventions.conditions import language_inputs
+from pidflow.interventions.intervention import intervention_of
 from pidflow.interventions.model_check import check_model
+from pidflow.interventions.prefix import read_prefix
+from pidflow.interventions.recompute import full_pass, recompute
 from pidflow.interventions.self_check import self_check
 from pidflow.models.capture import capture
 from pidflow.models.forward import run
@@ -74,6 +77,33 @@ def test_the_lens_at_the_last_layer_is_the_models_own_answer(loaded, batch):
 
 def test_what_is_recomputed_equals_full_passes(loaded, batch, scale):
     assert prefix_error(loaded, batch) <= EXACT * scale
+
+
+REWRITTEN = (
+    {"kind": "noise", "span": "question", "size": 1.0},
+    {"kind": "swap", "span": "last", "blocks": [1, 1]},
+    {"kind": "sublayer", "part": "mlp", "span": "question", "blocks": [1, 1]},
+    {"kind": "sublayer", "part": "attention", "span": "last", "value": "mean", "blocks": [1, 2]},
+    {"kind": "cut", "source": "image", "target": "question", "blocks": "all", "heads": [0, 1]},
+    {
+        "kind": "pathway",
+        "kept": [{"edge": "question->last", "blocks": [1, 2]}],
+        "among": ["image->last", "question->last"],
+    },
+)
+
+
+@pytest.mark.parametrize("entry", REWRITTEN, ids=lambda entry: entry["kind"])
+def test_what_else_can_be_changed_equals_full_passes_too(loaded, batch, scale, entry):
+    names = [str(row) for row in range(len(batch))]
+    plan = intervention_of(entry, depth=loaded.depth, seed=1).parts()
+    others = {"donors": batch.take(np.roll(np.arange(len(batch)), 1)), "sample": [batch]}
+    plan = [each.informed(loaded, others[each.needs]) if each.needs else each for each in plan]
+    prefix = read_prefix(loaded, batch, [plan], names=names)
+    (found,) = recompute(loaded, prefix, [plan], names=names)
+    expected = full_pass(loaded, prefix, plan, names=names)
+    assert float((found.logits[0] - expected).abs().max()) <= EXACT * scale
+    assert float((expected - prefix.logits).abs().max()) > 0
 
 
 def test_knockout_does_what_it_says(loaded, batch):
