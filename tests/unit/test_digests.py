@@ -39,6 +39,7 @@ MAY = {
     "collect_sweeps": FILES | NUMERICS,
     "collect_reproduction": FILES | NUMERICS,
     "plot": FILES | NUMERICS | {"matplotlib"},
+    "describe_model": FILES | SETTINGS | MODELS | NUMERICS,
     "show_questions": FILES | SETTINGS | MODELS | NUMERICS,
     "write_report": FILES | NUMERICS | {"jinja2", "yaml"},
 }
@@ -55,6 +56,7 @@ MAY_NOT = {
         "figures",
     ),
     "extract_activations": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),
+    "describe_model": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),
     "sweep_knockout": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),
     "probe_statistics": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),
     "extract_predictions": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),

@@ -128,7 +128,11 @@ def _entry(
         "picture": _thumbnail(picture),
         "size": [picture.width, picture.height],
         "boxes": [list(map(float, box)) for box in item["boxes"]],
-        "patches": [[round(float(side), 2) for side in four] for four in layout.rectangle if np.isfinite(four).all()],
+        "patches": [
+            [round(float(side), 2) for side in four]
+            for four in (() if layout is None else layout.rectangle)
+            if np.isfinite(four).all()
+        ],
         "tokens": tokens,
         "lens": _lens(loaded, states),
         "effect": float(effect_of(said)[row]),

@@ -1,0 +1,29 @@
+"""The page of a model: its first question in colour, its patches, and what the check at load found."""
+
+import base64
+import io
+import json
+import re
+
+from PIL import Image
+
+from pidflow.models.standin import architecture
+from pidflow.stages import describe_model
+
+
+def test_a_page_shows_spans_patches_and_the_check(write_items, saved_model, tmp_path):
+    items = write_items(3)
+    page, findings = tmp_path / "page.html", tmp_path / "found.json"
+    model = {"family": "llava", "path": str(saved_model), "prompt": architecture.PROMPT}
+    describe_model.run(
+        items=str(items), output=str(page), findings=str(findings), model=model, model_id="tiny", task="mixed"
+    )
+    found = json.loads(findings.read_text())
+    assert (found["family"], found["sees"], found["above"], found["prefix"]) == ("llava", "causal", 0, True)
+    assert found["blocks"] == ["full"] * 3
+    assert found["spans"][0]["image"] == "36 tokens"
+    text = page.read_text()
+    assert 'title="question"' in text
+    assert sum(map(int, re.findall(r"&lt;image&gt; x (\d+)</span>", text))) > 30
+    encoded = re.search(r"base64,([^\"]+)", text)[1]
+    assert max(Image.open(io.BytesIO(base64.b64decode(encoded))).size) == 512
