@@ -294,11 +294,11 @@ def test_what_the_cache_lacks_is_named_with_the_command_that_fetches_it(hub, mis
         load("llava", HUB_ID, revision=COMMIT, prompt=PROMPT)
     check_sentence(refused, words)
     check_sentence(refused, f"`hf download {HUB_ID} --revision {COMMIT}`")
-    assert asked == [HUB_ID]
+    assert asked == []
 
 
 def test_another_commit_in_the_cache_is_named(hub):
-    with pytest.raises(DataError, match=f"does not have it, only {COMMIT}, and nothing could be fetched .*hf download"):
+    with pytest.raises(DataError, match=f"does not have it, only {COMMIT}, and a study fetches nothing.*hf download"):
         load("llava", HUB_ID, revision="f" * 40, prompt=PROMPT)
 
 

@@ -227,6 +227,11 @@ def _loading(path: str, what: str) -> Iterator[None]:
             yield
     except (PidflowError, MemoryError, torch.OutOfMemoryError):
         raise
+    except ImportError as err:
+        needs = next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)
+        raise ConfigError(
+            f"model '{path}': its {what} needs a package that is not installed ({needs[:200]}); install that package"
+        ) from err
     except Exception as err:
         reason = " ".join(str(err).split())[:300]
         raise DataError(

@@ -1,7 +1,7 @@
 """Where a model's files are, which of them a load reads, and a digest of those. Imports neither torch nor transformers.
 
 A model is a local folder or a hub id with a full commit. A commit never changes, so a hub model that is whole in the
-local cache is read from it and the network is not asked.
+local cache is read from it and the network is never asked.
 """
 
 import hashlib
@@ -145,14 +145,14 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def local_folder(path: str, revision: str | None) -> Path:
-    """The folder to load a model from; a hub model is fetched only if the cache lacks a part of it.
+    """The folder to load a model from: a local one, or what the hub's cache keeps of a commit. Nothing is fetched.
 
     Raises
     ------
     ConfigError
         As :func:`check_source`.
     DataError
-        If the model is not whole in the cache and cannot be fetched: says what is cached and how to fetch it.
+        If the model is not whole in the cache: says what is cached, and the command that fetches the rest.
     """
     check_source(path, revision)
     if revision is None:
@@ -160,21 +160,12 @@ def local_folder(path: str, revision: str | None) -> Path:
     folder, lacks = _cached(path, revision)
     if lacks is None:
         return folder
-    try:
-        _fetch(path, revision)
-    except Exception as err:  # the hub's client raises what its transport raises
-        trouble = f"{type(err).__name__}: {(str(err).splitlines() or [''])[0][:200]}"
-    else:
-        trouble = "the hub does not have the rest"
-    folder, lacks = _cached(path, revision)
-    if lacks is None:
-        return folder
     others = [each.name for each in sorted(folder.parent.glob("*")) if each.name != revision]
     holds = f"has it without {lacks}" if folder.is_dir() else "does not have it"
     holds += f", only {', '.join(others)}" if others else ""
     raise DataError(
-        f"model '{path}' at {revision}: the cache {folder.parents[2]} {holds}, and nothing could be fetched "
-        f"({trouble}); where there is a network run `hf download {path} --revision {revision}`"
+        f"model '{path}' at {revision}: the cache {folder.parents[2]} {holds}, and a study fetches nothing; where "
+        f"there is a network run `hf download {path} --revision {revision}` (a gated model needs `hf auth login` before)"
     )
 
 
@@ -196,10 +187,3 @@ def _cached(path: str, revision: str) -> tuple[Path, str | None]:
         missing = re.search(r"'([^']*safetensors)'|pickled|no weights", str(err))
         return folder, "its weights" if missing is None or missing[1] is None else missing[1]
     return folder, None
-
-
-def _fetch(path: str, revision: str) -> None:
-    from huggingface_hub import snapshot_download
-
-    folder = Path(snapshot_download(path, revision=revision, allow_patterns=[*_SMALL_FILES, _SINGLE]))
-    snapshot_download(path, revision=revision, allow_patterns=weight_names(folder))

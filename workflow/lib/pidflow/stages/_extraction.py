@@ -99,6 +99,9 @@ def run(
         table = read_items(Path(items))
         files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
         loaded, batch_size = load_model(model, instruction=instruction)
+        if storage == "float16" and loaded.family.storage == "float32":
+            log.info("family '%s': states pass what float16 holds, stored as float32", loaded.family.name)
+            storage = loaded.family.storage
         extraction = _Extraction(
             questions=Questions(loaded, table, files, batch_size=batch_size),
             table=table,
