@@ -86,11 +86,11 @@ def decompose_published(training: Part, held_out: Part, *, seed: int = 0, batch:
             loss.backward()
             optimizer.step()
     values = _evaluate(networks, held_out, frequencies, np.arange(len(held_out.rows)), batch)
-    groups = grouped_folds(len(held_out.rows), folds=GROUPS, groups=held_out.rows.images, seed=seed)
-    fewer = int(batch * (1 - 1 / GROUPS))
-    replicates = [
-        _evaluate(networks, held_out, frequencies, np.flatnonzero(groups != group), fewer) for group in range(GROUPS)
-    ]
+    count = min(GROUPS, len(np.unique(held_out.rows.images)))
+    groups = grouped_folds(len(held_out.rows), folds=count, groups=held_out.rows.images, seed=seed)
+    fewer = int(batch * (1 - 1 / count))
+    kept = [np.flatnonzero(groups != group) for group in range(count)]
+    replicates = [_evaluate(networks, held_out, frequencies, rows, min(fewer, len(rows))) for rows in kept]
     informations = ("mi_vision", "mi_language", "mi_joint")
     return Found(
         bits=_clipped(values),
