@@ -103,8 +103,8 @@ BAD = [
     ("models.standin.device", "cuda:x", "models.standin.device: found 'cuda:x', expected auto"),
     (
         "models.standin.family",
-        "llama",
-        "models.standin.family: found 'llama', expected one of: .*llava.*; did you mean 'llava'",
+        "llavva",
+        "models.standin.family: found 'llavva', expected one of: .*llava.*; did you mean 'llava'",
     ),
     ("models.standin.prompt", "Say {question}", "models.standin.prompt: .*<image>"),
     ("models.standin.path", "", "models.standin.path: found '', expected"),
@@ -113,7 +113,7 @@ BAD = [
     (
         "datasets.scenes.reader",
         "tfds",
-        "datasets.scenes.reader: found 'tfds', expected one of: easy-vqa, scenes, table",
+        "datasets.scenes.reader: found 'tfds', expected one of: easy-vqa, gqa, gqa-tasks",
     ),
     ("datasets.easy-vqa.split", "val", "datasets.easy-vqa.split: found 'val', expected one of: train, test"),
     ("datasets.mine", {"reader": "table"}, "datasets.mine: 'table' is missing, expected text"),
@@ -136,7 +136,7 @@ BAD = [
     ("sweep.controls", ["random", "random"], "sweep.controls: 'random' stands in the list twice"),
     # keys
     ("pca.varianc", 0.9, "pca: unknown key 'varianc', expected one of: .*; did you mean 'variance'"),
-    ("threads", 4, "config: unknown key 'threads', expected one of: seed, run"),
+    ("threads", 4, "config: unknown key 'threads', expected one of: seed, "),
     ("models.standin.trust_remote_code", True, "models.standin: unknown key 'trust_remote_code'"),
     ("flow.epochs", 3, "flow: unknown key 'epochs', expected one of: .*marginals"),
     ("interventions.image-question.colour", 1, "interventions.image-question: unknown key 'colour'"),
@@ -189,7 +189,7 @@ BAD = [
     (
         "interventions.x",
         {"kind": "snip"},
-        "interventions.x.kind: found 'snip', expected one of: cut, keep, pde, random",
+        "interventions.x.kind: found 'snip', expected one of: cut, keep, noise, pathway",
     ),
     ("interventions.x", {"kind": "cut", "source": "image", "blocks": "all"}, "interventions.x: 'target' is missing"),
     ("interventions.x", PDE | {"source": "image"}, "interventions.x: unknown key 'source'"),
@@ -203,7 +203,7 @@ BAD = [
     ("sweep.window", "most", "sweep.window: found 'most', expected a number of blocks"),
     ("sweep.other_windows", [1, [0, 8]], "sweep.other_windows.1: model 'standin' cannot be swept"),
     ("sweep.other_windows", [1, 1], "sweep.other_windows: 1 stands in the list twice"),
-    ("sweep.edges", ["image->"], "sweep.edges.0: unknown span ''"),
+    ("sweep.edges", ["image->"], "sweep.edges.0: found 'image->', expected source->target"),
     ("sweep.edges", ["image to last"], "sweep.edges.0: found 'image to last', expected source->target"),
     ("sweep.edges", ["last->question"], "sweep.edges.0: 'last->question' runs against causality"),
     ("sweep.edges", ["image->last", "image->last"], "sweep.edges: 'image->last' stands in the list twice"),

@@ -9,7 +9,7 @@ them, without a value. Units of the scaling deltas are not stated in our source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from pidflow import stats
 from pidflow.analysis import breadth
 from pidflow.analysis.emergence import LEAST_BITS, crossing, series_of
 from pidflow.analysis.spectrum_cells import Cell, layers
+from pidflow.analysis.spectrum_claim import COLUMNS, SpectrumClaim
 from pidflow.analysis.spectrum_reported import (
     CORRELATED,
     CORRELATIONS,
@@ -34,54 +35,6 @@ from pidflow.spectrum.results import TaskSpectrum
 # Synergy below this share of its largest value counts as negligible.
 NEGLIGIBLE = 0.1
 MIDDLE = 0.5
-
-
-@dataclass(frozen=True)
-class SpectrumClaim:
-    """One claim, judged.
-
-    Attributes
-    ----------
-    id, statement
-        What is claimed.
-    about, task
-        A model, a family, a series or ``all`` models; a task or ``all``.
-    estimate, low, high
-        The number and its 95 % interval; NaN where it is not defined.
-    unit
-        ``bits``, ``correlation``, ``share`` or ``depth``.
-    threshold, side
-        The number is claimed to lie ``above`` or ``below`` the threshold.
-    verdict
-        From the interval of this row alone.
-    p_value, p_holm, verdict_holm
-        Two-sided, of the number lying at the threshold; and after Holm's procedure over all rows.
-    paper_value, paper_inside
-        What is reported, and whether the interval holds it; NaN and empty where nothing is.
-    reason
-        One sentence with the numbers.
-    """
-
-    id: str
-    statement: str
-    about: str
-    task: str
-    estimate: float
-    low: float
-    high: float
-    unit: str
-    threshold: float
-    side: str
-    verdict: str
-    p_value: float
-    p_holm: float
-    verdict_holm: str
-    paper_value: float
-    paper_inside: str
-    reason: str
-
-
-COLUMNS = tuple(field.name for field in fields(SpectrumClaim))
 
 
 def judge(
