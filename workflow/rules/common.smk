@@ -116,7 +116,8 @@ def model_shape(wildcards):
 
 
 for entry in map(model_entry, RUN["models"]):
-    weights.check_source(entry["path"], entry.get("revision"))
+    if not entry["path"].startswith("results/standins/"):  # made here, perhaps by this very call
+        weights.check_source(entry["path"], entry.get("revision"))
 
 
 def unit_of(wildcards):
