@@ -1,11 +1,14 @@
 """The zoo: what was written down before is about models that there are, and is what their records show."""
 
 import json
+from inspect import signature
 from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
+
+from pidflow.stages import train_standin
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = ROOT / "workflow/resources/zoo"
@@ -68,3 +71,9 @@ def test_the_order_that_was_written_down_is_found(expected):
         pytest.skip("too few of these models are trained here")
     agreeing = sum(1 if values[one] < values[other] else -1 for one, other in apart)
     assert agreeing / len(apart) >= 0.9, f"{expected['id']}: {values}"
+
+
+def test_every_stand_in_is_told_what_training_takes():
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for settings in (*config["standins"].values(), *CONFIG["standins"].values()):
+        signature(train_standin.run).bind(output="here", seed=0, **settings)
