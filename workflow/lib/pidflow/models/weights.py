@@ -164,8 +164,8 @@ def local_folder(path: str, revision: str | None) -> Path:
     holds = f"has it without {lacks}" if folder.is_dir() else "does not have it"
     holds += f", only {', '.join(others)}" if others else ""
     raise DataError(
-        f"model '{path}' at {revision}: the cache {folder.parents[2]} {holds}, and a study fetches nothing; "
-        f"where there is a network run `hf download {path} --revision {revision}` (a gated model needs `hf auth login` before)"
+        f"model '{path}' at {revision}: the cache {folder.parents[2]} {holds}, and a study fetches nothing; where "
+        f"there is a network run `hf download {path} --revision {revision}`, after `hf auth login` where the model is gated"
     )
 
 
