@@ -403,10 +403,10 @@ def as_html(text):
     return publish_string(text, writer="html5", settings_overrides={"halt_level": 2, "report_level": 2})
 
 
-def test_every_figure_is_drawn_here_or_with_the_sweeps():
+def test_every_figure_is_drawn_here_or_with_its_own_target():
     targets = {figure.id: figure.target for figure in all_figures()}
     assert {name for name, target in targets.items() if target == "figures"} == set(FIGURES)
-    assert set(targets.values()) == {"figures", "sweeps"}
+    assert set(targets.values()) == {"figures", "sweeps", "spectrum", "systems"}
 
 
 @pytest.mark.parametrize(
