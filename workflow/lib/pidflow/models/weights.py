@@ -165,7 +165,7 @@ def local_folder(path: str, revision: str | None) -> Path:
     holds += f", only {', '.join(others)}" if others else ""
     raise DataError(
         f"model '{path}' at {revision}: the cache {folder.parents[2]} {holds}, and a study fetches nothing; where "
-        f"there is a network run `hf download {path} --revision {revision}`, after `hf auth login` where the model is gated"
+        f"there is a network run `hf download {path} --revision {revision}`, for a gated model after `hf auth login`"
     )
 
 
