@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def snakemake():
     """Run Snakemake in a folder: ``snakemake(*arguments, cwd=..., root=...)``."""
 
-    def run(*arguments, cwd, root=ROOT, check=True):
+    def run(*arguments, cwd, root=ROOT, check=True, timeout=600):
         command = [
             sys.executable,
             "-m",
@@ -24,7 +24,7 @@ def snakemake():
             "2",
             *arguments,
         ]
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
         if check and done.returncode:
             pytest.fail(f"snakemake {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}", pytrace=False)
         return done

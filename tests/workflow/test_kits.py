@@ -48,7 +48,7 @@ def smaller(models, *, task, items, select="choose-attr", **settings):
     return {
         "run": {"models": list(models), "tasks": [task]},
         "models": models,
-        "tasks": {task: {"dataset": "scenes", "select": select, "items": items}},
+        "tasks": {task: {"dataset": "scenes", "select": select, "items": items, "instruction": ""}},
         "pca": {"correct_only": False, "max_components": 2, "target_components": 2},
         "pid": {"estimators": ["gaussian"], "jackknife_groups": 5},
         "claims": {"estimators": ["gaussian"]},
@@ -69,7 +69,9 @@ def of_classes(folder):
 def ran(snakemake, folder, name, settings):
     """The table of a kit that was run with such settings over it."""
     (folder / "smaller.yaml").write_text(yaml.safe_dump(settings))
-    snakemake("reproduction", "--configfile", str(ROOT / f"config/{name}.yaml"), "smaller.yaml", cwd=folder)
+    snakemake(
+        "reproduction", "--configfile", str(ROOT / f"config/{name}.yaml"), "smaller.yaml", cwd=folder, timeout=3000
+    )
     table = pd.read_parquet(folder / "results/tables/reproduction.parquet")
     assert tuple(table) == COLUMNS
     assert set(table["study"]) == {name}
