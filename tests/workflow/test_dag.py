@@ -16,7 +16,19 @@ RULES = {
     for path in (ROOT / "workflow" / "rules").glob("*.smk")
     for found in NAMED.finditer(path.read_text())
 }
-TARGETS = {"activations", "pid", "sweeps", "figures", "predictions", "zoo"}
+TARGETS = {
+    "activations",
+    "pid",
+    "sweeps",
+    "figures",
+    "predictions",
+    "report",
+    "reproduction",
+    "show_model",
+    "spectrum",
+    "systems",
+    "zoo",
+}
 JOBS = sorted(set(RULES) - TARGETS)
 PLOT = "plot"  # the script of every figure; their rules are made in a loop
 
