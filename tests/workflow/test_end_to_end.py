@@ -75,7 +75,7 @@ def test_every_result_is_there(study):
     atoms = parts[["redundancy", "unique_vision", "unique_language", "synergy"]].sum(axis=1)
     pd.testing.assert_series_equal(atoms, parts["mi_joint"], check_names=False, atol=1e-9)
     answers = pd.read_parquet(work / "results/tables/answers.parquet")
-    assert set(answers["condition"]) == {"intact", "image-question", "no-image"}
+    assert set(answers["condition"]) == {"intact", "image-question", "no-image", "no-question"}
     assert not (work / "results/pca/tiny/logical-obj/no-image.h5").exists()
     assert not list((work / "results").rglob("*.tmp"))
     drawn = {
@@ -149,7 +149,7 @@ def test_the_report_has_every_figure_with_its_caption(study):
     ("module", "rerun"),
     [
         ("validation/critic.py", {"bound_information", "estimate_pid_tiny", "collect_pid", "calibrate"}),
-        ("pid/planted_twin.py", {"plant_twin", "estimate_pid_tiny", "collect_pid"}),
+        ("pid/planted_twin.py", {"plant_twin", "estimate_pid_tiny", "collect_pid", "calibrate"}),
         ("pid/estimators/copula.py", {"estimate_pid_tiny", "collect_pid", "calibrate"}),
     ],
 )
