@@ -221,3 +221,52 @@ def caption(figure):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(figure.module.CAPTION, encoding="utf-8")
     return str(path)
+
+
+def sources_of(wildcards):
+    """The activations that a condition is decomposed in, whatever its target."""
+    condition, _ = condition_and_target(wildcards.condition)
+    return f"results/activations/{wildcards.model}/{wildcards.task}/{condition}.h5"
+
+
+def other_target(wildcards):
+    """The activations whose target takes the place of the condition's own."""
+    _, target = condition_and_target(wildcards.condition)
+    return [] if target == OWN else f"results/activations/{wildcards.model}/{wildcards.task}/{target}.h5"
+
+
+def along_with_flow(wildcards):
+    """By stage, what the job of a unit's flows hands to the stages that it runs along."""
+    unit = unit_of(wildcards)
+    pca, flow, twin, bound = (
+        f"results/{folder}/{wildcards.model}/{wildcards.task}/{wildcards.condition}.h5"
+        for folder in ("pca", "flows", "twins", "bounds")
+    )
+    same = {"flow": flow, "seed": config["seed"], "unit": unit}
+    weights = flow.replace(".h5", ".safetensors")
+    of_twin = {"weights": weights, "settings": config["flow"], "code": code_digest("plant_twin", FLOW_MAPS)}
+    of_bound = {"pca": pca, "code": code_digest("bound_information")}
+    return {
+        "plant_twin": same | of_twin | {"output": twin},
+        "bound_information": same | of_bound | {"output": bound},
+    }
+
+
+SPECTRUM = config["spectrum"]
+
+
+def imported(wildcards):
+    """An import's entry in the configuration."""
+    return design.imported(config, wildcards.model, wildcards.task)
+
+
+def predicted():
+    """Predictions of every model on every task of the run, and those imported."""
+    own = expand("results/predictions/{model}/{task}.h5", model=RUN["models"], task=RUN["tasks"])
+    return own + [f"results/predictions/{each['model']}/{each['task']}.h5" for each in SPECTRUM["imports"]]
+
+
+def expected_orders():
+    """The file of expected orders, a shipped one made absolute; None where the study has none."""
+    path = config["breadth"]["expected"]
+    return path if path is None or Path(path).exists() else str(Path(workflow.basedir) / path)

@@ -9,23 +9,6 @@ results/bounds/{model}/{task}/{condition}.h5 (what a held-out critic proves of t
 """
 
 
-def along_with_flow(wildcards):
-    """By stage, what the job of a unit's flows hands to the stages that it runs along."""
-    unit = unit_of(wildcards)
-    pca, flow, twin, bound = (
-        f"results/{folder}/{wildcards.model}/{wildcards.task}/{wildcards.condition}.h5"
-        for folder in ("pca", "flows", "twins", "bounds")
-    )
-    same = {"flow": flow, "seed": config["seed"], "unit": unit}
-    weights = flow.replace(".h5", ".safetensors")
-    of_twin = {"weights": weights, "settings": config["flow"], "code": code_digest("plant_twin", FLOW_MAPS)}
-    of_bound = {"pca": pca, "code": code_digest("bound_information")}
-    return {
-        "plant_twin": same | of_twin | {"output": twin},
-        "bound_information": same | of_bound | {"output": bound},
-    }
-
-
 rule train_flow:
     input:
         pca="results/pca/{model}/{task}/{condition}.h5",

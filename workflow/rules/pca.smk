@@ -6,18 +6,6 @@ Outputs: results/pca/{model}/{task}/{condition}.h5
 """
 
 
-def sources_of(wildcards):
-    """The activations that a condition is decomposed in, whatever its target."""
-    condition, _ = condition_and_target(wildcards.condition)
-    return f"results/activations/{wildcards.model}/{wildcards.task}/{condition}.h5"
-
-
-def other_target(wildcards):
-    """The activations whose target takes the place of the condition's own."""
-    _, target = condition_and_target(wildcards.condition)
-    return [] if target == OWN else f"results/activations/{wildcards.model}/{wildcards.task}/{target}.h5"
-
-
 rule fit_pca:
     input:
         activations=sources_of,

@@ -5,19 +5,6 @@ Outputs: results/probes/{model}/{task}.h5, what replacements of picture and word
 results/predictions/{model}/{task}.h5, raw log-probabilities of every option in every pass, or what another program left.
 """
 
-SPECTRUM = config["spectrum"]
-
-
-def imported(wildcards):
-    """An import's entry in the configuration."""
-    return design.imported(config, wildcards.model, wildcards.task)
-
-
-def predicted():
-    """Predictions of every model on every task of the run, and those imported."""
-    own = expand("results/predictions/{model}/{task}.h5", model=RUN["models"], task=RUN["tasks"])
-    return own + [f"results/predictions/{each['model']}/{each['task']}.h5" for each in SPECTRUM["imports"]]
-
 
 ruleorder: import_predictions > extract_predictions
 

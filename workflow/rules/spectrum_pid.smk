@@ -11,12 +11,6 @@ SPECTRUM_TABLES = (
 )
 
 
-def expected_orders():
-    """The file of expected orders, a shipped one made absolute; None where the study has none."""
-    path = config["breadth"]["expected"]
-    return path if path is None or Path(path).exists() else str(Path(workflow.basedir) / path)
-
-
 rule estimate_spectrum:
     input:
         predictions="results/predictions/{model}/{task}.h5",
