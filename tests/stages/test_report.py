@@ -29,10 +29,11 @@ def tables(tmp_path):
     place = ["model", "task", "condition"]
     pid = [
         dict(zip(place, unit, strict=True))
-        | {"estimator": estimator, "definition": "broja", "layer": layer, "atom": atom}
+        | {"estimator": estimator, "definition": "broja", "layer": layer, "atom": atom, "target": target}
         | {"bits": layer + 0.25, "low": layer, "high": layer + 0.5, "share": 0.5, "share_low": 0.4, "share_high": 0.6}
         | {"warning": "clipped" if layer == 1 else ""}
         for unit in units
+        for target in ("own", "intact")
         for estimator in ("flow", "gaussian")
         for layer in range(3)
         for atom in (

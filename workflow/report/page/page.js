@@ -103,7 +103,8 @@ function curveSpec(rows, measure, shown) {
 
 let slice = [];
 if (curves.length) {
-  const options = held(curves, ["model", "task", "condition", "estimator", "definition"]);
+  const keys = ["model", "task", "condition", "estimator", "definition"];
+  const options = held(curves, "target" in curves[0] ? [...keys, "target"] : keys);
   Object.assign(options, { measure: ["bits", "share"], quantities: ["atoms", "informations"] });
   choices(document.getElementById("choices"), "explorer", options, (choice) => {
     const { measure, quantities, ...place } = choice;

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pidflow import stats
-from pidflow.names import ATOMS, INFORMATIONS, INTACT
+from pidflow.names import ATOMS, INFORMATIONS, INTACT, OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 VERDICTS = (stats.SUPPORTED, stats.NOT_SUPPORTED, stats.UNDETERMINED)
 _CURVES = ("model", "task", "condition", "estimator", "definition", "layer", "atom", "bits", "low", "high")
 _SHARES = ("share", "share_low", "share_high")
-_UNCORRECTED = "uncorrected_bits"
+# Columns of the table of decompositions that tables of before may lack.
+_FURTHER = ("target", "uncorrected_bits")
 _DIGITS = 5
 
 
@@ -39,7 +40,7 @@ def as_columns(frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
 
 def curves(pid: pd.DataFrame) -> dict[str, Any]:
     """The table of decompositions for the explorer."""
-    kept = [*_CURVES, *_SHARES, "warning"] + ([_UNCORRECTED] if _UNCORRECTED in pid else [])
+    kept = [*_CURVES, *_SHARES, "warning", *(name for name in _FURTHER if name in pid)]
     return as_columns(pid[pid["atom"].isin([*ATOMS, *INFORMATIONS])], kept)
 
 
@@ -70,6 +71,8 @@ def scorecard(
 ) -> list[dict[str, Any]]:
     """Accuracy of every unit, the intact model first, and its atoms at the last layer where it was decomposed."""
     chosen = pid[(pid["estimator"] == estimator) & (pid["definition"] == definition)]
+    if "target" in chosen:
+        chosen = chosen[chosen["target"] == OWN]
     rows = []
     first = answers["condition"].ne(INTACT)
     ordered = answers.assign(first=first).sort_values(["model", "task", "first"], kind="stable")
