@@ -122,7 +122,7 @@ def write_items(tmp_path, asked):
     """``write_items(n)``: an items table with its pictures in a new folder; gives the table's path."""
     import pandas as pd
 
-    from pidflow import store
+    from pidflow.files import store
 
     def write(n, **columns) -> Path:
         folder = tmp_path / "dataset"

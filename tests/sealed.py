@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pidflow.files import BLANK, seal
+from pidflow.files.writing import BLANK, seal
 
 
 def reseal(path):

@@ -17,9 +17,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib"))
 
 from pidflow.analysis import baselines, tables
+from pidflow.files.store import reading_h5, take
 from pidflow.names import INTACT, QUANTITIES
 from pidflow.stages._scores import read_scores
-from pidflow.store import reading_h5, take
 
 PLACE = ["model", "task", "condition", "layer", "estimator", "definition"]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pidflow.files.store import read_json, read_table
 from pidflow.names import ATOMS, NUMBERED
 from pidflow.pid.records import from_json
-from pidflow.plugins import available
+from pidflow.plugins.registry import available
 from pidflow.stages import calibrate
-from pidflow.store import read_json, read_table
 
 
 def planted(unit, replicates):

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from pidflow import design
 from pidflow.analysis.spectrum_reported import CORRELATIONS, GROUP_TYPES, SCALING
+from pidflow.config import design
 from pidflow.names import MIN_TASKS
 
 FOLDER = Path(__file__).resolve().parents[2] / "config"

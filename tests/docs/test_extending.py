@@ -54,7 +54,7 @@ def run(repository, tmp_path):
 
 CONFIGURATION = """
 import yaml
-from pidflow import design
+from pidflow.config import design
 config = yaml.safe_load(open({path!r}))
 def checked(section, name, entry):
     config[section][name] = entry
@@ -108,13 +108,14 @@ def test_the_intervention_is_entered(run):
 entry = {"kind": "every-second", "source": "image", "target": "question", "blocks": "all"}
 checked("interventions", "half", entry)
 import numpy as np, torch
-from pidflow import Example, draw_question, draw_scene, encode, plugins
+from pidflow import Example, draw_question, draw_scene, encode
+from pidflow.plugins import registry
 from pidflow.models.loading import wrap
 from pidflow.models.standin.architecture import build_model, build_processor
 loaded = wrap("llava", build_model(seed=0, width=32, depth=2), build_processor(), prompt="<image> {question}")
 scene, question = draw_question("choose-attr", np.random.default_rng(0), language_prior=0.0, answer=None)
 batch = encode(loaded, [Example(question.text, question.options, question.boxes)], [draw_scene(scene)])
-kinds = [plugins.load("interventions.kinds", name) for name in ("cut", "every-second")]
+kinds = [registry.load("interventions.kinds", name) for name in ("cut", "every-second")]
 cut, half = (kind.Intervention.on("image", "question", None) for kind in kinds)
 blocked = [int(each.blocked(batch.spans).sum()) for each in (cut, half)]
 print(blocked[0] == 2 * blocked[1] > 0)
@@ -156,7 +157,7 @@ from tests import synthetic_run
 from tests.stages.test_figures import made
 from pidflow.figures._registry import all_figures
 from pidflow.stages import plot
-from pidflow.store import write_table
+from pidflow.files.store import write_table
 figure = next(each for each in all_figures() if each.id == "joint-information")
 print(figure.rule, figure.path, figure.tables)
 write_table("pid.parquet", made(synthetic_run.TASKS[:2]).pid)

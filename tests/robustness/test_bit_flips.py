@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pidflow import store
 from pidflow.errors import DataError
+from pidflow.files import store
 
 FLIPS = 150  # of each kind of file: 600 in all
 IDENTITY = store.Identity("standin", "choose-rel", "intact", revision="sha256:00", dtype="float32")

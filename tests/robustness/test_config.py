@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pidflow import design
+from pidflow.config import design
 from pidflow.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from tests.sealed import reseal
 
-from pidflow import store
 from pidflow.errors import DataError, PidflowError
-from pidflow.files import BLANK
+from pidflow.files import store
+from pidflow.files.writing import BLANK
 from pidflow.stages import collect_tables, estimate_pid, fit_pca, train_flow
 from pidflow.stages._questions import COLUMNS, read_items
 

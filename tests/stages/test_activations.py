@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from tests.captured import captured_under, on_edge
 
-from pidflow import store
 from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.files import store
 from pidflow.models.answers import judge
 from pidflow.models.inputs import encode
 from pidflow.models.standin.architecture import PROMPT

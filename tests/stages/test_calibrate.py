@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from pidflow.errors import ConfigError, NumericsError
+from pidflow.files.store import put, writing_h5
 from pidflow.stages import calibrate
-from pidflow.store import put, writing_h5
 
 ATOMS = ("redundancy", "unique_vision", "unique_language", "synergy")
 FLOW = {"max_steps": 20, "evaluate_every": 10, "stages": 1}

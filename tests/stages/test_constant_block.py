@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from pidflow.files.store import put, read_json, reading_h5, take, writing_h5
 from pidflow.flows.pca import fit_pca
 from pidflow.pid.records import from_json
 from pidflow.stages import bound_information, estimate_pid, plant_twin, train_flow
-from pidflow.store import put, read_json, reading_h5, take, writing_h5
 
 ROWS = 200
 

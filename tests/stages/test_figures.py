@@ -30,8 +30,8 @@ from pidflow.figures import (
     overview,
 )
 from pidflow.figures._registry import PLACES, Run, all_figures, declared
+from pidflow.files.store import write_table
 from pidflow.stages import plot as stage
-from pidflow.store import write_table
 
 EARLY = "image-question-early"
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pidflow import store
 from pidflow.errors import DataError
+from pidflow.files import store
 from pidflow.spectrum.predictions_file import read_predictions
 from pidflow.spectrum.records import from_json
 from pidflow.spectrum.scores import option_mass, right, right_published, scored

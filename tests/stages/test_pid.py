@@ -13,14 +13,14 @@ import torch
 from pidflow.analysis.decompositions import PLACE
 from pidflow.analysis.tables import pid_table
 from pidflow.errors import DataError
+from pidflow.files.store import Identity, checksum_of, identity_of, put, reading_h5, take, write_tensors, writing_h5
 from pidflow.names import QUANTITIES
 from pidflow.pid.estimate import estimate_pid as estimate_pid_of_rows
 from pidflow.pid.planted_twin import strength_of
 from pidflow.pid.records import from_json
-from pidflow.plugins import available, module_of
+from pidflow.plugins.registry import available, module_of
 from pidflow.provenance import PACKAGE, modules_behind
 from pidflow.stages import bound_information, estimate_pid, plant_twin, train_flow
-from pidflow.store import Identity, checksum_of, identity_of, put, reading_h5, take, write_tensors, writing_h5
 
 FLOW = {"stages": 2}
 ROWS, ESTIMATORS, DEFINITIONS = 600, ["gaussian", "copula", "flow"], ["broja", "mmi"]

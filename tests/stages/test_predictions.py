@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pidflow import store
 from pidflow.errors import ConfigError, DataError
+from pidflow.files import store
 from pidflow.models.inputs import encode
 from pidflow.models.probe_inputs import enter
 from pidflow.models.standin.architecture import PROMPT

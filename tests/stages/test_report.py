@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from pidflow.analysis.report import as_columns, embedded
+from pidflow.files.store import write_json, write_table
 from pidflow.stages import write_report
 from pidflow.stages.show_questions import chosen_rows
-from pidflow.store import write_json, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "workflow/report/page"

@@ -6,10 +6,10 @@ import yaml
 from tests.synthetic_predictions import synthetic_predictions
 
 from pidflow.errors import DataError
+from pidflow.files.store import Identity, read_json, read_table, write_table
 from pidflow.spectrum.predictions_file import write_predictions
 from pidflow.spectrum.records import from_json
 from pidflow.stages import collect_spectrum, compare_systems, estimate_spectrum
-from pidflow.store import Identity, read_json, read_table, write_table
 
 SETTINGS = {
     **{"modes": ["repaired"], "score": "begins", "threshold": 0.3, "labels": "auto", "vision": "question-masked"},

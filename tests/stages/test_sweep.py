@@ -11,8 +11,8 @@ import torch
 from tests.captured import captured_under, on_edge
 from transformers import DynamicCache
 
-from pidflow import store
 from pidflow.errors import ConfigError, DataError
+from pidflow.files import store
 from pidflow.interventions.intervention import entered, intervention_of
 from pidflow.interventions.prefix import say
 from pidflow.models.answers import judge

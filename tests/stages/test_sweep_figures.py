@@ -12,10 +12,10 @@ from pidflow.analysis.planted import open_blocks
 from pidflow.errors import DataError
 from pidflow.figures import _sweeps, planted, sweep_edges, sweep_subsets, sweep_windows
 from pidflow.figures._registry import Run, declared
+from pidflow.files.store import read_table, write_table
 from pidflow.stages import collect_sweeps
 from pidflow.stages import plot as stage
 from pidflow.stats import interval
-from pidflow.store import read_table, write_table
 
 ALL_EDGES = TWO_STAGES | {
     "last->last": (0, 0, 0.0),

@@ -6,8 +6,8 @@ import pytest
 from tests.synthetic_sweep import TWO_STAGES, sweep
 
 from pidflow.errors import ConfigError, DataError
+from pidflow.files.store import read_table, write_table
 from pidflow.stages import collect_sweeps as stage
-from pidflow.store import read_table, write_table
 
 TASKS = ("choose-attr", "easy-shape")
 

@@ -10,9 +10,9 @@ from tests import synthetic_run as run
 
 from pidflow.analysis.decompositions import PLACE
 from pidflow.errors import DataError
+from pidflow.files.store import Identity, put, read_json, write_h5, write_json, write_table, writing_h5
 from pidflow.pid.records import from_json, to_json
 from pidflow.stages import collect_tables as stage
-from pidflow.store import Identity, put, read_json, write_h5, write_json, write_table, writing_h5
 
 TASKS = run.TASKS[-2:]
 TABLES = ("pid", "differences", "answers", "lens", "gaussianity", "dependence", "claims")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from tests import synthetic_run as run
 
-from pidflow import stats, store
+from pidflow import stats
 from pidflow.analysis import claims, tables
 from pidflow.analysis.decompositions import against
 from pidflow.analysis.dependence import dependence_table
 from pidflow.errors import DataError
+from pidflow.files import store
 from pidflow.names import INTACT, OWN, TARGETS, analysis_of, condition_and_target
 from pidflow.pid.records import from_json, to_json
 from pidflow.stages import bound_information, estimate_pid, fit_pca, plant_twin, train_flow

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from pidflow.files.store import Identity, put, reading_h5, take, writing_h5
 from pidflow.provenance import PACKAGE
 from pidflow.running import clear_unclaimed
 from pidflow.stages import bound_information, plant_twin, train_flow
-from pidflow.store import Identity, put, reading_h5, take, writing_h5
 
 SETTINGS = {"stages": 1, "max_steps": 10}
 

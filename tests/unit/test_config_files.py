@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from pidflow.config_files import check, read
+from pidflow.config.reading import check, read
 from pidflow.errors import ConfigError
 
 

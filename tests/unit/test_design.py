@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pidflow import design
-from pidflow.configuration import keys
+from pidflow.config import design
+from pidflow.config.configuration import keys
 from pidflow.errors import ConfigError
 from pidflow.interventions.pairs import check_causality
 from pidflow.models.inputs import encode
@@ -280,7 +280,9 @@ def test_conditions(config):
 def test_the_workflow_reads_its_configuration_without_heavy_libraries():
     """Every start of Snakemake pays for what this imports."""
     blocked = ["torch", "transformers", "pandas", "matplotlib", "h5py", "scipy", "pyarrow"]
-    code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); from pidflow import design; design.schema()"
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked})); from pidflow.config.design import schema; schema()"
+    )
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(LIBRARY)}, check=True)
 
 

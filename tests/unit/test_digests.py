@@ -7,7 +7,9 @@ import sys
 import pytest
 import yaml
 
-from pidflow import design, plugins, provenance
+from pidflow import provenance
+from pidflow.config import design
+from pidflow.plugins import registry
 from pidflow.provenance import PACKAGE, code_digest, modules_behind
 
 ROOT = PACKAGE.parents[2]
@@ -79,7 +81,7 @@ MAY_NOT = {
     "write_report": ("data", "models", "interventions", "flows", "pid"),
 }
 # The configuration is read by the workflow, which hands its values over.
-NEVER = ("design", "configuration", "config_files", "provenance")
+NEVER = ("config", "provenance")
 
 
 def libraries(modules):
@@ -95,7 +97,7 @@ def libraries(modules):
 
 
 def plug_in_modules():
-    return {plugins.module_of(folder, name) for folder in plugins.KINDS for name in plugins.available(folder)}
+    return {registry.module_of(folder, name) for folder in registry.KINDS for name in registry.available(folder)}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -121,8 +123,8 @@ def digests(tmp_path, monkeypatch):
     package = tmp_path / "pidflow"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "PACKAGE", package)
-    monkeypatch.setattr(plugins, "PACKAGE", package)
-    caches = (provenance._tree, provenance.direct_imports, provenance._module_digest, plugins.available)
+    monkeypatch.setattr(registry, "PACKAGE", package)
+    caches = (provenance._tree, provenance.direct_imports, provenance._module_digest, registry.available)
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config["models"]["other"] = config["models"]["llava-1.5-7b"] | {"family": "llava-next"}
 
@@ -136,9 +138,9 @@ def digests(tmp_path, monkeypatch):
             for model in ("standin", "other")
             for condition in ("intact", "image-question", "diffusion")
         }
-        readers = {name: plugins.module_of("data.readers", name) for name in ("scenes", "table")}
+        readers = {name: registry.module_of("data.readers", name) for name in ("scenes", "table")}
         items = {f"items {name}": code_digest("prepare_items", module) for name, module in readers.items()}
-        maps = {name: plugins.module_of("flows.maps", name) for name in ("product", "zuko-nsf")}
+        maps = {name: registry.module_of("flows.maps", name) for name in ("product", "zuko-nsf")}
         items |= {f"flow {name}": code_digest("train_flow", module) for name, module in maps.items()}
         return extraction | items | {"estimate": code_digest("estimate_pid")}
 

@@ -12,7 +12,6 @@ from tests.tiny_cases import CASES as OWN
 from tests.tiny_checks import EDGES, asked_of, examples, lens_error, load_back, pictures, prefix_error, row_alone, swept
 from tests.tiny_types import TYPES
 
-from pidflow import plugins
 from pidflow.errors import NumericsError
 from pidflow.interventions.conditions import language_inputs
 from pidflow.interventions.intervention import intervention_of
@@ -24,8 +23,9 @@ from pidflow.models.capture import capture
 from pidflow.models.forward import run
 from pidflow.models.inputs import encode
 from pidflow.models.layout_check import covered
+from pidflow.plugins import registry
 
-FAMILIES = set(plugins.available("models.families")) - {"generic"}
+FAMILIES = set(registry.available("models.families")) - {"generic"}
 SHARED = {name.replace("_", "-"): tiny for name, tiny in TYPES.items()}
 CASES = OWN | {name: replace(tiny, family=name) for name, tiny in SHARED.items() if name in FAMILIES}
 EXACT = 1e-5  # of the largest logit, float32

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pidflow import design
+from pidflow.config import design
 from pidflow.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.synthetic_predictions import synthetic_predictions
 
-from pidflow import store
 from pidflow.errors import DataError
+from pidflow.files import store
 from pidflow.spectrum.predictions import checked
 from pidflow.spectrum.predictions_file import read_predictions, write_predictions
 from pidflow.spectrum.words import JOINT

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from transformers import LlamaConfig, LlavaConfig, LlavaNextConfig, MistralConfig
 
-from pidflow.configuration import configuration
+from pidflow.config.configuration import configuration
 from pidflow.errors import ConfigError
 from pidflow.models.prompts import LETTER, NAMES, SINGLE_WORD, TEMPLATES, checked_template, prompt_of, recognised
 from pidflow.models.standin.architecture import PROMPT, build_processor

@@ -90,5 +90,5 @@ def test_tables_of_a_run_by_name(tmp_path):
 
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "claims.parquet")
     assert pidflow.read_tables(tmp_path)["claims"]["x"].tolist() == [1]
-    with pytest.raises(pidflow.store.DataError, match="holds no tables"):
+    with pytest.raises(pidflow.files.store.DataError, match="holds no tables"):
         pidflow.read_tables(tmp_path / "none")

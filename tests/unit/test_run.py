@@ -6,7 +6,7 @@ import pytest
 
 from pidflow import load_run
 from pidflow.errors import DataError
-from pidflow.store import Identity, write_table
+from pidflow.files.store import Identity, write_table
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from pidflow.errors import ConfigError
-from pidflow.settings import Blocks, EdgeName, Id, Ids, Seed, Settings, Span, Whole, WindowSize
+from pidflow.plugins.settings import Blocks, EdgeName, Id, Ids, Seed, Settings, Span, Whole, WindowSize
 
 
 class Part(Settings):

@@ -16,8 +16,8 @@ import torch
 from matplotlib.figure import Figure
 from tests.sealed import reseal
 
-from pidflow import store
 from pidflow.errors import DataError
+from pidflow.files import store
 from pidflow.stages.plot import write_figure
 
 LIBRARY = Path(store.__file__).parents[1]
@@ -339,7 +339,7 @@ def test_checksums_tell_files_apart(tmp_path):
 
 def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
     script = (
-        "import os, signal, sys; from pidflow import store\n"
+        "import os, signal, sys; from pidflow.files import store\n"
         "with store.replacing(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -9,13 +9,13 @@ from tests.tiny_types import FAILS, TYPES
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as MAPPED
 
-from pidflow import plugins
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.self_check import self_check
 from pidflow.models.families.generic import FAMILY as GENERIC
 from pidflow.models.refused import REFUSED, check_type
+from pidflow.plugins import registry
 
-OTHERS = sorted(set(TYPES) - {name.replace("-", "_") for name in plugins.available("models.families")})
+OTHERS = sorted(set(TYPES) - {name.replace("-", "_") for name in registry.available("models.families")})
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pidflow.plugins import available
+from pidflow.plugins.registry import available
 
 ROOT = Path(__file__).resolve().parents[2]
 # A rule has its name in its first line, or, if there is one a model, in a line of its own.

@@ -11,20 +11,21 @@ LIBRARY = str(Path(workflow.basedir) / "workflow" / "lib")
 sys.path.insert(0, LIBRARY)
 
 from pidflow.errors import DataError
-from pidflow import config_files, design, running
+from pidflow import running
+from pidflow.config import design, reading
 from pidflow.figures._registry import Run, all_figures
 from pidflow.flows.settings import FlowConfig
 from pidflow.models import weights
 from pidflow.names import INTACT, OWN, analysis_of, condition_and_target
-from pidflow.plugins import module_of
+from pidflow.plugins.registry import module_of
 from pidflow.provenance import code_digest
-from pidflow.settings import ID_PATTERN
+from pidflow.plugins.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
 
 running.hand_down(LIBRARY)
 if not workflow.remote_exec:  # a cluster's own jobs run elsewhere, the driver watches them
     running.take_part(Path(".snakemake"))
-config_files.check(workflow.configfiles)
+reading.check(workflow.configfiles)
 config = design.check(config)
 RUN = config["run"]
 FLOW_MAPS = module_of("flows.maps", FlowConfig(**config["flow"]).maps)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 # Looked up on first use, so that importing pidflow costs nothing; a Snakemake job imports only what it computes with.
 _HOME = {
-    "Activations": "pidflow.store",
+    "Activations": "pidflow.files.store",
     "BatchPID": "pidflow.pid.batch_estimator",
     "CriticBound": "pidflow.validation.critic",
     "DEFAULT_EDGES": "pidflow.interventions.edges",
@@ -38,8 +38,8 @@ _HOME = {
     "measure_sweep": "pidflow.interventions.sweep",
     "paired_difference": "pidflow.pid.paired",
     "planted_cases": "pidflow.validation.planted_cases",
-    "read_activations": "pidflow.store",
-    "read_tables": "pidflow.store",
+    "read_activations": "pidflow.files.store",
+    "read_tables": "pidflow.files.store",
     "summarise_sweep": "pidflow.interventions.sweep",
     "sweep_probes": "pidflow.interventions.sweep",
 }

@@ -19,8 +19,8 @@ def code_digest(stage: str, *modules: str) -> str:
     stage
         Name of the stage.
     modules
-        Plug-ins that the job names, which the stage loads by name (see :func:`pidflow.plugins.module_of`); what they
-        import counts too.
+        Plug-ins that the job names, which the stage loads by name (see :func:`pidflow.plugins.registry.module_of`);
+        what they import counts too.
 
     Notes
     -----

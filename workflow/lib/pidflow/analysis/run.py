@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pidflow.errors import DataError, shown, shown_path
+from pidflow.files.store import Activations, Identity, read_json, read_table, read_tables, reading_activations
 from pidflow.pid.records import from_json
 from pidflow.pid.results import Decomposition
-from pidflow.store import Activations, Identity, read_json, read_table, read_tables, reading_activations
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pidflow import plugins
 from pidflow.data.items import Reading
 from pidflow.data.pictures import listing_digest, picture_folder
 from pidflow.errors import DataError, shown_path
-from pidflow.files import state_of
-from pidflow.settings import Settings
+from pidflow.files.writing import state_of
+from pidflow.plugins import registry
+from pidflow.plugins.settings import Settings
 
 READERS = "data.readers"
 
@@ -78,7 +78,7 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
     ConfigError
         If no such reader exists or it does not take these settings.
     """
-    reader = plugins.load(READERS, entry["reader"])
+    reader = registry.load(READERS, entry["reader"])
     given = {key: value for key, value in entry.items() if key != "reader"}
     settings = reader.Settings.checked(given, where=f"reader '{entry['reader']}'")
     return Dataset(reader, settings)

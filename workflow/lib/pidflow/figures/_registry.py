@@ -9,8 +9,8 @@ from itertools import product
 from types import ModuleType
 from typing import Any
 
-from pidflow import plugins
 from pidflow.errors import ConfigError
+from pidflow.plugins import registry
 
 # Wildcards of a figure's path; a figure has those that its ``draw`` asks for.
 PLACES = ("model", "condition")
@@ -123,7 +123,7 @@ def declared(figure: str) -> Declared:
     ConfigError
         If there is none, or its ``draw`` asks for what no run has.
     """
-    module = plugins.load("figures", figure)
+    module = registry.load("figures", figure)
     known = (*PLACES, *(field.name for field in fields(Run)))
     tables, wishes = [], []
     for name, parameter in signature(module.draw).parameters.items():
@@ -141,4 +141,4 @@ def declared(figure: str) -> Declared:
 
 def all_figures() -> list[Declared]:
     """Every figure, in alphabetical order of ids; raises as :func:`declared` does."""
-    return [declared(figure) for figure in plugins.available("figures")]
+    return [declared(figure) for figure in registry.available("figures")]

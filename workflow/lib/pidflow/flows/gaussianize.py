@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow import arguments, arrays, plugins
+from pidflow import arguments, arrays
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.flows._product import Layout
 from pidflow.flows.checked import blocks_of_layers, check_rows, fold_labels, independent_columns
@@ -37,6 +37,7 @@ from pidflow.flows.stack import usable_device
 from pidflow.flows.training import TrainedStack
 from pidflow.flows.weights import Blocks, apply, common_frame, invert, stored_flows
 from pidflow.groups import held_out_split
+from pidflow.plugins import registry
 
 __all__ = ["Blocks", "FlowConfig", "FlowInfo", "Gaussianized", "apply", "gaussianize", "gaussianize_layers", "invert"]
 
@@ -245,7 +246,7 @@ def _train(
                 x[flow, own, :count] = columns[:, torch.from_numpy(mask)].to(dtype)
                 weight[flow, :count] = 1
         parts += [x.to(device), weight.to(device)]
-    return plugins.load("flows.maps", config.maps).train(
+    return registry.load("flows.maps", config.maps).train(
         *parts, layout=layout, config=config, seed=seed, progress=progress
     )
 

@@ -4,9 +4,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pidflow import plugins
 from pidflow.errors import ConfigError
-from pidflow.settings import Settings, Whole
+from pidflow.plugins import registry
+from pidflow.plugins.settings import Settings, Whole
 
 
 class FlowConfig(Settings):
@@ -68,7 +68,7 @@ class FlowConfig(Settings):
     @model_validator(mode="after")
     def _maps_known(self) -> Self:
         try:
-            maps = plugins.load("flows.maps", self.maps)
+            maps = registry.load("flows.maps", self.maps)
             getattr(maps, "Settings", Settings).checked(self.map_settings, where="map_settings")
         except ConfigError as err:
             raise ValueError(str(err)) from None

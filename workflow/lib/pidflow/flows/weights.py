@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pidflow import arrays, plugins
+from pidflow import arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.flows._product import Parameters
 from pidflow.flows.maps._maps import Maps
 from pidflow.flows.settings import FlowConfig
 from pidflow.flows.splines import Knots, inverse, transform
+from pidflow.plugins import registry
 
 _KNOTS = ("marginal.x", "marginal.y", "marginal.slope")
 _FRAME = ("frame.matrix", "frame.offset")
@@ -52,7 +53,7 @@ def stored_flows(
         "maps": torch.tensor(list(json.dumps(named).encode()), dtype=torch.uint8),
     }
     weights |= dict(zip(_KNOTS, (knots.x, knots.y, knots.slope), strict=True))
-    weights |= plugins.load("flows.maps", config.maps).stored(parameters, columns, config)
+    weights |= registry.load("flows.maps", config.maps).stored(parameters, columns, config)
     return weights
 
 
@@ -107,7 +108,7 @@ def strengthened(weights: dict[str, Tensor], *, by: float) -> dict[str, Tensor]:
 
     Like all flows they are products of diffeomorphisms. The common frame is left as it is.
     """
-    plugin = plugins.load("flows.maps", _named(weights)["maps"])
+    plugin = registry.load("flows.maps", _named(weights)["maps"])
     return plugin.strengthened(weights, by) if hasattr(plugin, "strengthened") else weights
 
 
@@ -132,7 +133,7 @@ def _per_fold(weights: dict[str, Tensor], table: np.ndarray, folds: np.ndarray, 
 def _flows_of(weights: dict[str, Tensor], fold: int) -> Maps:
     """Stored flow of one fold, float64, by the plug-in that trained it."""
     named = _named(weights)
-    return plugins.load("flows.maps", named["maps"]).opened(weights, fold, named["settings"])
+    return registry.load("flows.maps", named["maps"]).opened(weights, fold, named["settings"])
 
 
 def _named(weights: dict[str, Tensor]) -> dict:

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pidflow import plugins
 from pidflow.errors import ConfigError
 from pidflow.names import weakest
+from pidflow.plugins import registry
 
 if TYPE_CHECKING:
     import torch
@@ -182,7 +182,7 @@ def intervention_of(entry: Mapping[str, Any], *, depth: int, seed: int = 0) -> I
         On an unknown kind or key, or blocks that the model does not have.
     """
     settings = dict(entry)
-    kind = plugins.load(FOLDER, str(settings.pop("kind", None)))
+    kind = registry.load(FOLDER, str(settings.pop("kind", None)))
     checked = kind.Settings.checked(settings, where=f"intervention of kind '{entry['kind']}'")
     return kind.Intervention.of(checked, depth=depth, seed=seed)
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pidflow import plugins
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.edges import Edge, Moved
 from pidflow.interventions.heard import Answers
@@ -33,6 +32,7 @@ from pidflow.models.answers import Expected
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
 from pidflow.names import weakest
+from pidflow.plugins import registry
 from pidflow.stats import clustered_mean
 
 SUBSETS = ("right", "wrong", "all")
@@ -70,14 +70,14 @@ class Probe:
         """The intervention itself; ``seed`` is that of its random parts, ``informed`` has those that had to be told."""
         if self.base is not None:
             return (informed or {}).get(self.base, self.base).in_blocks(self.window.blocks)
-        kind, edge = plugins.load(FOLDER, self.kind), self.edge
+        kind, edge = registry.load(FOLDER, self.kind), self.edge
         found = kind.Intervention.on(edge.source, edge.target, self.window.blocks, seed=seed, spared=self.spared)
         return found if self.head is None else replace(found, heads=(self.head,))
 
 
 def kinds_on_edges() -> tuple[str, ...]:
     """The kinds of intervention that act on an edge."""
-    return tuple(name for name in plugins.available(FOLDER) if hasattr(plugins.load(FOLDER, name).Intervention, "on"))
+    return tuple(name for name in registry.available(FOLDER) if hasattr(registry.load(FOLDER, name).Intervention, "on"))
 
 
 def probes(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pidflow.errors import ConfigError
-from pidflow.settings import Blocks, Settings, Whole
+from pidflow.plugins.settings import Blocks, Settings, Whole
 
 DIFFUSION, WAVE, REACTION_DIFFUSION = EQUATIONS = ("diffusion", "wave", "reaction-diffusion")
 

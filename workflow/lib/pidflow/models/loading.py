@@ -14,7 +14,6 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
-from pidflow import plugins
 from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.models import weights
 from pidflow.models.families._family import Family
@@ -24,6 +23,7 @@ from pidflow.models.placement import resolve_device, resolve_dtype
 from pidflow.models.processors import load_processor
 from pidflow.models.prompts import Prompt, prompt_of
 from pidflow.models.refused import check_type
+from pidflow.plugins import registry
 
 _IMAGE_TOKEN_KEYS = ("image_token_id", "image_token_index", "image_patch_id", "img_context_token_id")
 
@@ -147,7 +147,7 @@ def placeholder_of(family: Family, processor: Any) -> str:
 
 def family_named(name: str) -> Family:
     """The family of that id."""
-    return plugins.load("models.families", name).FAMILY
+    return registry.load("models.families", name).FAMILY
 
 
 def load(

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from pidflow.errors import ConfigError, DataError, shown
-from pidflow.files import state_of
+from pidflow.files.writing import state_of
 
 # Checkpoints in the format of their authors' code, and the same weights in the format that is read here.
 CONVERTED = {

@@ -29,7 +29,7 @@ from pidflow.pid.from_latents import MIN_PERMUTATIONS, estimate_pid_from_latents
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
 from pidflow.pid.gaussian_system import gaussian_mi
 from pidflow.pid.results import MIEstimate, PIDEstimate
-from pidflow.plugins import available
+from pidflow.plugins.registry import available
 from pidflow.stats import jackknife_se
 
 # How estimates can be corrected.

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pidflow.settings import Id, Settings, Text, Unique, Whole
+from pidflow.plugins.settings import Id, Settings, Text, Unique, Whole
 from pidflow.spectrum.modes import LABELS, LANGUAGE_PASSES, LENSES, MODES, VISION_PASSES
 from pidflow.spectrum.words import REPLACEMENTS, SCORES
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pidflow import store
 from pidflow.errors import DataError
+from pidflow.files import store
 from pidflow.spectrum.predictions import Pass, Predictions, checked
 from pidflow.spectrum.words import REPLACEMENTS
 

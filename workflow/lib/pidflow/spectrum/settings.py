@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pidflow.settings import Id, Settings, Text, Unique, Whole
+from pidflow.plugins.settings import Id, Settings, Text, Unique, Whole
 from pidflow.spectrum.words import ANSWERS, FORMATS, JOINT, LENSES, PASSES, REPLACEMENTS, VLM_LENS
 
 Answers = Literal[ANSWERS]

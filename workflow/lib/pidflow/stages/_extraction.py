@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pidflow import store
 from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.files import store
 from pidflow.interventions.answer import answer
 from pidflow.interventions.conditions import Pass, earlier_states_stand, passes
 from pidflow.interventions.intervention import reach_of

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pidflow import store
 from pidflow.errors import ConfigError, DataError
+from pidflow.files import store
 from pidflow.models.probe_inputs import Fed, Part
 from pidflow.spectrum.noise_check import NoiseCheck
 from pidflow.spectrum.options import lettered, letters_of, offered_options, right_place

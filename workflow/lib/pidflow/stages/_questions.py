@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pidflow import store
 from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError
+from pidflow.files import store
 from pidflow.interventions.intervention import intervention_of
 from pidflow.interventions.model_check import check_model
 from pidflow.models.continuous_time import continuous_attention

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pidflow import store
 from pidflow.errors import ConfigError, DataError
+from pidflow.files import store
 from pidflow.interventions.answer import Answered
 from pidflow.interventions.intervention import Intervention, Reach, intervention_of, summed_pairs
 from pidflow.models.capture import BLOCKS, Captured

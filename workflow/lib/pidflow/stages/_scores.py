@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pidflow.files.store import Identity, checksum_of, identity_of, reading_h5, take
 from pidflow.names import layer_name
-from pidflow.store import Identity, checksum_of, identity_of, reading_h5, take
 
 
 @dataclass(frozen=True)

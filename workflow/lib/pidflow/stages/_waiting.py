@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pidflow.errors import PidflowError
+from pidflow.files.store import checksum_of, digest_of
 from pidflow.running import WAITING
-from pidflow.store import checksum_of, digest_of
 
 log = logging.getLogger(__name__)
 

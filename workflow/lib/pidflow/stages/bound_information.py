@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import fields, replace
 
+from pidflow.files.store import checksum_of, identity_of, put, reading_h5, take, writing_h5
 from pidflow.names import layer_name
 from pidflow.stages._scores import made_from, read_scores
 from pidflow.stages._waiting import taken
-from pidflow.store import checksum_of, identity_of, put, reading_h5, take, writing_h5
 
 log = logging.getLogger(__name__)
 

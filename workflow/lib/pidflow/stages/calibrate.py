@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from pidflow.errors import PidflowError
+from pidflow.files.store import reading_h5, write_table
 from pidflow.flows.gaussianize import FlowConfig, gaussianize
 from pidflow.groups import grouped_folds
 from pidflow.names import ATOMS, NUMBERED, layer_name
@@ -16,9 +17,8 @@ from pidflow.pid.estimators._rows import estimates_by, needs_flow
 from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.planted_twin import another_start, planted_twin
 from pidflow.pid.results import MissedInformation, PIDEstimate
-from pidflow.plugins import module_of
+from pidflow.plugins.registry import module_of
 from pidflow.stats import interval
-from pidflow.store import reading_h5, write_table
 from pidflow.validation.critic import critic_information
 from pidflow.validation.missed import missed_after, missed_beside, missed_information
 from pidflow.validation.planted_cases import CASES, Case, planted_cases

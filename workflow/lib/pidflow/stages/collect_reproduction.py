@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pidflow.analysis.reproduction import AGREES, reproduction
 from pidflow.errors import PidflowError
-from pidflow.store import read_table, write_table
+from pidflow.files.store import read_table, write_table
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import pandas as pd
 from pidflow.analysis import breadth, emergence, spectrum_claims, spectrum_tables
 from pidflow.analysis.spectrum_cells import NUMBERS, Cell, ModelInfo, cells_of
 from pidflow.errors import DataError
+from pidflow.files.store import Identity, read_json, write_table
 from pidflow.spectrum.modes import REPAIRED, TUNED
 from pidflow.spectrum.records import from_json
 from pidflow.spectrum.results import TaskSpectrum
-from pidflow.store import Identity, read_json, write_table
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pidflow.analysis import edge_changes, sweep_tables, transfer_windows, two_stages
 from pidflow.errors import DataError, PidflowError
-from pidflow.store import read_table, table_identity, write_table
+from pidflow.files.store import read_table, table_identity, write_table
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from pidflow.analysis import baselines, claims, dependence, tables
 from pidflow.analysis.decompositions import warning
 from pidflow.analysis.reach import Reach
 from pidflow.errors import DataError
+from pidflow.files.store import Identity, read_json, read_table, reading_h5, take, write_table
 from pidflow.names import INTACT, OWN, TARGETS, analysis_of, layer_name
 from pidflow.pid.records import from_json
 from pidflow.pid.results import Decomposition
 from pidflow.stages._scores import read_scores
 from pidflow.stats import Estimate
-from pidflow.store import Identity, read_json, read_table, reading_h5, take, write_table
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pidflow.analysis.two_systems import agreement_of, two_systems_table
 from pidflow.errors import DataError
-from pidflow.store import read_table, write_table
+from pidflow.files.store import read_table, write_table
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pidflow import files, store
 from pidflow.errors import PidflowError
+from pidflow.files import store, writing
 from pidflow.interventions.model_check import ModelCheck, check_model
 from pidflow.models.images import read_image
 from pidflow.models.inputs import Batch, encode
@@ -80,7 +80,7 @@ def run(
     for line in found.lines():
         log.info(line)
     store.write_json(findings, found)
-    with files.replacing(output) as path:
+    with writing.replacing(output) as path:
         page = _page(f"{model_id}, {task}", loaded, batch, pictures[0], found)
         Path(path).write_text(page, encoding="utf-8")
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from pidflow.errors import DataError, PidflowError
+from pidflow.files.store import reading_h5, take, write_json
 from pidflow.names import ATOMS, condition_and_target, layer_name
 from pidflow.pid.correction import corrected
 from pidflow.pid.estimators._rows import Blocks, estimates_by, needs_flow
@@ -17,7 +18,6 @@ from pidflow.pid.gaussian import gaussian_pid
 from pidflow.pid.records import to_json
 from pidflow.pid.results import QUANTITIES, Decomposition, TwinEstimate
 from pidflow.stages._scores import Scores, made_from, read_scores
-from pidflow.store import reading_h5, take, write_json
 from pidflow.validation.missed import missed_after, missed_beside, missed_information
 
 log = logging.getLogger(__name__)

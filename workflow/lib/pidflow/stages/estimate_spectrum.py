@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pidflow.errors import PidflowError
+from pidflow.files.store import Identity, checksum_of, write_json
 from pidflow.spectrum.estimate import How, estimate_spectrum
 from pidflow.spectrum.predictions_file import read_predictions
 from pidflow.spectrum.records import to_json
-from pidflow.store import Identity, checksum_of, write_json
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pidflow import store
+from pidflow.files import store
 from pidflow.models.answers import NORMALISED
 from pidflow.names import INTACT
 from pidflow.stages._waiting import clear, place, take

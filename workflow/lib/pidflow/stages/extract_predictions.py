@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pidflow import store
 from pidflow.errors import DataError, PidflowError
+from pidflow.files import store
 from pidflow.models.inputs import Batch
 from pidflow.models.option_scores import (
     OptionReader,

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pidflow.errors import DataError, PidflowError
-from pidflow.flows.pca import PrincipalBasis, fit_pca
-from pidflow.names import INTACT, OWN, analysis_of, condition_and_target, layer_name
-from pidflow.store import (
+from pidflow.files.store import (
     Activations,
     Identity,
     checksum_of,
@@ -21,6 +19,8 @@ from pidflow.store import (
     table_identity,
     writing_h5,
 )
+from pidflow.flows.pca import PrincipalBasis, fit_pca
+from pidflow.names import INTACT, OWN, analysis_of, condition_and_target, layer_name
 
 log = logging.getLogger(__name__)
 

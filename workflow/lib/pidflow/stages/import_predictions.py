@@ -2,8 +2,8 @@
 
 import logging
 
-from pidflow import store
 from pidflow.errors import DataError, PidflowError
+from pidflow.files import store
 from pidflow.spectrum.lens_databases import read_lens
 from pidflow.spectrum.predictions_file import write_predictions
 from pidflow.spectrum.published_files import read_published

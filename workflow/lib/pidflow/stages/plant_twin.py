@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pidflow.errors import DataError
+from pidflow.files.store import Identity, checksum_of, identity_of, put, read_tensors, reading_h5, take, writing_h5
 from pidflow.names import layer_name
 from pidflow.stages._waiting import taken
-from pidflow.store import Identity, checksum_of, identity_of, put, read_tensors, reading_h5, take, writing_h5
 
 
 def run(

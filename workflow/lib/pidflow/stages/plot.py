@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from pidflow.errors import DataError
 from pidflow.figures._registry import declared
 from pidflow.figures._style import FORMATS, render
+from pidflow.files.store import read_table, replacing
 from pidflow.names import ALL_TASKS
-from pidflow.store import read_table, replacing
 
 log = logging.getLogger(__name__)
 

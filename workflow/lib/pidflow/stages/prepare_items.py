@@ -12,9 +12,9 @@ from pidflow.data.datasets import Dataset, dataset_of
 from pidflow.data.items import Box, Dropped, Item
 from pidflow.data.pictures import Picture, content_digest, picture_file
 from pidflow.errors import DataError, PidflowError, shown, shown_path
+from pidflow.files.store import write_table
 from pidflow.groups import grouped_folds
 from pidflow.models.images import read_image, turned_boxes
-from pidflow.store import write_table
 
 log = logging.getLogger(__name__)
 

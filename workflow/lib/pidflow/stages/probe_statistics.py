@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pidflow import store
 from pidflow.errors import DataError, PidflowError
+from pidflow.files import store
 from pidflow.models.inputs import Batch
 from pidflow.models.probe_inputs import LANGUAGE, QUESTION_PART, enter
 from pidflow.spectrum.noise_check import NoiseCheck, check_noise

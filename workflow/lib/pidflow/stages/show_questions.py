@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from pidflow.errors import PidflowError
+from pidflow.files.store import read_table, write_json
 from pidflow.models.capture import capture
 from pidflow.models.images import read_image
 from pidflow.models.loading import LoadedModel
 from pidflow.names import INTACT
 from pidflow.stages._questions import Questions, image_files, load_model, own_attention, read_items
-from pidflow.store import read_table, write_json
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pidflow import store
 from pidflow.errors import DataError, PidflowError
+from pidflow.files import store
 from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
 from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, head_probes, measure, probes, summarise
 from pidflow.models.answers import NORMALISED

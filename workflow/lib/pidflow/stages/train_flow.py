@@ -5,12 +5,12 @@ from dataclasses import fields, is_dataclass, replace
 
 import h5py
 
+from pidflow.files.store import checksum_of, digest_of, put, write_tensors, writing_h5
 from pidflow.flows.gaussianize import FlowInfo
 from pidflow.names import layer_name
 from pidflow.stages._flows import trained
 from pidflow.stages._scores import read_scores
 from pidflow.stages._waiting import run_along
-from pidflow.store import checksum_of, digest_of, put, write_tensors, writing_h5
 
 
 def run(

@@ -12,8 +12,8 @@ from jinja2 import Environment, StrictUndefined
 
 from pidflow.analysis import report
 from pidflow.figures import _style as look
+from pidflow.files.store import read_json, read_table, write_text
 from pidflow.names import ATOMS, INFORMATIONS
-from pidflow.store import read_json, read_table, write_text
 from pidflow.versions import library_versions
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading, drawn
 from pidflow.errors import ConfigError, DataError
+from pidflow.plugins import settings
 
 SHAPES = ("circle", "rectangle", "triangle")
 TASKS = {"shape": "easy-shape", "colour": "easy-colour", "yesno": "easy-yesno"}

@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Box, Item, Reading, in_question_order
 from pidflow.data.readers._cells import boxes_of, text_of, word_of
 from pidflow.data.readers._published import YES_NO, Collected, chosen, json_of, named_in
 from pidflow.errors import DataError, shown, shown_path
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 PLACES = ("questions", "scenes", "images")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading, in_question_order
 from pidflow.data.readers._cells import boxes_of, text_of, word_of
 from pidflow.data.readers._published import YES_NO, Collected, chosen, file_of, named_in, rows_of, there
 from pidflow.errors import DataError
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 PLACES = ("folder", "images")
 TASKS = ("ChooseAttr", "ChooseCat", "ChooseRel", "CompareAttr", "LogicalObj", "QueryAttr")

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading
 from pidflow.data.readers._cells import text_of
 from pidflow.data.readers._published import Collected, lettered, letters, rows_of
 from pidflow.errors import DataError, shown
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 PLACES = ("table", "images")
 _CHOICES = tuple(f"Choice {letter}" for letter in "ABCD")

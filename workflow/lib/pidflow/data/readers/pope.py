@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading
 from pidflow.data.readers._cells import text_of, word_of
 from pidflow.data.readers._published import YES_NO, Collected, chosen, label_of, named_in, rows_of, there
 from pidflow.errors import ConfigError, DataError, shown_path
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 PLACES = ("folder", "images")
 _QUESTION = ("Is there ", " in the image?")

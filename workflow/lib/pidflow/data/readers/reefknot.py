@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading
 from pidflow.data.readers._cells import text_of, word_of
 from pidflow.data.readers._published import (
@@ -22,7 +21,8 @@ from pidflow.data.readers._published import (
     there,
 )
 from pidflow.errors import DataError, shown
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 PLACES = ("folder", "images")
 FILES = ("YESNO", "Multichoice", "VQA")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data import scenes
 from pidflow.data.items import Item, Reading
 from pidflow.errors import ConfigError
+from pidflow.plugins import settings
 
 _SEEDS_PER_TASK = 1_000_000
 

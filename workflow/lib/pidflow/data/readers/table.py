@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading, drawn, in_question_order
 from pidflow.data.pictures import content_digest
 from pidflow.data.readers._cells import as_text, boxes_of, objects_of, options_of, text_of, word_of
 from pidflow.data.readers._rows import Row, read_rows
 from pidflow.errors import DataError, shown, shown_path
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 _VALUES_NAMED = 8
 

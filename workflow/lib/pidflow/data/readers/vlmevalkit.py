@@ -13,14 +13,14 @@ from typing import Any
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading
 from pidflow.data.pictures import content_digest
 from pidflow.data.readers._cells import text_of, word_of
 from pidflow.data.readers._published import YES_NO, Collected, lettered, letters, rows_of
 from pidflow.data.readers._rows import Row
 from pidflow.errors import DataError, shown, shown_path
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 PLACES = ("table", "images")
 _LONGEST_INDEX = 64

@@ -6,12 +6,12 @@ from typing import Any
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.data.items import Item, Reading
 from pidflow.data.readers._cells import as_text, text_of, word_of
 from pidflow.data.readers._published import YES_NO, Collected, chosen, json_of
 from pidflow.errors import DataError, shown_path
-from pidflow.settings import Text
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Text
 
 PLACES = ("questions", "annotations", "images")
 KINDS = ("yes/no", "number", "other")

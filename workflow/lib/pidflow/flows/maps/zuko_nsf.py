@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.flows.maps._maps import Maps
+from pidflow.plugins import settings
 
 
 class Settings(settings.Settings):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from pidflow.errors import ConfigError
 from pidflow.interventions.intervention import Intervention, Reach, blocks_of
-from pidflow.settings import Blocks, Heads, Settings, Span, forwards
+from pidflow.plugins.settings import Blocks, Heads, Settings, Span, forwards
 
 if TYPE_CHECKING:
     import torch

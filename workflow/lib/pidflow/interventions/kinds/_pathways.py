@@ -10,7 +10,7 @@ from pidflow.interventions.draws import pair_hashes, row_seed
 from pidflow.interventions.edges import edge_of
 from pidflow.interventions.intervention import Intervention, blocks_of
 from pidflow.interventions.kinds._edges import EdgeIntervention
-from pidflow.settings import Blocks, EdgeName, Settings, Unique
+from pidflow.plugins.settings import Blocks, EdgeName, Settings, Unique
 
 if TYPE_CHECKING:
     import torch

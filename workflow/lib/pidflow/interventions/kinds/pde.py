@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pidflow.interventions.intervention import Intervention as Base
 from pidflow.models.dynamics import AttentionSettings, Dynamics, dynamics_of
-from pidflow.settings import Blocks
+from pidflow.plugins.settings import Blocks
 
 
 class Settings(AttentionSettings):

@@ -9,7 +9,7 @@ from pydantic import Field
 from pidflow.interventions.draws import AUTO, MATCHES, Drawn, draw, row_seed
 from pidflow.interventions.intervention import Reach
 from pidflow.interventions.kinds._edges import EdgeIntervention, EdgeSettings, places_of
-from pidflow.settings import Span
+from pidflow.plugins.settings import Span
 
 
 class Settings(EdgeSettings):

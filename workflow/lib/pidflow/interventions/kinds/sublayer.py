@@ -6,10 +6,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.interventions.intervention import blocks_of
 from pidflow.interventions.kinds._states import StateIntervention
-from pidflow.settings import Blocks, Span
+from pidflow.plugins import settings
+from pidflow.plugins.settings import Blocks, Span
 
 
 class Settings(settings.Settings):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pidflow import settings
 from pidflow.models.families._family import Family
+from pidflow.plugins import settings
 
 if TYPE_CHECKING:
     from pidflow.models.layout import Layout

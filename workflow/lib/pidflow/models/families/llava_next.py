@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pidflow import settings
 from pidflow.models.families._family import Family
+from pidflow.plugins import settings
 
 if TYPE_CHECKING:
     from pidflow.models.layout import Layout

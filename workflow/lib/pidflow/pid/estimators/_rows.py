@@ -13,7 +13,7 @@ from pidflow.errors import ConfigError
 from pidflow.pid.covariances import varying
 from pidflow.pid.from_latents import estimates_of_rows
 from pidflow.pid.results import PIDEstimate
-from pidflow.plugins import load
+from pidflow.plugins.registry import load
 
 Blocks = tuple[np.ndarray, np.ndarray, np.ndarray]
 # What an estimator may need: the rows as they came, or the held-out latents of a flow (see pidflow.flows.gaussianize).

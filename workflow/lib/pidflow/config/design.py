@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pidflow import plugins
-from pidflow.configuration import CONTROLS, configuration
+from pidflow.config.configuration import CONTROLS, configuration
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
 from pidflow.names import INTACT, extent
+from pidflow.plugins import registry
 
 # What leaves nothing of the image to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
@@ -147,7 +147,7 @@ def plug_ins(config: dict, *, model: str, conditions: Sequence[str] = (), kinds:
     named = {("models.families", model_entry(config, model)["family"])}
     named |= {("interventions.kinds", "cut")} if model_entry(config, model).get("closed") else set()
     named |= {("interventions.kinds", kind) for kind in (*kinds, *(entry["kind"] for entry in entries if entry))}
-    return sorted(plugins.module_of(*each) for each in named)
+    return sorted(registry.module_of(*each) for each in named)
 
 
 def training(config: dict, standin: str) -> dict:

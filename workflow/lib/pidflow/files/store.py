@@ -1,8 +1,8 @@
 """Result files: one place that writes and reads HDF5, tables, JSON and tensors.
 
-A file is whole or absent, carries a checksum of itself (:mod:`pidflow.files`), and says what it is about and what it
-was made from (:class:`pidflow.identity.Identity`). Readers take the identity they expect and compare. Every fault of a
-file is a :class:`~pidflow.errors.DataError` of one sentence.
+A file is whole or absent, carries a checksum of itself (:mod:`pidflow.files.writing`), and says what it is about and
+what it was made from (:class:`pidflow.files.identity.Identity`). Readers take the identity they expect and compare.
+Every fault of a file is a :class:`~pidflow.errors.DataError` of one sentence.
 """
 
 import hashlib
@@ -17,8 +17,7 @@ import h5py
 import numpy as np
 
 from pidflow.errors import DataError
-from pidflow.files import BLANK, check_seal, find_seal, replacing, seal
-from pidflow.hdf5 import (
+from pidflow.files.hdf5 import (
     SCHEMA_VERSION,
     identity_of,
     put,
@@ -28,10 +27,11 @@ from pidflow.hdf5 import (
     write_h5,
     writing_h5,
 )
-from pidflow.identity import Identity, digest_of
-from pidflow.json_text import to_json
+from pidflow.files.identity import Identity, digest_of
+from pidflow.files.json_text import to_json
+from pidflow.files.tensors import read_tensors, write_tensors
+from pidflow.files.writing import BLANK, check_seal, find_seal, replacing, seal
 from pidflow.names import layer_name
-from pidflow.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second to import: only the functions that handle tables do so

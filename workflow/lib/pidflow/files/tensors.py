@@ -1,4 +1,4 @@
-"""Named tensors in safetensors files: one place that writes and reads them; :mod:`pidflow.store` hands them on."""
+"""Named tensors in safetensors files: one place that writes and reads them; :mod:`.store` hands them on."""
 
 import json
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pidflow.errors import DataError
-from pidflow.files import BLANK, check_seal, replacing, seal
-from pidflow.identity import Identity
-from pidflow.json_text import to_json
+from pidflow.files.identity import Identity
+from pidflow.files.json_text import to_json
+from pidflow.files.writing import BLANK, check_seal, replacing, seal
 
 if TYPE_CHECKING:
     from torch import Tensor

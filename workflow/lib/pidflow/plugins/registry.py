@@ -1,7 +1,7 @@
 """Plug-ins: a file in a folder is the registration, and its name is what the configuration calls it.
 
-A plug-in is one module. It holds ``Settings`` (a subclass of :class:`pidflow.settings.Settings`, where it has any), its
-code, and nothing that is slow to import at its top: the workflow reads the settings of all plug-ins before it plans.
+A plug-in is one module. It holds ``Settings`` (a subclass of :class:`pidflow.plugins.settings.Settings`, where it has
+any), its code, and nothing that is slow to import at its top: the workflow reads the settings of all plug-ins before it plans.
 """
 
 from functools import cache
@@ -11,7 +11,7 @@ from types import ModuleType
 
 from pidflow.errors import ConfigError
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 # Folder of each kind of plug-in below the package, and what one of them is called in a sentence.
 KINDS = {
     "models.families": "model family",

@@ -9,27 +9,27 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, create_model
 
-from pidflow import plugins
 from pidflow.errors import ConfigError
 from pidflow.flows.settings import FlowConfig
 from pidflow.models.answers import RULES
 from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.names import TARGETS
-from pidflow.refusals import expected
-from pidflow.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
+from pidflow.plugins import registry
+from pidflow.plugins.refusals import expected
+from pidflow.plugins.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
 from pidflow.spectrum.estimate_settings import Breadth, SpectrumPid
 from pidflow.spectrum.settings import Spectrum
 
-ESTIMATORS = plugins.available("pid.estimators")
+ESTIMATORS = registry.available("pid.estimators")
 DEFINITIONS = ("broja", "mmi", "dep")
 CUT = "cut"
 STUDIES = ("2602.15580", "2411.18620", "6WsBGk4Iag")
 # Kinds of intervention on an edge that can run beside its cut.
 CONTROLS = tuple(
     name
-    for name in plugins.available("interventions.kinds")
-    if name != CUT and "source" in plugins.load("interventions.kinds", name).Settings.model_fields
+    for name in registry.available("interventions.kinds")
+    if name != CUT and "source" in registry.load("interventions.kinds", name).Settings.model_fields
 )
 RENAMED_ESTIMATORS = {"linear": "gaussian", "rank": "copula"}
 _PROMPT = Field(
@@ -39,7 +39,7 @@ _DEVICE = Field(
     pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", json_schema_extra={"expected": "auto, cpu, mps, cuda or cuda:<number>"}
 )
 PhaseName = Literal["vision", "language", "align", "tune"]
-Closed = plugins.load("interventions.kinds", CUT).Settings
+Closed = registry.load("interventions.kinds", CUT).Settings
 Estimators = Annotated[
     list[Annotated[Literal[ESTIMATORS], Field(json_schema_extra={"renamed": RENAMED_ESTIMATORS})]],
     Field(min_length=1),
@@ -253,17 +253,17 @@ def chosen(folder: str, key: str, *common: type[Settings]) -> Any:
     Parameters
     ----------
     folder
-        Of the plug-ins, as in :data:`pidflow.plugins.KINDS`.
+        Of the plug-ins, as in :data:`pidflow.plugins.registry.KINDS`.
     common
         Settings of every such entry; a plug-in's own go before them.
     """
     entries = tuple(
         create_model(
-            f"{plugins.KINDS[folder].capitalize().replace(' ', '')}_{name}",
-            __base__=_bases(getattr(plugins.load(folder, name), "Settings", Settings), *common),
-            **{key: (Literal[name], Field(description=f"Names the {plugins.KINDS[folder]}."))},
+            f"{registry.KINDS[folder].capitalize().replace(' ', '')}_{name}",
+            __base__=_bases(getattr(registry.load(folder, name), "Settings", Settings), *common),
+            **{key: (Literal[name], Field(description=f"Names the {registry.KINDS[folder]}."))},
         )
-        for name in plugins.available(folder)
+        for name in registry.available(folder)
     )
     entry = entries[0]
     for other in entries[1:]:

@@ -17,9 +17,9 @@ import h5py
 import numpy as np
 
 from pidflow.errors import DataError
-from pidflow.files import BLANK, check_seal, replacing, seal
-from pidflow.identity import Identity
-from pidflow.json_text import to_json
+from pidflow.files.identity import Identity
+from pidflow.files.json_text import to_json
+from pidflow.files.writing import BLANK, check_seal, replacing, seal
 from pidflow.versions import library_versions
 
 SCHEMA_VERSION = 2

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from pidflow.errors import ConfigError, shown
 from pidflow.names import RENAMED_SPANS, SPANS, edge_parts, extent, pattern_of, span_parts
-from pidflow.refusals import sentence
+from pidflow.plugins.refusals import sentence
 
 ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
 ID_WORDS = "at most 100 lower-case letters, digits, and single dots or dashes between them"

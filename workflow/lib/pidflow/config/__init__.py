@@ -1,0 +1,1 @@
+"""The checked configuration, and what a run expands to."""
