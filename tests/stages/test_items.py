@@ -51,6 +51,17 @@ def test_easy_vqa(tmp_path, task):
     assert len(image_files(frame, dataset_of(EASY).folder)) == 50
 
 
+def test_all_tasks_of_easy_vqa_at_once(tmp_path):
+    frame = prepare(tmp_path, EASY, select=None, count=300)
+    closed = frame["answer"].isin(["yes", "no"])
+    asked = easy_vqa.questions("test")
+    share = np.mean([each.task == easy_vqa.TASKS["yesno"] for each in asked])
+    assert closed.mean() == pytest.approx(share, abs=0.08)
+    assert frame["answer"].nunique() == len({each.answer for each in asked})
+    assert {tuple(each) for each in frame["options"][closed]} == {("yes", "no")}
+    assert {tuple(each) for each in frame["options"][~closed]} == {()}
+
+
 def test_the_box_of_an_easy_vqa_shape_holds_all_of_it_and_no_more(tmp_path):
     frame = prepare(tmp_path, EASY, select="easy-shape", count=40)
     for path, boxes in zip(frame["image_path"], frame["boxes"], strict=True):

@@ -91,15 +91,17 @@ def tables(settings: Settings) -> list[Path]:
 
 
 def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Reading:
-    """At most ``count`` questions of the task ``select`` of a split, drawn without replacement.
+    """At most ``count`` questions of the task ``select`` of a split, or of all tasks, drawn without replacement.
 
     Raises
     ------
     ConfigError
-        If ``select`` is not one of the tasks.
+        If ``select`` is neither None nor one of the tasks.
     """
-    if select not in TASKS.values():
-        raise ConfigError(f"unknown easy-vqa task '{select}' in select, expected one of: {', '.join(TASKS.values())}")
+    if select not in (None, *TASKS.values()):
+        raise ConfigError(
+            f"unknown easy-vqa task '{select}' in select, expected one of: {', '.join(TASKS.values())}; or none for all"
+        )
     split = settings.split
     found = [
         Item(
@@ -111,7 +113,7 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Re
             options=("yes", "no") if question.task == TASKS["yesno"] else (),
         )
         for index, question in enumerate(questions(split))
-        if question.task == select
+        if select in (None, question.task)
     ]
     chosen = drawn(found, count, seed=seed).items
     return Reading(tuple(replace(item, boxes=(_box(split, item.image_path),)) for item in chosen))

@@ -1,0 +1,187 @@
+"""How far spectra of predictions are from what is known, as given and held against the joint predictions (`calibrate`).
+
+    python tests/benchmarks/study_spectrum.py                # planted predictions: two minutes
+    snakemake spectrum --cores 2 --configfile config/easy-vqa.yaml
+    python tests/benchmarks/study_spectrum.py results        # predictions of easy-VQA in that run as well
+
+Planted predictions are given as they are (`honest`), as a sure answer drawn from each (`overconfident`), and with a
+sure guess in place of what the picture or the words alone tell (`guess`): what a model may say that reads noise. The
+truth of easy-VQA is the table of what a picture shows, the question and the right answer over the whole split, on the
+rows of the run.
+"""
+
+import argparse
+from collections import Counter
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from pidflow.data.readers import easy_vqa
+from pidflow.names import ATOMS
+from pidflow.spectrum.decompose import PredictedRows, decompose_predictions
+from pidflow.spectrum.estimate import How, estimate_spectrum
+from pidflow.spectrum.planted import planted_rows
+from pidflow.spectrum.predictions_file import read_predictions
+from pidflow.spectrum.tuned_lens import calibrated
+
+SYSTEMS = {
+    "all alike": dict.fromkeys(ATOMS, 0.2),
+    "synergy": dict.fromkeys(ATOMS, 0.0) | {"synergy": 0.8},
+    "words": dict.fromkeys(ATOMS, 0.0) | {"unique_language": 0.6, "synergy": 0.2},
+    "redundant": dict.fromkeys(ATOMS, 0.0) | {"redundancy": 0.6, "synergy": 0.2},
+}
+PASSES = (
+    ("question-masked", "noise"),
+    ("question-masked", "shuffle"),
+    ("question-masked", "mean"),
+    ("vision-only", "noise"),
+)
+
+
+def disturbed(rows, how, rng):
+    """Predictions of single sources as a model may give them; the joint ones stay."""
+    if how == "honest":
+        return rows
+    labels = rows.joint.shape[1]
+
+    def sure(p):
+        """An answer drawn from each prediction, with certainty 0.96 and more."""
+        drawn = (p.cumsum(axis=1) > rng.random((len(p), 1))).argmax(axis=1)
+        return 0.96 * np.eye(labels)[drawn] + 0.04 / labels
+
+    if how == "overconfident":
+        return replace(rows, vision=sure(rows.vision), language=sure(rows.language))
+    return replace(rows, **{how.split()[-1]: sure(np.full_like(rows.joint, 1 / labels))})
+
+
+def truth_of(truth, how):
+    """Atoms in bits: a guess takes a source's information away, what is left is the other's or synergy."""
+    if not how.startswith("guess"):
+        return [truth[atom] for atom in ATOMS]
+    vision = how.endswith("language")
+    left = truth["redundancy"] + truth["unique_vision" if vision else "unique_language"]
+    rest = truth["mi_joint"] - left
+    return [0.0, left, 0.0, rest] if vision else [0.0, 0.0, left, rest]
+
+
+def planted(sizes, labels, draws):
+    print("planted predictions: errors of atoms in bits (R, vision, language, synergy), each of the system where worst")
+    for how, n, k in product(("honest", "overconfident", "guess for vision", "guess for language"), sizes, labels):
+        errors = np.array([mean_errors(bits, how, n, k, draws) for bits in SYSTEMS.values()])  # (systems, 2, atoms)
+        worst = np.take_along_axis(errors, np.abs(errors).argmax(axis=0)[None], axis=0)[0]
+        found = ["  ".join(f"{value:+.3f}" for value in row) for row in worst]
+        print(f"{how:20} n {n:5} labels {k}   as given {found[0]}   calibrated {found[1]}", flush=True)
+
+
+def mean_errors(bits, how, n, labels, draws):
+    """Found minus true atoms, mean over draws: as given, and calibrated."""
+    found = np.zeros((2, len(ATOMS)))
+    for seed in range(draws):
+        rows, truth = planted_rows(bits, labels, n, seed=seed)
+        given = disturbed(rows, how, np.random.default_rng(seed))
+        for place, used in enumerate((given, calibrated(given, seed=seed))):
+            atoms = decompose_predictions(used, tolerance_bits=5e-3).bits
+            found[place] += np.array([atoms[atom] for atom in ATOMS]) - truth_of(truth, how)
+    return found / draws
+
+
+def shown_in(questions):
+    """Shape and colour of each picture, as far as answers tell them, and questions whose answer says that they hold."""
+    colours = {q.answer for q in questions if q.task == easy_vqa.TASKS["colour"]}
+    shown = {}
+    for q in questions:
+        holds = q.answer == ("no" if " not " in q.text else "yes")
+        for word in q.text.split() if holds else [q.answer]:
+            if word in colours or word in easy_vqa.SHAPES:
+                shown.setdefault(q.image_index, {})[word in colours] = word
+    return {image: tuple(sorted(each.items())) for image, each in shown.items()}
+
+
+def entropy(*columns):
+    """Joint entropy of columns, bits."""
+    counts = np.array(list(Counter(zip(*columns, strict=True)).values())) / len(columns[0])
+    return float(-(counts * np.log2(counts)).sum())
+
+
+def exact(split="train"):
+    """The numbers of the whole split by two readings: all pictures, and those whose shape and colour are both told."""
+    asked = easy_vqa.questions(split)
+    shown = shown_in(asked)
+    for name, kept in (
+        ("all pictures", asked),
+        ("shape and colour told", [q for q in asked if len(shown.get(q.image_index, ())) == 2]),
+    ):
+        answer, text, seen = zip(*((q.answer, q.text, shown.get(q.image_index)) for q in kept), strict=True)
+        left = entropy(text, answer) - entropy(text)
+        print(
+            f"easy-VQA {split}, {name}: {len(kept)} questions, {len({q.image_index for q in kept})} pictures; "
+            f"H(A) {entropy(answer):.2f}  I(Q;A) {entropy(answer) - left:.2f}  "
+            f"I(V;A) {entropy(answer) + entropy(seen) - entropy(seen, answer):.2f}  "
+            f"I(V;A|Q) {left - entropy(text, seen, answer) + entropy(text, seen):.2f}"
+        )
+
+
+def known(predictions, split):
+    """The true conditionals on the rows of the predictions, over their answers."""
+    asked = easy_vqa.questions(split)
+    rows = [int(each.split("-")[1]) for each in predictions.item_id]
+    task = {asked[row].task for row in rows}
+    shown = shown_in(asked)
+    whole = [q for q in asked if q.task in task]
+    answers = sorted({q.answer for q in whole})
+    place = {answer: i for i, answer in enumerate(answers)}
+    tables = {}
+    for q in whole:
+        for key in (("v", shown.get(q.image_index)), ("q", q.text)):
+            tables.setdefault(key, np.zeros(len(answers)))[place[q.answer]] += 1
+    given = [
+        np.array([tables[key] / tables[key].sum() for key in keys])
+        for keys in (
+            [("v", shown.get(asked[row].image_index)) for row in rows],
+            [("q", asked[row].text) for row in rows],
+        )
+    ]
+    return PredictedRows(*given, np.eye(len(answers))[[place[asked[row].answer] for row in rows]], predictions.image_id)
+
+
+def real(folder):
+    exact()
+    for path in sorted(folder.glob("predictions/*/easy-train*.h5")):
+        predictions = read_predictions(path)
+        truth = known(predictions, "train")
+        best = decompose_predictions(truth, tolerance_bits=5e-3)
+        print(f"\n{path.parent.name}, {path.stem}: {len(truth)} questions; H(A) {best.entropy:.3f} bits")
+        print(f"{'':34}R      vision  words   synergy joint   gap    check   images' error of synergy")
+        print(line("known", best, None))
+        for name, replacement in PASSES:
+            for calibrate in (False, True):
+                how = How(vision=name, replacement=replacement, lenses=(), calibrate=calibrate)
+                found = estimate_spectrum(predictions, how, model=path.parent.name, task=path.stem)
+                said = next(each for each in found.spectra if each.method == "coupling")
+                accuracies = [next(p.right[0] for p in found.passes if p.key == key) for key in ("joint", found.vision)]
+                label = f"{name}/{replacement}{' calibrated' if calibrate else ''}"
+                print(line(label, said, said.check), f"right {accuracies[0]:.3f}, vision alone {accuracies[1]:.3f}")
+
+
+def line(label, found, check):
+    bits = "  ".join(f"{found.bits[atom]:6.3f}" for atom in (*ATOMS, "mi_joint"))
+    off = "" if check is None else f"{max(abs(check.bits[atom] - found.bits[atom]) for atom in ATOMS):.3f}"
+    return f"{label:32} {bits}  {found.gap_bits:.3f}  {off}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="?", type=Path, help="folder of a run of config/easy-vqa.yaml")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[300, 900])
+    parser.add_argument("--labels", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--draws", type=int, default=3)
+    given = parser.parse_args()
+    planted(given.sizes, given.labels, given.draws)
+    if given.results is not None:
+        real(given.results)
+
+
+if __name__ == "__main__":
+    main()
