@@ -10,6 +10,7 @@ snakemake sweeps             attention cut window by window: tables and figures,
 snakemake predictions        what models predict from each part of their input: not part of the first
 snakemake spectrum           what models predict from each part of their input, decomposed: tables and figures
 snakemake systems            the same beside the decomposition of states
+snakemake reproduce --config other=PATH    this run compared with the one whose results folder is PATH: what differs, line by line
 snakemake show_model           results/models: spans over tokens, patches over a picture, what the check at load found
 snakemake results/standins/standin    train the shipped model again (about two hours on one core)
 """
@@ -36,6 +37,7 @@ include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/spectrum.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/spectrum_pid.smk"
+include: "workflow/rules/provenance.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -14,4 +14,5 @@ if __name__ == "__main__":
             script=snakemake.input.script,
             configuration=snakemake.params.configuration,
             titles=snakemake.params.titles,
+            provenance=snakemake.input.provenance,
         )

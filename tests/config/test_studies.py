@@ -1,5 +1,6 @@
 """Every ready-made study runs: merged over the defaults as Snakemake merges, it is valid."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def test_study_is_valid(path):
     config = defaults()
     study = yaml.safe_load(path.read_text())
     update_config(config, study)
-    design.check(config)
+    resolved = design.check(config)
+    assert design.check(json.loads(json.dumps(resolved))) == resolved, "what a record of provenance keeps runs again"
     assert path.read_text().startswith("# "), "a study says on top what it answers"
 
 

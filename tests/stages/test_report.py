@@ -20,6 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "workflow/report/page"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVIL = "<img src=x onerror=alert(1)></script>"
+RECORD = {
+    "seed": 7,
+    "repository": {"commit": "c" * 40, "changed": True},
+    "machine": {"processor": EVIL, "cores": 2, "system": "Linux x86_64", "gpus": []},
+    "inputs": {"units": {"m/a": {"model": "m", "revision": "sha256:ab"}}},
+    "versions": {"numpy": "2.0"},
+    "tables": {"pid": "d" * 64},
+}
 
 
 @pytest.fixture
@@ -103,6 +111,8 @@ def questions(tmp_path):
 def page(tmp_path, tables, questions):
     configuration = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     configuration["run"] = {"models": ["m"], "tasks": ["a", "b"], "conditions": ["intact", "image-question"]}
+    record = tmp_path / "provenance.json"
+    write_json(record, RECORD)
     write_report.run(
         output=str(tmp_path / "report.html"),
         tables=tables,
@@ -112,6 +122,7 @@ def page(tmp_path, tables, questions):
         script=str(PAGE / "page.js"),
         configuration=configuration,
         titles={"a": "first task", "b": EVIL},
+        provenance=str(record),
     )
     return tmp_path / "report.html"
 
@@ -130,6 +141,12 @@ def test_methods_have_the_run_s_own_numbers(page):
     assert "1 model (m) 1,800 questions of 2 tasks" in text
     assert "States of 3 layers" in text
     assert "33% of the numbers carry a warning" in text
+
+
+def test_provenance_is_that_of_the_record(page):
+    text = page.read_text()
+    for said in ("c" * 40 + ", changed since", "sha256:ab", "d" * 64, "2 cores, Linux x86_64"):
+        assert said in text
 
 
 def test_data_survive_the_way_into_the_page():

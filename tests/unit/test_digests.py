@@ -44,6 +44,8 @@ MAY = {
     "describe_model": FILES | SETTINGS | MODELS | NUMERICS,
     "show_questions": FILES | SETTINGS | MODELS | NUMERICS,
     "write_report": FILES | NUMERICS | {"jinja2", "yaml"},
+    "record_provenance": FILES | {"numpy"},
+    "reproduce": FILES | {"numpy"},
 }
 MAY_NOT = {
     "prepare_items": (
@@ -79,6 +81,8 @@ MAY_NOT = {
     "plot": ("data", "models", "interventions.knockout", "flows", "pid.estimate"),
     "show_questions": ("flows", "pid", "validation", "analysis", "figures", "data.readers"),
     "write_report": ("data", "models", "interventions", "flows", "pid"),
+    "record_provenance": ("data", "models", "interventions", "flows", "pid", "validation", "analysis", "figures"),
+    "reproduce": ("data", "models", "interventions", "flows", "pid", "validation", "figures"),
 }
 # The configuration is read by the workflow, which hands its values over.
 NEVER = ("config", "provenance")

@@ -22,6 +22,8 @@ import pytest
             ["results/pca/nope/choose-attr/intact.h5"],
             "'nope' in the path of a target is not defined",
         ),
+        ("seed: 0\n", ["reproduce"], "config other: found null; target reproduce compares this run with"),
+        ("other: nowhere\n", ["reproduce"], "config other: 'nowhere' holds no provenance/*.json; expected the results"),
         ("seed: 0\n", ["results/items/nope.parquet"], "'nope' in the path of a target is not defined under tasks"),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_default_run_has_the_jobs_its_configuration_says(snakemake, tmp_path
     assert jobs["extract_activations"] == 9 * 2
     assert jobs["extract_answers"] == 9 * 2  # without the image and without the question the answers are all
     assert jobs["plant_twin"] == jobs["bound_information"] == jobs["estimate_pid_standin"] == 9 * 2
-    assert jobs["plot_dependence"] == 1
+    assert jobs["plot_dependence"] == jobs["record_provenance"] == 1
     assert jobs["train_standin"] == jobs["plot_model_profiles"] == 0
 
 
@@ -128,5 +128,6 @@ def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
     done = snakemake("sweeps", "--dry-run", "--quiet", "host", cwd=tmp_path)
     found = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
     assert found["sweep_knockout"] == found["extract_activations"] == 9  # the intact answers, no condition
+    assert found["record_provenance"] == 1
     assert found["collect_sweeps"] == found["plot_sweep_edges"] == found["plot_sweep_subsets"] == 1
     assert not {"fit_pca", "train_flow", "estimate_pid_standin"} & set(found)

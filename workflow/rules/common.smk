@@ -10,7 +10,7 @@ from pathlib import Path
 LIBRARY = str(Path(workflow.basedir) / "workflow" / "lib")
 sys.path.insert(0, LIBRARY)
 
-from pidflow.errors import DataError
+from pidflow.errors import ConfigError, DataError
 from pidflow import running
 from pidflow.config import design, reading
 from pidflow.figures._registry import Run, all_figures
@@ -18,7 +18,7 @@ from pidflow.flows.settings import FlowConfig
 from pidflow.models import weights
 from pidflow.names import INTACT, OWN, analysis_of, condition_and_target
 from pidflow.plugins.registry import module_of
-from pidflow.provenance import code_digest
+from pidflow.provenance import code_digest, modules_digest, stages
 from pidflow.plugins.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
 
@@ -271,3 +271,46 @@ def expected_orders():
     """The file of expected orders, a shipped one made absolute; None where the study has none."""
     path = config["breadth"]["expected"]
     return path if path is None or Path(path).exists() else str(Path(workflow.basedir) / path)
+
+
+def resolved(wildcards):
+    """The configuration as checked, defaults included."""
+    return config
+
+
+def repository(wildcards):
+    """The folder of the workflow."""
+    return str(workflow.basedir)
+
+
+def sources(wildcards):
+    """Files that the questions of the run are read from, by data set."""
+    used = {config["tasks"][task]["dataset"] for task in RUN["tasks"]}
+    return {name: [str(path) for path in dataset_of(config["datasets"][name]).tables] for name in sorted(used)}
+
+
+def code_of_run(wildcards):
+    """Digests of the code of every stage, and of every plug-in that the run names, with what each imports."""
+    named = {FLOW_MAPS, *ESTIMATORS}
+    for model in RUN["models"]:
+        named.update(design.plug_ins(config, model=model, conditions=RUN["conditions"], kinds=SWEPT_KINDS))
+    for task in RUN["tasks"]:
+        named.add(dataset_of(design.task_settings(config, task)["dataset"]).reader.__name__)
+    return {
+        "stages": {stage: code_digest(stage) for stage in stages()},
+        "plug_ins": {name.removeprefix("pidflow."): modules_digest(name) for name in sorted(named)},
+    }
+
+
+def records_of(other, known):
+    """Records of this run for those sets of tables that another run has."""
+    if other is None:
+        raise ConfigError(
+            "config other: found null; target reproduce compares this run with the one whose results folder other names"
+        )
+    found = [path.stem for path in Path(other, "provenance").glob("*.json") if path.stem in known]
+    if not found:
+        raise ConfigError(
+            f"config other: '{other}' holds no provenance/*.json; expected the results folder of a run that made tables"
+        )
+    return [f"results/provenance/{name}.json" for name in sorted(found)]

@@ -84,3 +84,4 @@ rule figures:
     input:
         rules.collect_pid.output,
         drawn("figures"),
+        "results/provenance/figures.json",

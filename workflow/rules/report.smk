@@ -41,6 +41,7 @@ rule write_report:
     input:
         **{name: f"results/tables/{name}.parquet" for name in REPORTED},
         questions=expand("results/questions/{model}/{task}.json", model=RUN["models"], task=RUN["tasks"]),
+        provenance="results/provenance/figures.json",
         page=workflow.source_path("../report/page/page.html.j2"),
         style=workflow.source_path("../report/page/style.css"),
         script=workflow.source_path("../report/page/page.js"),

@@ -42,3 +42,4 @@ rule reproduction:
     input:
         rules.collect_reproduction.output if STUDY else [],
         drawn(JUDGED_BY[STUDY][1]) if STUDY else [],
+        f"results/provenance/{JUDGED_BY[STUDY][1]}.json" if STUDY else [],

@@ -91,9 +91,11 @@ rule spectrum:
     input:
         rules.collect_spectrum.output,
         drawn("spectrum"),
+        "results/provenance/spectrum.json",
 
 
 rule systems:
     input:
         rules.compare_systems.output,
         drawn("systems"),
+        "results/provenance/systems.json",

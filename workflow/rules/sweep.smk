@@ -89,3 +89,4 @@ rule sweeps:
     input:
         rules.collect_sweeps.output,
         drawn("sweeps"),
+        "results/provenance/sweeps.json",

@@ -34,12 +34,21 @@ def code_digest(stage: str, *modules: str) -> str:
     """
     start = f"pidflow.stages.{stage}"
     if _module_file(start) is None:
-        stages = sorted(path.stem for path in (PACKAGE / "stages").glob("[!_]*.py"))
-        raise ConfigError(f"unknown stage '{stage}', expected one of: {', '.join(stages)}")
+        raise ConfigError(f"unknown stage '{stage}', expected one of: {', '.join(stages())}")
+    return modules_digest(start, *modules)
+
+
+def modules_digest(*modules: str) -> str:
+    """Digest of modules and of every pidflow module that they import, directly or not."""
     digest = hashlib.sha256()
-    for module in sorted(set().union(*map(modules_behind, (start, *modules)))):
+    for module in sorted(set().union(*map(modules_behind, modules))):
         digest.update(f"{module} {_module_digest(module)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def stages() -> list[str]:
+    """Names of all stages."""
+    return sorted(path.stem for path in (PACKAGE / "stages").glob("[!_]*.py"))
 
 
 def modules_behind(module: str) -> set[str]:

@@ -134,6 +134,22 @@ def _in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, dict))
 
 
+def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the tables were made from, with what and where, for the foot of the page."""
+    repository, machine = record["repository"], record["machine"]
+    commit = "no clone" if repository is None else repository["commit"] + ", changed since" * repository["changed"]
+    weights = {about["model"]: about["revision"] for about in record["inputs"]["units"].values()}
+    return [
+        ("commit", commit),
+        ("seed", str(record["seed"])),
+        *((f"weights of {model}", revision) for model, revision in weights.items()),
+        ("processor", f"{machine['processor']}, {_count(range(machine['cores']), 'core')}, {machine['system']}"),
+        ("GPU", "; ".join(machine["gpus"]) or "none"),
+        *record["versions"].items(),
+        *((f"table {name}", f"SHA-256 {checksum}") for name, checksum in record["tables"].items()),
+    ]
+
+
 def embedded(value: Any) -> str:
     """A value as JSON that may stand inside a script of a page."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -288,6 +288,12 @@ def configuration() -> type[Settings]:
             Literal[STUDIES] | None,
             Field(default=None, description="The published study that target `reproduction` compares the run with."),
         ),
+        other=(
+            Text | None,
+            Field(
+                default=None, description="Results folder of the run that target `reproduce` compares this one with."
+            ),
+        ),
         run=(Run, Field(description="What to run; the cross product of the three lists.")),
         models=(dict[Id, chosen("models.families", "family", Model)], Field(description="Models by id.")),
         standins=(dict[Id, Standin], Field(description="Small models trained from nothing, by id.")),

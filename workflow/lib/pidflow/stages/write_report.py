@@ -1,7 +1,6 @@
 """Stage ``write_report``: one page with everything a run found, which opens without a network."""
 
 import logging
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from pidflow.analysis import report
 from pidflow.figures import _style as look
 from pidflow.files.store import read_json, read_table, write_text
 from pidflow.names import ATOMS, INFORMATIONS
-from pidflow.versions import library_versions
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +34,7 @@ def run(
     script: str,
     configuration: Mapping[str, Any],
     titles: Mapping[str, str],
+    provenance: str,
 ) -> None:
     """Write the report.
 
@@ -53,6 +52,8 @@ def run(
         The configuration of the run as resolved.
     titles
         What figures call each task.
+    provenance
+        Record of stage ``record_provenance``.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def run(
         maps=maps,
         questions=shown,
         methods=report.methods(configuration, answers, pid),
-        provenance=_provenance(),
+        provenance=report.provenance(read_json(provenance)),
         configuration=yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True),
         data=report.embedded(
             _data(pid, maps, titles, estimator=estimator, definition=definition) | {"questions": shown}
@@ -139,16 +140,6 @@ def _sweep_maps(sweeps: pd.DataFrame) -> list[dict[str, Any]]:
             "tooltip": ["edge", "centre", "change_first"],
             "table": report.as_columns(rows, columns),
         }
-    ]
-
-
-def _provenance() -> list[tuple[str, str]]:
-    """Versions and machine, for the foot of the page."""
-    versions = library_versions()
-    return [
-        *((name, version) for name, version in versions.items()),
-        ("Python", platform.python_version()),
-        ("machine", f"{platform.machine()}, {platform.system()}"),
     ]
 
 
