@@ -14,10 +14,17 @@ from pidflow.models.capture import capture
 from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
+from pidflow.models.painted import painted_boxes_move_their_tokens
 from pidflow.models.readout import logit_lens
 
 # Half precisions round each operation, and padding moves which of them are summed together.
 _TOLERATED = 2**8
+
+_PLACES = {
+    "proven": "a painted box moves the image tokens that span 'object' marks",
+    "assumed": "where image tokens lie is the family's word: more than attention mixes patches, so no box can prove it",
+    "unknown": "image tokens show no known part of the picture: spans 'object' and 'other' are empty",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,10 @@ class ModelCheck:
         Largest difference between the lens at the last layer and the model's own probability.
     row_error, moved
         See :class:`pidflow.interventions.self_check.SelfCheck`.
+    places
+        ``proven``: painted boxes move the image tokens that span ``object`` marks (see
+        :func:`pidflow.models.painted.painted_boxes_move_their_tokens`); ``assumed``, where that cannot be told;
+        ``unknown``, where nobody knows what an image token shows.
     blocks
         ``full``, ``sliding`` or ``picture`` of each block: who attends to everything before it, to a part of that, to
         the picture itself.
@@ -53,6 +64,7 @@ class ModelCheck:
     lens: float
     row_error: float
     moved: float
+    places: str
     blocks: tuple[str, ...]
     spans: tuple[dict[str, str], ...]
 
@@ -67,6 +79,7 @@ class ModelCheck:
             f"the lens at the last layer equals the logits within {self.lens:.1e}",
             f"attention rows sum to 1 within {self.row_error:.1e}; cutting image -> question moves the logits by "
             f"{self.moved:.1e}",
+            _PLACES[self.places],
         ]
 
 
@@ -77,7 +90,8 @@ def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
     ------
     NumericsError
         If knockout fails its self-check, the model lets other positions see what comes later than its family says, a
-        row depends on its padding, or the lens is not the model's own unembedding.
+        row depends on its padding, the lens is not the model's own unembedding, or a painted box moves other image
+        tokens than its family says.
     """
     knockout = self_check(loaded, batch)
     seen, blocks = _seen(loaded, batch)
@@ -115,9 +129,16 @@ def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
         lens=lens,
         row_error=knockout.row_error,
         moved=knockout.moved,
+        places=_places(loaded),
         blocks=blocks,
         spans=tuple(_decoded(loaded, batch, row) for row in range(len(batch))),
     )
+
+
+def _places(loaded: LoadedModel) -> str:
+    if not loaded.places:
+        return "unknown"
+    return "proven" if painted_boxes_move_their_tokens(loaded) else "assumed"
 
 
 def _seen(loaded: LoadedModel, batch: Batch) -> tuple[torch.Tensor, tuple[str, ...]]:

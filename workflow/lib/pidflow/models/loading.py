@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -20,12 +20,10 @@ from pidflow.models.families._family import Family
 from pidflow.models.layout import Layout, make_square, padded, padded_layout
 from pidflow.models.parts import Parts, parts_of
 from pidflow.models.placement import resolve_device, resolve_dtype
-from pidflow.models.processors import load_processor
+from pidflow.models.processors import image_token_of, load_processor, placeholder_of
 from pidflow.models.prompts import Prompt, prompt_of
 from pidflow.models.refused import check_type
 from pidflow.plugins import registry
-
-_IMAGE_TOKEN_KEYS = ("image_token_id", "image_token_index", "image_patch_id", "img_context_token_id")
 
 # Buffers that older versions of the library saved and that newer ones compute: in a checkpoint they do no harm.
 _COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
@@ -112,11 +110,14 @@ class LoadedModel:
     @property
     def image_token_id(self) -> int:
         """Id of the token that each image feature replaces."""
-        if self.family.image_token is not None:
-            return self.tokenizer.convert_tokens_to_ids(self.family.image_token)
-        config = self.model.config
-        found = next((i for key in _IMAGE_TOKEN_KEYS if isinstance(i := getattr(config, key, None), int)), None)
-        return found if found is not None else self.processor.image_token_id
+        return image_token_of(self.family, self.processor, self.model.config)
+
+    @cached_property
+    def places(self) -> bool:
+        """Whether it is known where its image tokens lie in a picture."""
+        from pidflow.models.painted import places_known  # which needs loaded models itself
+
+        return places_known(self)
 
     @property
     def max_tokens(self) -> int | None:
@@ -125,24 +126,14 @@ class LoadedModel:
 
     def layout(self, size: tuple[int, int]) -> Layout | None:
         """Where the image tokens of a picture of ``(height, width)`` pixels lie in it; None if nobody knows."""
-        if self.family.layout is None:
+        if not self.places:
             return None
-
-        def unpadded(size: tuple[int, int]) -> Layout:
-            return self.family.layout(self.processor, self.model.config, size)
-
+        unpadded = partial(self.family.layout, self.processor, self.model.config)
         return padded_layout(unpadded, size) if self.image == "pad" else unpadded(size)
 
     def fit(self, picture: Image.Image) -> Image.Image:
         """The picture as the processor is to see it: padded to a square where that was asked for."""
         return padded(picture, colour=self.processor.image_processor.image_mean) if self.image == "pad" else picture
-
-
-def placeholder_of(family: Family, processor: Any) -> str:
-    """What stands for the picture in the prompts of a family."""
-    own = [getattr(processor, name, None) for name in ("image_placeholder_token", "image_token")]
-    found = next((each for each in (family.placeholder, *own) if each), None) or processor.tokenizer.image_token
-    return str(getattr(found, "content", found))
 
 
 def family_named(name: str) -> Family:

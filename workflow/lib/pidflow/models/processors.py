@@ -13,6 +13,9 @@ import transformers
 from transformers import AutoProcessor, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
+from pidflow.models.families._family import Family
+
+_IMAGE_TOKEN_KEYS = ("image_token_id", "image_token_index", "image_patch_id", "img_context_token_id")
 _LEFT_OUT = ("video_processor", "feature_extractor")
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
@@ -23,6 +26,21 @@ def load_processor(folder: Path, config: Any, **source: Any) -> Any:
     if isinstance(kind, type) and absent_of(kind):
         return pictures_only(kind).from_pretrained(folder, backend="pil", **source)
     return AutoProcessor.from_pretrained(folder, backend="pil", **source)
+
+
+def placeholder_of(family: Family, processor: Any) -> str:
+    """What stands for the picture in the prompts of a family."""
+    own = [getattr(processor, name, None) for name in ("image_placeholder_token", "image_token")]
+    found = next((each for each in (family.placeholder, *own) if each), None) or processor.tokenizer.image_token
+    return str(getattr(found, "content", found))
+
+
+def image_token_of(family: Family, processor: Any, config: Any) -> int:
+    """Id of the token that each image feature replaces."""
+    if family.image_token is not None:
+        return processor.tokenizer.convert_tokens_to_ids(family.image_token)
+    found = next((i for key in _IMAGE_TOKEN_KEYS if isinstance(i := getattr(config, key, None), int)), None)
+    return found if found is not None else processor.image_token_id
 
 
 class _Pictures(ProcessorMixin):

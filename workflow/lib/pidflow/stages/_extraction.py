@@ -176,7 +176,7 @@ class _Extraction:
         self.asked = answering(self.loaded, table, questions.examples, rule=rule, answer_tokens=answer_tokens)
         self.starts = self.asked.starts()
         for each in conditions:
-            each.check_items(questions.examples)
+            each.check_items(questions.examples, self.loaded)
         self.candidates = self._candidates() if target_kind == "logits" else []
         self.informing = Informing(questions, table, [each.interventions for each in conditions], seed=seed)
         self.files: dict[str, StatesFile] = {}

@@ -16,6 +16,7 @@ from pidflow.interventions.answer import Answered
 from pidflow.interventions.intervention import Intervention, Reach, intervention_of, summed_pairs
 from pidflow.models.capture import BLOCKS, Captured
 from pidflow.models.inputs import Example
+from pidflow.models.loading import LoadedModel
 from pidflow.names import layer_name, span_parts, weakest
 from pidflow.stages._answering import Answering, columns_of
 
@@ -74,8 +75,17 @@ class Condition:
         """What the model said to some questions."""
         self.note(rows, columns_of([asked.expected[row] for row in rows], answered))
 
-    def check_items(self, examples: Sequence[Example]) -> None:
-        """Refuse, before any time is spent on the model, what needs options or boxes where no item has any."""
+    def check_items(self, examples: Sequence[Example], loaded: LoadedModel) -> None:
+        """Refuse, before any time is spent on the model, what needs options or boxes where no item has any.
+
+        So too what needs to know where image tokens lie, of a family that does not tell.
+        """
+        placeless = [] if loaded.places else [span for each in self.interventions for span in each.spans_used()]
+        if any({"object", "other"}.issuperset(map(str.strip, span_parts(span))) for span in placeless):
+            raise ConfigError(
+                f"{self.name}: image tokens of family '{loaded.family.name}' show no known part of the picture, so "
+                "spans 'object' and 'other' are empty for it; leave the condition out for this model"
+            )
         lacking = dict.fromkeys(("options", "true-option", "false-option"), not any(e.options for e in examples))
         lacking |= {"object": not any(e.boxes for e in examples), "object-words": not any(e.objects for e in examples)}
         for each in self.interventions:

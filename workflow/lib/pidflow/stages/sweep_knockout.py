@@ -223,7 +223,8 @@ def _report_absent(wanted: Sequence[Probe], outcome: Outcome) -> None:
     if not any(present.values()):
         raise DataError(
             f"nothing to cut: the source or target of {', '.join(map(str, present))} is empty in all {total} questions "
-            "(options come from the items' 'options', objects from their 'boxes')"
+            "(options come from the items' 'options', objects from their 'boxes', in families that tell where image "
+            "tokens lie in a picture)"
         )
     for edge, count in present.items():
         if count < total:

@@ -34,6 +34,9 @@ class Family:
     layout
         Where each image token lies in the picture: ``(processor, config, (height, width)) -> Layout``. None: unknown,
         so the spans of an object are empty.
+    measured
+        Whether the layout counts only for checkpoints of which painted boxes have proven it (see
+        :func:`pidflow.models.painted.painted_boxes_move_their_tokens`); of others it is unknown.
     makes_square
         Whether the picture is one square, so that the configuration may choose how it becomes one.
     text_model, layers, final_norm, unembedding
@@ -67,7 +70,8 @@ class Family:
 
     name: str
     model_type: str | tuple[str, ...] = ()
-    layout: Callable[[Any, Any, tuple[int, int]], Layout] | None = None
+    layout: Callable[[Any, Any, tuple[int, int]], Layout | None] | None = None
+    measured: bool = False
     makes_square: bool = False
     text_model: str | None = None
     layers: str | None = None

@@ -29,11 +29,11 @@ def square_grid(count: int, size: tuple[int, int]) -> Layout:
     return panel(math.isqrt(count), math.isqrt(count), box=(0, 0, size[1], size[0]))
 
 
-def padded_grid(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
-    """One grid over the picture, padded to a square (Janus, DeepSeek-VL)."""
-    from pidflow.models.layout import padded_layout
+def measured(processor: Any, config: Any, size: tuple[int, int]) -> Layout | None:
+    """Whatever the processor does: found out from what it makes of ramps of grey."""
+    from pidflow.models.measured import measured_layout
 
-    return padded_layout(lambda square: square_grid(processor.num_image_tokens, square), size)
+    return measured_layout(processor, config, size)
 
 
 def tiles_and_whole(images: Any, cells: int, size: tuple[int, int]) -> Layout:

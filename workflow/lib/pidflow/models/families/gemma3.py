@@ -1,20 +1,6 @@
-"""Gemma 3: the squashed picture in one square; its tokens see each other both ways, states pass what float16 holds."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+"""Gemma 3: a square, and crops of long pictures; an image's tokens see each other; states pass what float16 holds."""
 
 from pidflow.models.families._family import Family
-from pidflow.models.families._layouts import square_grid
+from pidflow.models.families._layouts import measured
 
-if TYPE_CHECKING:
-    from pidflow.models.layout import Layout
-
-
-def _layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout | None:
-    if processor.image_processor.do_pan_and_scan:  # crops chosen by the shape of the picture, with words between
-        return None
-    return square_grid(processor.image_seq_length, size)
-
-
-FAMILY = Family(name="gemma3", model_type="gemma3", layout=_layout, sees="image-block", storage="float32")
+FAMILY = Family(name="gemma3", model_type="gemma3", layout=measured, sees="image-block", storage="float32")

@@ -1,6 +1,6 @@
 """Janus: the picture padded to a square, one grid of patches."""
 
 from pidflow.models.families._family import Family
-from pidflow.models.families._layouts import padded_grid
+from pidflow.models.families._layouts import measured
 
-FAMILY = Family(name="janus", model_type="janus", layout=padded_grid)
+FAMILY = Family(name="janus", model_type="janus", layout=measured)

@@ -21,4 +21,4 @@ def _layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
     return llava_next_layout(processor, config, size)
 
 
-FAMILY = Family(name="llava-next", model_type="llava_next", layout=_layout)
+FAMILY = Family(name="llava-next", model_type=("llava_next", "llava_next_video"), layout=_layout)
