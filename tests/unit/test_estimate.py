@@ -12,6 +12,7 @@ import pytest
 
 import pidflow
 from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.flows.settings import FlowConfig
 from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import covariance, deleted_covariances, jackknife_blocks, permuted_covariances
 from pidflow.pid.estimate import estimate_mi, estimate_pid
@@ -383,3 +384,49 @@ def test_examples_in_the_manual():
     page = Path(__file__).resolve().parents[2] / "docs" / "finite-samples.md"
     found = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert (found.failed, found.attempted > 5) == (0, True)
+
+
+def _exact(case):
+    """Sources and a target that they tell exactly, in one direction or in all."""
+    rng = np.random.default_rng(0)
+    x1, x2, y = rng.standard_normal((3, 300, 3))
+    code = rng.integers(6, size=300)
+    return {
+        "a column": (x1, x2, x1[:, :1]),
+        "a column beside others": (x1, x2, np.column_stack([y, x1[:, 0]])),
+        "a turned copy": (x1, x2, x2 @ np.linalg.qr(rng.standard_normal((3, 3))).Q),
+        "both sources": (x1, x1.copy(), x1.copy()),
+        "only together": (x1, x2, x1[:, :2] + x2[:, :2]),
+        "beside a constant": (x1, x2, np.column_stack([x1[:, 0], np.ones(300)])),
+        "a code": (x1, rng.standard_normal((6, 5))[code], rng.standard_normal((6, 2))[code]),
+    }[case]
+
+
+@pytest.mark.parametrize("estimator", ["gaussian", "copula", "flow", "auto"])
+@pytest.mark.parametrize(
+    "case",
+    ["a column", "a column beside others", "a turned copy", "both sources", "only together", "beside a constant"],
+)
+def test_where_a_source_tells_the_target_exactly_there_is_no_number_but_a_word(case, estimator):
+    x1, x2, y = _exact(case)
+    brief = FlowConfig(max_steps=1)
+    for found in estimate_pid(x1, x2, y, estimator=estimator, folds=2, flow=brief, correct="twin").values():
+        assert not found.bounded
+        assert np.isnan([getattr(found, name) for name in QUANTITIES]).all()
+        assert any(word.startswith("no number: I(") and "is infinite" in word for word in found.warnings)
+
+
+def test_a_code_tells_its_function_in_bits_that_can_be_counted():
+    found = estimate_pid(*_exact("a code"))["broja"]
+    assert found.spoke == "mixed"
+    assert found.unique_2 == pytest.approx(np.log2(6), abs=0.1)
+    assert not estimate_pid(*_exact("a code"), estimator="gaussian")["broja"].bounded
+
+
+def test_an_information_without_bound_is_no_number_either():
+    x, _, y = _exact("a turned copy")
+    assert estimate_mi(x, y, estimator="gaussian").bits < 0.1
+    for estimator in ("gaussian", "copula"):
+        found = estimate_mi(x, x[:, :1], estimator=estimator)
+        assert np.isnan(found.bits)
+        assert found.warnings[-1].startswith("no number: I(x; y) is infinite")

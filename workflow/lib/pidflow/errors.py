@@ -20,6 +20,10 @@ class NumericsError(PidflowError):
     """The mathematics refuses: too few samples, a singular block, no convergence."""
 
 
+class UnboundedError(NumericsError):
+    """An information without bound: the target is an exact function of a source."""
+
+
 def shown(value: object, *, length: int = 80) -> str:
     """A value as a message quotes it: its ``repr``, cut in the middle with the number of characters left out."""
     text = repr(value)

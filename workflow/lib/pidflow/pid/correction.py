@@ -28,7 +28,7 @@ LARGEST = 1 / 2
 
 
 def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate) -> PIDEstimate:
-    """The estimate with what the twin shows to be lost given back, bits.
+    """The estimate with what the twin shows to be lost given back, bits; as it is where information has no bound.
 
     Parameters
     ----------
@@ -42,6 +42,10 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
     DataError
         When the three are not of one definition and number of jackknife groups.
     """
+    if not estimate.bounded:
+        return estimate
+    if not (perfect.bounded and found.bounded):
+        return replace(estimate, warnings=(*estimate.warnings, "not corrected: information has no bound in the twin"))
     if len({(each.definition, each.groups) for each in (estimate, perfect, found)}) > 1:
         raise DataError("an estimate and its twin must have one definition and as many jackknife groups")
     parts = estimate, perfect, found

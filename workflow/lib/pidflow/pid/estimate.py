@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from pidflow import arguments
-from pidflow.errors import NumericsError
+from pidflow.errors import NumericsError, UnboundedError
 from pidflow.flows.settings import FlowConfig
 from pidflow.groups import MOST, grouped_folds
 from pidflow.pid.bias import bias_warning, mi_bias
@@ -87,6 +87,7 @@ def estimate_pid(
     Returns
     -------
     dict of str to PIDEstimate
+        All numbers are NaN, and a warning says why, where the target is an exact function of a source.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def estimate_pid(
         notes=notes + repeated_rows(blocks, groups),
         **how,
     )
-    if correct == TWIN and flows.trained is not None:
+    if correct == TWIN and flows.trained is not None and all(one.bounded for one in found.values()):
         drawn, latents = flows.twin()
         perfect, of_twin = (estimate_pid_from_latents(*rows, **how) for rows in (drawn, latents))
         found = {name: corrected(one, perfect=perfect[name], found=of_twin[name]) for name, one in found.items()}
@@ -158,11 +159,10 @@ def estimate_mi(
 
     rows = np.concatenate([standardised(x), standardised(y)], axis=1)
     without, sizes = deleted_covariances(rows, jackknife_blocks(n, jackknife, groups=groups, seed=seed))
-    raw = gaussian_mi(covariance(rows), dims)
     try:
-        raw = np.concatenate([raw[None], gaussian_mi(without, dims)])
-    except NumericsError as err:
-        raise NumericsError(f"standard errors fail when some of the rows are left out: {err}") from err
+        raw = np.concatenate([gaussian_mi(covariance(rows), dims)[None], _of_parts(without, dims)])
+    except UnboundedError as err:
+        return MIEstimate(*[np.nan] * 4, n=n, ratio=n / max(1, sum(dims)), warnings=(*notes, f"no number: {err}"))
     bias = np.array([mi_bias(int(k), *dims) for k in (n, *sizes)])
     corrected = raw - bias
     return MIEstimate(
@@ -227,6 +227,14 @@ def _information_of(
         ratio=whole.ratio,
         warnings=notes + tuple(word for word in whole.warnings if not word.startswith("x2 ")),
     )
+
+
+def _of_parts(covariances: np.ndarray, dims: tuple[int, int]) -> np.ndarray:
+    """Informations without some of the rows each, bits."""
+    try:
+        return gaussian_mi(covariances, dims)
+    except NumericsError as err:
+        raise type(err)(f"standard errors fail when some of the rows are left out: {err}") from err
 
 
 def _known(estimator: str) -> str:

@@ -4,13 +4,14 @@ Plug-in decomposition, exact bias of the informations, bias of the union informa
 delete-group jackknife. Plug-in, permutations and jackknife replicates are one batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
 from pidflow import arguments
-from pidflow.errors import NumericsError
+from pidflow.errors import NumericsError, UnboundedError
 from pidflow.groups import MOST
 from pidflow.pid.bias import bias_warning, consistent_union, mi_bias, range_warning
 from pidflow.pid.covariances import (
@@ -25,7 +26,7 @@ from pidflow.pid.covariances import (
 from pidflow.pid.crossfit import CrossFit
 from pidflow.pid.gaussian import DEFINITIONS, INFORMATIONS, PIDAtoms, decompose, independent_union
 from pidflow.pid.gaussian_system import GaussianSystem, whiten_system
-from pidflow.pid.results import QUANTITIES, PIDEstimate
+from pidflow.pid.results import QUANTITIES, UNBOUNDED, PIDEstimate
 from pidflow.stats import jackknife_se
 
 MIN_PERMUTATIONS = 20
@@ -47,6 +48,8 @@ def estimate_pid_from_latents(
     """Decomposition of rows that are already as Gaussian as they will get; :func:`estimate_pid` ends here.
 
     Errors do not include the training of the flow that made the latents: it is not repeated for each deleted block.
+    Where the target is an exact function of a source, information has no bound: every number is NaN, and a warning says
+    so.
 
     Parameters
     ----------
@@ -60,7 +63,8 @@ def estimate_pid_from_latents(
     dict of str to PIDEstimate
     """
     blocks, notes = varying(x1=z1, x2=z2, y=zy)
-    return estimates_of_rows(
+    return or_unbounded(
+        estimates_of_rows,
         blocks,
         notes=notes + repeated_rows(blocks, groups),
         groups=groups,
@@ -81,7 +85,13 @@ def estimates_of_rows(
     seed: int,
     definitions: Sequence[str],
 ) -> dict[str, PIDEstimate]:
-    """:func:`estimate_pid_from_latents` of checked blocks whose columns vary; `notes` come before its warnings."""
+    """:func:`estimate_pid_from_latents` of checked blocks whose columns vary; `notes` come before its warnings.
+
+    Raises
+    ------
+    UnboundedError
+        When the target is an exact function of a source.
+    """
     definitions = arguments.choices(definitions, "definitions", DEFINITIONS)
     permutations = arguments.count(permutations, "permutations", least=MIN_PERMUTATIONS, most=MOST)
     seed = arguments.seed_of(seed)
@@ -98,7 +108,7 @@ def estimates_of_rows(
     try:
         system = whiten_system(np.concatenate([everything[None], null, without]), dims)
     except NumericsError as err:
-        raise NumericsError(f"standard errors fail when some of the rows are left out: {err}") from err
+        raise type(err)(f"standard errors fail when some of the rows are left out: {err}") from err
     crossfit = None
     if definitions != ("mmi",) and all(dims):
         crossfit = CrossFit.of(rows, blocks, dims, seed=seed)
@@ -110,11 +120,59 @@ def estimates_of_rows(
             sizes=np.concatenate([[n], sizes]),
             permutations=permutations,
             crossfit=crossfit,
-            fingerprint=sha256(np.ascontiguousarray(blocks, dtype="<i8").tobytes()).hexdigest()[:16],
+            fingerprint=_fingerprint(blocks),
             notes=notes + tails,
         )
         for name in definitions
     }
+
+
+def or_unbounded(
+    decompose: Callable[..., dict[str, PIDEstimate]], blocks: Sequence[np.ndarray], **settings: Any
+) -> dict[str, PIDEstimate]:
+    """What `decompose` makes of blocks; where their information has no bound, estimates without a number.
+
+    Parameters
+    ----------
+    decompose
+        :func:`estimates_of_rows`, or what takes the same `settings`.
+    """
+    try:
+        return decompose(blocks, **settings)
+    except UnboundedError as err:
+        reason = f"no number: {err}"
+    n = len(blocks[0])
+    members = jackknife_blocks(n, settings["jackknife"], groups=settings["groups"], seed=settings["seed"])
+    none = dict.fromkeys(QUANTITIES, np.nan)
+    return {
+        definition: PIDEstimate(
+            definition=definition,
+            **none,
+            se=none,
+            p_value=1.0,
+            union_raw=np.nan,
+            union_corrected=np.nan,
+            union=np.nan,
+            clipped=False,
+            union_correction=UNBOUNDED,
+            union_null=np.nan,
+            union_bias=np.nan,
+            mi_bias=dict.fromkeys(INFORMATIONS, np.nan),
+            raw=none,
+            gap_bits=np.nan,
+            converged=True,
+            n=n,
+            ratio=n / max(1, sum(block.shape[1] for block in blocks)),
+            replicates={name: [np.nan] * (int(members.max()) + 1) for name in QUANTITIES},
+            blocks=_fingerprint(members),
+            warnings=(*settings["notes"], reason),
+        )
+        for definition in settings["definitions"]
+    }
+
+
+def _fingerprint(members: np.ndarray) -> str:
+    return sha256(np.ascontiguousarray(members, dtype="<i8").tobytes()).hexdigest()[:16]
 
 
 def _estimate(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from pidflow import arguments, arrays
-from pidflow.errors import DataError, NumericsError
+from pidflow.errors import DataError, NumericsError, UnboundedError
 
 LN2 = float(np.log(2.0))
 EPS = float(np.finfo(np.float64).eps)
@@ -88,7 +88,7 @@ def gaussian_mi(cov: np.ndarray, dims: Sequence[int]) -> np.ndarray:
     DataError
         When `cov` is not a stack of finite symmetric matrices of the stated size.
     NumericsError
-        When a block is singular or one block is a function of the other.
+        When a block is singular; `UnboundedError` when one block is a function of the other.
     """
     batch = Batch.of(cov, dims, names=("x", "y"))
     return np.concatenate([_informations(part) for part in batch.slices()]).reshape(batch.lead)
@@ -122,7 +122,8 @@ def whiten_system(cov: np.ndarray, dims: Sequence[int]) -> GaussianSystem:
     DataError
         When `cov` is not a stack of finite symmetric matrices of the stated size.
     NumericsError
-        When a block is singular, `cov` is not positive semi-definite, or the target is a function of a source.
+        When a block is singular or `cov` is not positive semi-definite; `UnboundedError` when the target is a function
+        of a source.
     """
     batch = Batch.of(cov, dims, names=("x1", "x2", "y"))
     system = whitened(batch)
@@ -272,7 +273,9 @@ class Batch:
         )
         return 0.5 * (flat + flat.swapaxes(-1, -2))
 
-    def refuse(self, bad: np.ndarray, message: Callable[[int], str]) -> None:
+    def refuse(
+        self, bad: np.ndarray, message: Callable[[int], str], error: type[NumericsError] = NumericsError
+    ) -> None:
         """Raise `message` of the first system that is `bad`, and say which it is."""
         if not bad.any():
             return
@@ -281,7 +284,7 @@ class Batch:
         if self.lead:
             place = tuple(int(i) for i in np.unravel_index(self.first + k, self.lead))
             where = f" (problem {place} of a batch of shape {self.lead})"
-        raise NumericsError(message(k) + where)
+        raise error(message(k) + where)
 
 
 def _whitener(block: np.ndarray, name: str, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -317,6 +320,7 @@ def _unexplained(
             f"I({name}; y) is infinite: y is a function of {name} in {int(count[k])} of {channel.shape[-1]} directions "
             "(or cov is not positive semi-definite); remove the copied columns"
         ),
+        error=UnboundedError,
     )
     root = np.sqrt(values)
     return (

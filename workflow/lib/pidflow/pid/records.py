@@ -14,12 +14,14 @@ import numpy as np
 
 from pidflow.errors import DataError, shown
 from pidflow.names import ATOMS, INFORMATIONS, INTACT, NUMBERED, OWN, TARGETS
-from pidflow.pid.results import QUANTITIES, Decomposition
+from pidflow.pid.results import QUANTITIES, UNBOUNDED, Decomposition
 from pidflow.stats import jackknife_se
 
 SCHEMA_VERSION = 4
 
 _WORDS = {number: word for word, number in NUMBERED.items()}
+# What a record may lack; any other null stands for a number that does not exist.
+_OPTIONAL = ("twin", "uncorrected")
 # How the four atoms make up the informations.
 _SUMS = {
     "mi_1": ("redundancy", "unique_1"),
@@ -36,13 +38,14 @@ def to_json(found: Sequence[Decomposition]) -> dict[str, Any]:
     Raises
     ------
     DataError
-        When a record contradicts itself: what could not be read again is not written.
+        When a record contradicts itself: what could not be read again is not written. Numbers of an estimate whose
+        information has no bound become null.
     """
     for place, each in enumerate(found):
         _check(each, where=f"decompositions.{place}")
     return {
         "schema_version": SCHEMA_VERSION,
-        "decompositions": [_renamed(asdict(each), _WORDS) for each in found],
+        "decompositions": [_nulls(_renamed(asdict(each), _WORDS)) for each in found],
     }
 
 
@@ -71,9 +74,12 @@ def from_json(record: Mapping[str, Any], *, where: str) -> list[Decomposition]:
     # Heavy to import, and those who only estimate read no records.
     from pydantic import ValidationError
 
-    listed = dumps(_renamed(record.get("decompositions"), NUMBERED))
+    listed = _renamed(record.get("decompositions"), NUMBERED)
+    without = isinstance(listed, list) and any(map(_without_numbers, listed))
+    if without:
+        listed = [_numbers(each) if _without_numbers(each) else each for each in listed]
     try:
-        found = _validator().validate_json(listed)
+        found = _validator(without).validate_json(dumps(listed))
     except ValidationError as err:
         first = err.errors()[0]
         field = ".".join(str(_WORDS.get(part, part)) for part in ("decompositions", *first["loc"]))
@@ -87,11 +93,36 @@ def from_json(record: Mapping[str, Any], *, where: str) -> list[Decomposition]:
 
 
 @cache
-def _validator():
+def _validator(without_numbers: bool):
     from pydantic import ConfigDict, TypeAdapter
 
     # The dataclasses of the record inherit this.
-    return TypeAdapter(list[Decomposition], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+    config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=without_numbers)
+    return TypeAdapter(list[Decomposition], config=config)
+
+
+def _without_numbers(record: Any) -> bool:
+    """Whether a record says that its information has no bound."""
+    estimate = record.get("estimate") if isinstance(record, Mapping) else None
+    return isinstance(estimate, Mapping) and estimate.get("union_correction") == UNBOUNDED
+
+
+def _nulls(value: Any) -> Any:
+    """The value with null, which JSON can say, for each NaN in it."""
+    if isinstance(value, Mapping):
+        return {key: _nulls(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nulls(inner) for inner in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _numbers(value: Any, key: str = "") -> Any:
+    """The value with NaN for each null in it that stands for a number."""
+    if isinstance(value, Mapping):
+        return {name: _numbers(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers(inner) for inner in value]
+    return np.nan if value is None and key not in _OPTIONAL else value
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
@@ -113,6 +144,8 @@ def _check(found: Decomposition, *, where: str) -> None:
 def _contradictions(found: Decomposition) -> Iterator[tuple[str, str]]:
     """Fields that cannot be what they are beside the others, and why."""
     estimate, twin = found.estimate, found.twin
+    if estimate.bounded and not np.isfinite(list(_floats(asdict(found)))).all():
+        yield "estimate", "holds a number that is not finite"
     for name, at_least in (("layer", 0), ("images", 1), ("dropped", 0)):
         if getattr(found, name) < at_least:
             yield name, f"is {getattr(found, name)}, expected at least {at_least}"
@@ -199,4 +232,13 @@ def _errors(found: Decomposition) -> Iterator[tuple[str, str]]:
 def _apart(a: Any, b: Any) -> bool:
     """Whether two numbers, or arrays of one shape, differ by more than rounding."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    return a.shape != b.shape or not np.allclose(a, b, rtol=_ROUNDING, atol=_ROUNDING)
+    return a.shape != b.shape or not np.allclose(a, b, rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True)
+
+
+def _floats(value: Any) -> Iterator[float]:
+    """Every float in a value."""
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _floats(inner)
+    elif isinstance(value, float):
+        yield value

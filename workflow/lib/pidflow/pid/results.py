@@ -17,6 +17,8 @@ from pidflow.stats import interval, within
 
 # The four atoms and the three informations, as the numerics call them.
 QUANTITIES = tuple(NUMBERED.values())
+# What is said of an estimate whose information has no bound.
+UNBOUNDED = "unbounded"
 # One-sided level at which missed information is flagged.
 MISSED_LEVEL = 0.01
 
@@ -63,7 +65,8 @@ class PIDEstimate:
     union_correction : str
         Where `union_bias` comes from: ``"cross-fit"`` (:mod:`pidflow.pid.crossfit`), ``"permutation"``
         (`union_null`, when there are too few rows to cross-fit), ``"exact"`` (``"mmi"``, a function of the
-        informations), or ``"mixed"`` (:mod:`pidflow.pid.mixed`).
+        informations), ``"mixed"`` (:mod:`pidflow.pid.mixed`), or ``"unbounded"``: the target is an exact function of a
+        source, all bits are NaN and a warning says why.
     mi_bias : dict of str to float
         Exact bias subtracted from each information.
     raw : dict of str to float
@@ -119,6 +122,11 @@ class PIDEstimate:
         """Jackknife blocks."""
         return len(self.replicates["mi_12"])
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there are numbers at all."""
+        return self.union_correction != UNBOUNDED
+
     def interval(self, quantity: str, *, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of an atom or an information: estimate ± Student quantile (blocks - 1) times `se`."""
         arguments.choice(quantity, "quantity", QUANTITIES)
@@ -138,7 +146,7 @@ class MissedInformation:
     ----------
     gaussian_bits
         Gaussian ``I(X1,X2;Y)`` of the estimator's rows without its exact bias, at least 0, bits; with what the twin
-        gave back.
+        gave back. NaN, as `se`, where it has no bound.
     bound
         The lower bound, bits.
     se
@@ -156,8 +164,10 @@ class MissedInformation:
 
     @property
     def p_value(self) -> float:
-        """One-sided, of no positive difference."""
+        """One-sided, of no positive difference; 1 where the estimate has no number that anything could miss."""
         difference = self.bound - self.gaussian_bits
+        if np.isnan(difference):
+            return 1.0
         return float(ndtr(-difference / self.se)) if self.se > 0 else float(difference <= 0)
 
     @property
@@ -220,7 +230,7 @@ class Decomposition:
         What the estimator found.
     twin
         What it found in the twin of these rows; tells how far to believe `estimate`. None where `mixed` spoke: the twin
-        has no labels.
+        has no labels; and where the twin's information has no bound.
     missed
         What it provably misses.
     target
@@ -297,7 +307,8 @@ class MIEstimate:
     Attributes
     ----------
     bits : float
-        Bias-corrected; may be slightly negative on independent data.
+        Bias-corrected; may be slightly negative on independent data. NaN, as all that follows, where one block is an
+        exact function of the other.
     se : float
         Delete-group jackknife standard error.
     raw, bias : float

@@ -8,7 +8,7 @@ from functools import cache
 import h5py
 import numpy as np
 
-from pidflow.errors import DataError, PidflowError
+from pidflow.errors import DataError, PidflowError, UnboundedError
 from pidflow.files.store import reading_h5, take, write_json
 from pidflow.names import ATOMS, condition_and_target, layer_name
 from pidflow.pid.correction import corrected
@@ -121,10 +121,7 @@ def _decomposed(
     """The records of one layer, one for each estimator and definition."""
     blocks = scores.of_layer(layer)
     dims = tuple(block.shape[1] for block in blocks)
-    truth = {
-        definition: _seven(gaussian_pid(read.covariance, dims, definition=definition))
-        for definition in settings["definitions"]
-    }
+    truth = _truth(read.covariance, dims, settings["definitions"])
     common = {name: scores.attrs[name] for name in ("model", "task", "language", "dropped")}
     common |= dict(zip(("condition", "target"), condition_and_target(scores.attrs["condition"]), strict=True))
     common |= {"layer": layer, "images": len(np.unique(scores.images)), "dims": dims}
@@ -135,7 +132,7 @@ def _decomposed(
         try:
             estimates, real = estimates_by(estimator, scores=blocks, latents=lambda: read.latents, **same)
             of_twin = {}
-            if real is None:
+            if real is None or not next(iter(estimates.values())).bounded:
                 missed = missed_beside(next(iter(estimates.values())), bound=read.bound)
             else:
                 spoke = next(iter(estimates.values())).spoke
@@ -151,7 +148,8 @@ def _decomposed(
             where = f"model '{common['model']}', task '{common['task']}', condition '{common['condition']}'"
             raise type(error)(f"{where}, {layer_name(layer)}, estimator '{estimator}': {error}") from error
         for definition, estimate in estimates.items():
-            twin = TwinEstimate.of(of_twin[definition], truth[definition]) if of_twin else None
+            known = of_twin and truth and of_twin[definition].bounded
+            twin = TwinEstimate.of(of_twin[definition], truth[definition]) if known else None
             record = Decomposition(**common, estimator=estimator, estimate=estimate, twin=twin, missed=missed)
             parts = "  ".join(f"{atom} {record.bits[atom]:.3f}" for atom in ATOMS)
             log.info("%s %s %s, %d questions: %s bits", layer_name(layer), estimator, definition, record.n, parts)
@@ -159,6 +157,10 @@ def _decomposed(
     return found
 
 
-def _seven(truth: object) -> dict[str, float]:
-    """The seven quantities of an exact decomposition."""
-    return {name: float(getattr(truth, name)) for name in QUANTITIES}
+def _truth(covariance: np.ndarray, dims: tuple[int, ...], definitions: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The seven quantities of the twin by definition; empty where its information has no bound."""
+    try:
+        exact = {name: gaussian_pid(covariance, dims, definition=name) for name in definitions}
+    except UnboundedError:
+        return {}
+    return {name: {each: float(getattr(one, each)) for each in QUANTITIES} for name, one in exact.items()}

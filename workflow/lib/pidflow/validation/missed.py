@@ -3,7 +3,7 @@
 import numpy as np
 
 from pidflow import arrays
-from pidflow.errors import DataError
+from pidflow.errors import DataError, UnboundedError
 from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import standardised, varying
 from pidflow.pid.gaussian_system import LN2, SHARED, whiten_system
@@ -14,7 +14,8 @@ def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: 
     """How much of ``I(X1,X2;Y)`` the Gaussian description of these rows misses at least.
 
     The difference is paired: each row contributes its share of the bound minus its Gaussian information density, so
-    that luck common to both cancels. False alarms are rarer than `MISSED_LEVEL`, as the bound is conservative.
+    that luck common to both cancels. False alarms are rarer than `MISSED_LEVEL`, as the bound is conservative. Nothing
+    is missed where the information has no bound: bits and error are NaN.
 
     Parameters
     ----------
@@ -41,7 +42,10 @@ def missed_information(z1: np.ndarray, z2: np.ndarray, y: np.ndarray, *, bound: 
     if not p or not q:
         return MissedInformation(gaussian_bits=0.0, bound=min(0.0, float(np.mean(bound))), se=0.0)
     covariance = np.cov(both.T, ddof=0)
-    system = whiten_system(covariance, (z1.shape[1], z2.shape[1], q))
+    try:
+        system = whiten_system(covariance, (z1.shape[1], z2.shape[1], q))
+    except UnboundedError:
+        return MissedInformation(gaussian_bits=np.nan, bound=float(np.mean(bound)), se=np.nan)
     # Directions in which the sources are copies of each other count once.
     p -= int(system.shared_directions)
     gaussian = max(0.0, float(system.mi_12) - mi_bias(len(y), p, q))
@@ -67,7 +71,7 @@ def missed_beside(estimate: PIDEstimate, *, bound: np.ndarray) -> MissedInformat
     bound = arrays.numbers(bound, "bound")
     spread = bound.std(ddof=1) / np.sqrt(len(bound))
     return MissedInformation(
-        gaussian_bits=max(0.0, estimate.mi_12),
+        gaussian_bits=float(np.maximum(0.0, estimate.mi_12)),
         bound=float(bound.mean()),
         se=float(np.hypot(spread, estimate.se["mi_12"])),
     )
@@ -81,9 +85,11 @@ def missed_after(missed: MissedInformation, corrected: PIDEstimate) -> MissedInf
     missed
         What the uncorrected estimate misses.
     corrected
-        The corrected one.
+        The corrected one; where nothing could be corrected, nothing changes.
     """
     before = corrected.uncorrected
+    if before is None:
+        return missed
     back = corrected.mi_12 - before.bits["mi_12"]
     added = max(0.0, corrected.se["mi_12"] ** 2 - before.se["mi_12"] ** 2)
     return MissedInformation(

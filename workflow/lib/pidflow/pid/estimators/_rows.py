@@ -6,12 +6,14 @@ A plug-in says what it ``NEEDS`` and has a function ``gaussian_rows`` that makes
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from pidflow.errors import ConfigError
-from pidflow.pid.covariances import varying
-from pidflow.pid.from_latents import estimates_of_rows
+from pidflow.pid.covariances import covariance, varying
+from pidflow.pid.from_latents import estimates_of_rows, or_unbounded
+from pidflow.pid.gaussian_system import whiten_system
 from pidflow.pid.results import PIDEstimate
 from pidflow.plugins.registry import load
 
@@ -72,6 +74,8 @@ def estimates_by(
 ) -> tuple[dict[str, PIDEstimate], Blocks | None]:
     """Decompositions of rows by an estimator, and the rows that it made Gaussian, if it did.
 
+    Where the target is an exact function of a source the estimates have no number, and say so.
+
     Parameters
     ----------
     estimator, scores, latents
@@ -85,7 +89,9 @@ def estimates_by(
     rows = gaussian_rows(spoke, scores=scores, latents=latents)
     blocks, more = _varying(scores if rows is None else rows)
     decompose = load("pid.estimators", spoke).estimates if rows is None else estimates_of_rows
-    found = decompose(
+    exact = None if rows is None or rows is scores else _varying(scores)[0]
+    found = or_unbounded(
+        decompose if exact is None else _refused_where_exact(decompose, exact),
         blocks,
         notes=tuple(dict.fromkeys(notes + more)),
         groups=groups,
@@ -95,6 +101,16 @@ def estimates_by(
         definitions=definitions,
     )
     return {name: replace(each, spoke=spoke) for name, each in found.items()}, rows
+
+
+def _refused_where_exact(decompose: Callable[..., dict[str, PIDEstimate]], scores: Blocks):
+    """`decompose` of rows whose scores are looked at first: maps of columns hide what a covariance of scores shows."""
+
+    def of(blocks: Blocks, **settings: Any) -> dict[str, PIDEstimate]:
+        whiten_system(covariance(np.concatenate(scores, axis=1)), tuple(block.shape[1] for block in scores))
+        return decompose(blocks, **settings)
+
+    return of
 
 
 def _varying(blocks: Blocks) -> tuple[Blocks, tuple[str, ...]]:
