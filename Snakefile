@@ -20,10 +20,6 @@ from snakemake.utils import min_version
 min_version("9.8")
 
 
-configfile: workflow.source_path("config/prepared.yaml")
-configfile: workflow.source_path("config/config.yaml")
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/standin.smk"
 include: "workflow/rules/items.smk"
@@ -49,6 +45,5 @@ onsuccess:
 
 
 rule all:
-    default_target: True
     input:
         rules.figures.input,

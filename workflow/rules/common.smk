@@ -7,8 +7,15 @@ import re
 import sys
 from pathlib import Path
 
-LIBRARY = str(Path(workflow.basedir) / "workflow" / "lib")
-sys.path.insert(0, LIBRARY)
+from snakemake.utils import update_config
+
+# The repository, wherever the workflow that uses it lies. A file of it that is read elsewhere than in a clone has none
+# beside it, and takes the library that is installed.
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+LIBRARY = ROOT / "workflow" / "lib"
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+if LIBRARY.is_dir():
+    sys.path.insert(0, str(LIBRARY))
 
 from pidflow.errors import ConfigError, DataError
 from pidflow import running
@@ -22,10 +29,17 @@ from pidflow.provenance import code_digest, modules_digest, stages
 from pidflow.plugins.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
 
-running.hand_down(LIBRARY)
-if not workflow.remote_exec:  # a cluster's own jobs run elsewhere, the driver watches them
-    running.take_part(Path(".snakemake"))
-reading.check(workflow.configfiles)
+if LIBRARY.is_dir():
+    running.hand_down(str(LIBRARY))
+if not IS_MODULE:  # else the files of the configuration and the lock are another workflow's
+    reading.check(workflow.configfiles)
+    if not workflow.remote_exec:  # a cluster's own jobs run elsewhere, the driver watches them
+        running.take_part(Path(".snakemake"))
+# Not `configfile:`, which Snakemake leaves out where a module is given a configuration.
+given, config = config, {}
+for name in ("prepared", "config"):
+    update_config(config, reading.read(Path(workflow.source_path(f"../../config/{name}.yaml"))))
+update_config(config, given)
 config = design.check(config)
 RUN = config["run"]
 FLOW_MAPS = module_of("flows.maps", FlowConfig(**config["flow"]).maps)
@@ -93,7 +107,7 @@ def model_entry(model):
 
 def shipped_or_own(path):
     """A folder as it is given, or, where only the repository has it, there; a hub id stays one."""
-    shipped = Path(workflow.basedir) / path
+    shipped = ROOT / path
     return str(shipped) if not Path(path).exists() and shipped.exists() else path
 
 
@@ -117,7 +131,7 @@ def model_shape(wildcards):
 
 
 for entry in map(model_entry, RUN["models"]):
-    if not entry["path"].startswith("results/standins/"):  # made here, perhaps by this very call
+    if "results/standins/" not in entry["path"]:  # else made here, perhaps by this very call
         weights.check_source(entry["path"], entry.get("revision"))
 
 
@@ -236,16 +250,13 @@ def other_target(wildcards):
     return [] if target == OWN else f"results/activations/{wildcards.model}/{wildcards.task}/{target}.h5"
 
 
-def along_with_flow(wildcards):
+def along_with_flow(wildcards, input, output):
     """By stage, what the job of a unit's flows hands to the stages that it runs along."""
-    unit = unit_of(wildcards)
-    pca, flow, twin, bound = (
-        f"results/{folder}/{wildcards.model}/{wildcards.task}/{wildcards.condition}.h5"
-        for folder in ("pca", "flows", "twins", "bounds")
-    )
+    unit, pca, flow = unit_of(wildcards), input.pca, output.flow
+    results = Path(flow).parents[3]
+    twin, bound = (str(results / folder / Path(flow).relative_to(results / "flows")) for folder in ("twins", "bounds"))
     same = {"flow": flow, "seed": config["seed"], "unit": unit}
-    weights = flow.replace(".h5", ".safetensors")
-    of_twin = {"weights": weights, "settings": config["flow"], "code": code_digest("plant_twin", FLOW_MAPS)}
+    of_twin = {"weights": output.weights, "settings": config["flow"], "code": code_digest("plant_twin", FLOW_MAPS)}
     of_bound = {"pca": pca, "code": code_digest("bound_information")}
     return {
         "plant_twin": same | of_twin | {"output": twin},
@@ -270,7 +281,7 @@ def predicted():
 def expected_orders():
     """The file of expected orders, a shipped one made absolute; None where the study has none."""
     path = config["breadth"]["expected"]
-    return path if path is None or Path(path).exists() else str(Path(workflow.basedir) / path)
+    return None if path is None else shipped_or_own(path)
 
 
 def resolved(wildcards):
@@ -280,7 +291,7 @@ def resolved(wildcards):
 
 def repository(wildcards):
     """The folder of the workflow."""
-    return str(workflow.basedir)
+    return str(ROOT)
 
 
 def sources(wildcards):

@@ -23,7 +23,7 @@ rule train_flow:
         "../../envs/analysis.yaml"
     threads: 1
     params:
-        along=unrecorded(along_with_flow),
+        along=along_with_flow,
         settings=config["flow"],
         seed=config["seed"],
         unit=unit_of,

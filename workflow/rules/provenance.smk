@@ -51,7 +51,7 @@ rule reproduce:
         "../../envs/figures.yaml"
     threads: 1
     params:
-        tables="results/tables",
+        tables=lambda wildcards, input: str(Path(input.records[0]).parents[1] / "tables"),
         other=config["other"],
         code=code_digest("reproduce"),
     script:

@@ -10,22 +10,29 @@ from pathlib import Path
 _PROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 # Extras that shape no result.
-_TOOLS = ("dev",)
+_TOOLS = ("dev", "docs")
+
+
+@cache
+def _project() -> dict | None:
+    """What pyproject.toml of the clone says; None in an installation, where another project's may lie there."""
+    if not _PROJECT.is_file():
+        return None
+    project = tomllib.loads(_PROJECT.read_text(encoding="utf-8")).get("project", {})
+    return project if project.get("name") == "pidflow" else None
 
 
 @cache
 def own_version() -> str:
     """Version of pidflow: that of the clone, else that of the installation."""
-    if _PROJECT.is_file():
-        return tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["version"]
-    return version("pidflow")
+    project = _project()
+    return version("pidflow") if project is None else project["version"]
 
 
 @cache
 def required() -> tuple[str, ...]:
     """Names of the libraries that pidflow requires, in alphabetical order; tools for developers left out."""
-    if _PROJECT.is_file():
-        project = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]
+    if (project := _project()) is not None:
         extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in _TOOLS}
         lines = [*project["dependencies"], *(line for group in extras.values() for line in group)]
     else:
