@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 WAITING = ".waiting"  # beside results: folders of what one job made for others
+WORK = ".work"  # beside results: folders of what a job has finished of them
 _APART = 2.0  # seconds by which two readings of when a process began may differ
 
 
@@ -96,6 +97,10 @@ def clear_unclaimed(results: Path, *, conditions: Iterable[str]) -> None:
         condition = path.stem.rpartition("-")[0]
         if condition not in wanted or any(path.parent.parent.glob(f"{condition}.*")):
             path.unlink(missing_ok=True)
-    for folder in results.glob(f"*/*/*/{WAITING}"):
+    for kind in ("activations", "answers"):
+        for folder in results.glob(f"{kind}/*/*/{WORK}/*"):
+            if folder.name not in wanted or any(folder.parent.parent.glob(f"{folder.name}.*")):
+                shutil.rmtree(folder, ignore_errors=True)
+    for folder in (*results.glob(f"*/*/*/{WAITING}"), *results.glob(f"*/*/*/{WORK}")):
         with suppress(OSError):  # others wait there
             folder.rmdir()

@@ -2,13 +2,13 @@
 
 Files carry their kind, a schema version, their identity and the versions of the libraries that made them; the reader
 checks these, the checksum of the whole file, and shapes, before it hands anything out. Datasets carry checksums of
-their own besides (fletcher32), for readers other than this one.
+their own besides (fletcher32), for readers other than this one; those that are filled in place do not.
 """
 
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,18 +47,32 @@ def writing_h5(
     attrs
         Root attributes. Numbers and strings are stored as they are, everything else as JSON.
     """
+    with replacing(path) as temporary:
+        with unfinished_h5(temporary, kind=kind, identity=identity, attrs=attrs) as file:
+            yield file
+        seal_h5(temporary)
+
+
+@contextmanager
+def unfinished_h5(
+    path: str | Path, *, kind: str, identity: Identity | None = None, attrs: Mapping[str, Any] | None = None
+) -> Iterator[h5py.File]:
+    """As :func:`writing_h5`, but the file stays where it is, and no reader takes it before :func:`seal_h5`."""
     everything = {"schema_version": SCHEMA_VERSION, "kind": kind, "versions": library_versions(), **(attrs or {})}
     everything["identity"] = (identity or Identity()).known()
-    with replacing(path) as temporary:
-        with _Sink(temporary) as sink, h5py.File(sink, "w", userblock_size=_USER_BLOCK) as file:
-            for name, value in everything.items():
-                file.attrs[name] = (
-                    value if isinstance(value, str | int | float | np.number) else to_json(value, indent=None)
-                )
-            yield file
-        with open(temporary, "rb+") as whole:
-            whole.write(f"{BLANK}\n".encode())
-        seal(temporary, at_end=False)
+    with _Sink(path) as sink, h5py.File(sink, "w", userblock_size=_USER_BLOCK) as file:
+        for name, value in everything.items():
+            file.attrs[name] = (
+                value if isinstance(value, str | int | float | np.number) else to_json(value, indent=None)
+            )
+        yield file
+
+
+def seal_h5(path: str | Path) -> None:
+    """Give a file its checksum, after which it is read."""
+    with open(path, "rb+") as whole:
+        whole.write(f"{BLANK}\n".encode())
+    seal(Path(path), at_end=False)
 
 
 class _Sink(io.FileIO):
@@ -130,6 +144,25 @@ def reserve(file: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> 
     row = max(1, int(np.prod(shape[1:]))) * np.dtype(dtype).itemsize
     chunks = (min(shape[0], max(1, _CHUNK_BYTES // row)), *shape[1:])
     return file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks, fletcher32=True)
+
+
+def reserve_in_place(file: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+    """An unfilled dataset in one piece, whose rows have their places in the file from now on (:func:`places_in`).
+
+    It has no checksum of its own. Its rows may be written at their places by any number of processes, one after the
+    other or each its own rows, and what is around them never changes.
+    """
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_layout(h5py.h5d.CONTIGUOUS)
+    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return file.create_dataset(name, shape=shape, dtype=dtype, dcpl=how)
+
+
+def places_in(path: str | Path, names: Iterable[str]) -> dict[str, int]:
+    """Byte in the file at which each dataset of :func:`reserve_in_place` begins, row after row without a gap."""
+    with h5py.File(path, "r", locking=False) as file:
+        return {name: file[name].id.get_offset() for name in names}
 
 
 @contextmanager

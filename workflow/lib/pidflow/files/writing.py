@@ -47,20 +47,38 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_directory(path.parent)
+        put_in_place(temporary, path)
     except OSError as err:
         if err.filename is not None and Path(err.filename) not in {temporary, path, *path.parents}:
             raise  # another file's trouble
-        raise DataError(
-            f"{path}: could not be written ({err.strerror or err}); free disk space or fix permissions in "
-            f"{path.parent}, then run again"
-        ) from err
+        raise _unwritable(path, err) from err
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def writing_to(path: str | Path) -> Iterator[None]:
+    """Around what writes to a path: refusals of the operating system become one sentence that names it."""
+    try:
+        yield
+    except OSError as err:
+        raise _unwritable(Path(path), err) from err
+
+
+def _unwritable(path: Path, err: OSError) -> DataError:
+    return DataError(
+        f"{path}: could not be written ({err.strerror or err}); free disk space or fix permissions in "
+        f"{path.parent}, then run again"
+    )
+
+
+def put_in_place(unfinished: Path, path: Path) -> None:
+    """Give a file its final name on the same disk, all of it written before."""
+    with open(unfinished, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+    _sync_directory(path.parent)
 
 
 def _host() -> str:

@@ -113,8 +113,8 @@ def columns_of(expected: Sequence[Expected], answered: Answered) -> dict[str, Se
 def log_first(
     loaded: LoadedModel, examples: Sequence[Example], expected: Sequence[Expected], texts: Sequence[str]
 ) -> None:
-    """Show the prompt as the model sees it, and the first answers beside the right ones."""
+    """Show the prompt as the model sees it, and the answers to the first questions beside the right ones."""
     log.info("prompt '%s': %s", loaded.prompting.name, repr(loaded.prompt.replace(QUESTION, examples[0].question)))
-    for example, wanted, text in list(zip(examples, expected, texts, strict=True))[:_SHOWN]:
+    for example, wanted, text in zip(examples, expected, texts[:_SHOWN], strict=False):
         verdict = "right" if wanted.right(text) else "wrong"
         log.info("%s: says %r, expected %r: %s", example.name, text, wanted.answer, verdict)

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ from pidflow.models.readout import TARGETS, target
 from pidflow.stages._answering import answering, log_first
 from pidflow.stages._informing import Informing, Plan
 from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
-from pidflow.stages._results import Condition, StatesFile, conditions_of, storable
+from pidflow.stages._results import Condition, conditions_of
+from pidflow.stages._states import Stored, chosen_blocks, chosen_layers, storable
+from pidflow.stages._work import Work, work_folder
+from pidflow.versions import library_versions
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 256  # items whose states are held in memory at once, and among which batches are sorted by length
+# Questions that are sorted by length into batches, kept in memory, and kept or lost together.
+_CHUNK = 256
 
 
 def run(
@@ -42,6 +46,8 @@ def run(
     task: str,
     target_kind: str = "state",
     storage: str = "float16",
+    layers: str | Sequence[int] = "all",
+    blocks: Sequence[str] | None = None,
     rule: str = NORMALISED,
     answer_tokens: int = 8,
     seed: int = 0,
@@ -49,6 +55,7 @@ def run(
     image_root: str | None = None,
     threads: int | None = None,
     progress: bool | None = None,
+    made_from: Any = None,
 ) -> None:
     """Read the items, run the model over them under every condition, write activations (HDF5) and answers (parquet).
 
@@ -73,6 +80,9 @@ def run(
         What Y is: ``"state"``, ``"logits"`` or ``"answer-embedding"`` (see :func:`pidflow.models.readout.target`).
     storage
         ``"float16"`` or ``"float32"``.
+    layers, blocks
+        Whose states are stored: ``"all"`` or numbers of layers; some of :data:`pidflow.models.capture.BLOCKS`, None
+        for all.
     rule
         When what the model says counts as right (see :mod:`pidflow.models.answers`).
     answer_tokens
@@ -87,6 +97,9 @@ def run(
         CPU threads for torch; None leaves torch's own choice.
     progress
         Show a progress bar; None: only on a terminal.
+    made_from
+        Plain values: everything else that results depend on, code included. A job that is killed leaves its work to
+        the next of equal arguments, which ends with the same bytes; None: every job starts afresh.
 
     Raises
     ------
@@ -108,6 +121,8 @@ def run(
             conditions=conditions_of(conditions, depth=loaded.depth, seed=seed),
             target_kind=_one_of("target", target_kind, TARGETS),
             storage=_one_of("storage", storage, ("float16", "float32")),
+            layers=layers,
+            blocks=blocks,
             rule=rule,
             answer_tokens=answer_tokens,
             seed=seed,
@@ -125,7 +140,7 @@ def run(
             "seed": seed,
         }
         with own_attention(loaded, model):
-            extraction.write(identity=identity, attrs=attrs, progress=progress)
+            extraction.write(identity=identity, attrs=attrs, made_from=made_from, progress=progress)
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}: {err}") from err
     for condition in extraction.conditions:
@@ -167,21 +182,30 @@ class _Extraction:
         conditions: list[Condition],
         target_kind: str,
         storage: str,
+        layers: Any,
+        blocks: Sequence[str] | None,
         rule: str,
         answer_tokens: int,
         seed: int,
     ) -> None:
         self.questions, self.table, self.conditions = questions, table, conditions
-        self.loaded, self.target_kind, self.storage = questions.loaded, target_kind, storage
+        self.loaded, self.target_kind = questions.loaded, target_kind
         self.asked = answering(self.loaded, table, questions.examples, rule=rule, answer_tokens=answer_tokens)
         self.starts = self.asked.starts()
         for each in conditions:
             each.check_items(questions.examples, self.loaded)
         self.candidates = self._candidates() if target_kind == "logits" else []
         self.informing = Informing(questions, table, [each.interventions for each in conditions], seed=seed)
-        self.files: dict[str, StatesFile] = {}
+        self.stored = Stored(
+            layers=chosen_layers(layers, depth=self.loaded.depth),
+            blocks=chosen_blocks(blocks),
+            width=self.loaded.width,
+            target_width=len(self.candidates) or self.loaded.width,
+            dtype=storage,
+        )
         self.stands: bool | None = None
-        self.unknown = 0
+        self.chunk: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.chunk_start = 0
 
     def _candidates(self) -> list[Candidate]:
         """The distinct answers of the task, one of each first token, in alphabetical order."""
@@ -193,60 +217,86 @@ class _Extraction:
                 log.warning("target 'logits' has one column for %s: they begin alike", ", ".join(each.answers))
         return found
 
-    def write(self, *, identity: store.Identity, attrs: Mapping[str, Any], progress: bool | None) -> None:
+    def write(
+        self, *, identity: store.Identity, attrs: Mapping[str, Any], made_from: Any, progress: bool | None
+    ) -> None:
         """Run everything; results take their names after the last of them is whole."""
-        with ExitStack() as stack:
-            unfinished = {each.name: stack.enter_context(store.replacing(each.answers)) for each in self.conditions}
-            for each in self.conditions:
-                each.begin(len(self.questions))
-                if each.activations is not None:
-                    self.files[each.name] = self._open(stack, each, identity, attrs)
-            self._run(progress=progress)
-            for each in self.conditions:
-                each.check()
-                each.warn(self.asked.at_most)
-                if each.name in self.files:
-                    self.files[each.name].h5.attrs.update(each.about())
-                known = replace(identity, condition=each.name)
-                store.save_table(unfinished[each.name], each.frame(self.table), identity=known)
-            self._warn()
-            first = self.conditions[0]
-            log_first(self.loaded, self.questions.examples, self.asked.expected, first.columns["spoken"])
+        header = self._header(identity, attrs, made_from)
+        first = self.conditions[0]
+        folder = work_folder(first.activations or first.answers)
+        with Work(folder, header, self.table, kept=made_from is not None) as work:
+            self._run(work, progress=progress)
+            work.finish(self.conditions)
 
-    def _open(
-        self, stack: ExitStack, condition: Condition, identity: store.Identity, attrs: Mapping[str, Any]
-    ) -> StatesFile:
-        entry = None if condition.entry is None else dict(condition.entry)
-        known = replace(identity, condition=condition.name)
-        about = dict(attrs) | {"condition": condition.name, "intervention": entry}
-        h5 = stack.enter_context(
-            store.writing_h5(condition.activations, kind="activations", identity=known, attrs=about)
-        )
-        depth, width = self.loaded.depth, self.loaded.width
-        m = len(self.candidates) or width
-        file = StatesFile(h5, self.table, depth=depth, width=width, target_width=m, storage=self.storage)
-        if self.candidates:
-            names = ["/".join(each.answers) for each in self.candidates]
-            h5["target"].attrs["candidates"] = store.to_json(names, indent=None)
-        return file
+    def _header(self, identity: store.Identity, attrs: Mapping[str, Any], made_from: Any) -> dict[str, Any]:
+        """All that decides about results, as plain values: what was made from anything else is no part of them."""
+        return {
+            "made_from": made_from,
+            "versions": library_versions(),
+            "device": self.loaded.device.type,
+            "threads": torch.get_num_threads() if self.loaded.device.type == "cpu" else None,
+            "batch_size": self.questions.batch_size,
+            "chunk": _CHUNK,
+            "rows": [0, len(self.questions)],
+            "conditions": {
+                each.name: {
+                    "entry": None if each.entry is None else dict(each.entry),
+                    "states": each.activations is not None,
+                }
+                for each in self.conditions
+            },
+            "identity": identity.known(),
+            "attrs": dict(attrs),
+            "stored": asdict(self.stored),
+            "candidates": ["/".join(each.answers) for each in self.candidates],
+            "at_most": self.asked.at_most,
+        }
 
-    def _run(self, *, progress: bool | None) -> None:
-        n = len(self.questions)
-        with tqdm(total=n, unit="item", disable=None if progress is None else not progress) as bar:
-            for start in range(0, n, _BLOCK):
-                block = np.arange(start, min(start + _BLOCK, n))
-                for file in self.files.values():
-                    file.begin(block)
-                for rows, unknown in self.questions.run(self._extract, block):
-                    self.unknown += unknown
-                    bar.update(len(rows))
-                for file in self.files.values():
-                    file.flush()
+    def _run(self, work: Work, *, progress: bool | None) -> None:
+        """All chunks that are not done yet; one is written while the model is at the next."""
+        start, stop = work.rows.start + work.done, work.rows.stop
+        self.questions.batch_size = work.last.get("batch_size", self.questions.batch_size)
+        with (
+            tqdm(
+                total=len(work.rows), initial=work.done, unit="item", disable=None if progress is None else not progress
+            ) as bar,
+            ThreadPoolExecutor(max_workers=1) as writer,
+        ):
+            writing = None
+            for first in range(start, stop, _CHUNK):
+                entry, states = self._chunk(range(first, min(first + _CHUNK, stop)), bar)
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(work.commit, entry, states)
+            if writing is not None:
+                writing.result()
+
+    def _chunk(self, rows: range, bar: tqdm) -> tuple[dict[str, Any], dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """What is noted of some questions that follow one another, and their states."""
+        self.chunk = {each.name: self.stored.empty(len(rows)) for each in self.conditions if each.activations}
+        self.chunk_start = rows.start
+        for each in self.conditions:
+            each.begin(rows)
+        unknown = 0
+        for done, found in self.questions.run(self._extract, np.arange(rows.start, rows.stop)):
+            unknown += found
+            bar.update(len(done))
+        if rows.start == 0:
+            log_first(self.loaded, self.questions.examples, self.asked.expected, self.conditions[0].columns["spoken"])
+        entry = {
+            "rows": [rows.start, rows.stop],
+            "batch_size": self.questions.batch_size,
+            "unknown": unknown,
+            "mute": sum(not self.starts[row].starts for row in rows),
+            "columns": {each.name: each.columns for each in self.conditions},
+        }
+        return entry, self.chunk
 
     def _extract(self, batch: Batch, rows: np.ndarray) -> int:
         """Note everything of one batch; gives the number of its questions with unknown words."""
         if self.stands is None:
-            self.stands = earlier_states_stand(self.loaded, batch.take(slice(0, 2)))
+            first = np.arange(min(2, len(self.questions)))  # whichever questions this job begins with
+            self.stands = earlier_states_stand(self.loaded, self.questions.batch_of(first))
             log.info("earlier states %s on later ones", "do not depend" if self.stands else "depend")
         names = [self.questions.names[row] for row in rows]
         wanted = self.informing.plans_for(rows)
@@ -273,25 +323,17 @@ class _Extraction:
             at_most=self.asked.at_most,
         )
         goal = target(self.loaded, answered.reading, kind=self.target_kind, candidates=self.candidates)
-        file = self.files.get(condition.name)
         states, goals = storable(
             found.captured,
             goal,
-            storage="float32" if file is None else self.storage,
+            stored=self.stored,
+            storage=self.stored.dtype if condition.name in self.chunk else "float32",
             dtype=str(self.loaded.dtype).removeprefix("torch."),
             names=[self.questions.examples[row].name for row in rows],
         )
-        if file is not None:
-            file.keep(rows, states, goals)
+        if condition.name in self.chunk:
+            places = rows - self.chunk_start
+            kept, targets = self.chunk[condition.name]
+            kept[:, :, places], targets[places] = states, goals
         condition.note_reach(rows, reach_of(plan, batch.spans, names))
         condition.note_answers(rows, self.asked, answered)
-
-    def _warn(self) -> None:
-        """Say once what makes some questions worth less than others under any condition."""
-        mute = sum(not each.starts for each in self.starts)
-        for count, what in (
-            (self.unknown, "ask with words that the tokenizer does not know"),
-            (mute, "have an answer that no token tells from the others; their answer_probability is empty"),
-        ):
-            if count:
-                log.warning("%d of %d items %s", count, len(self.questions), what)

@@ -1,4 +1,4 @@
-"""What extraction writes of one condition: states and target of every question, and the table of answers."""
+"""What extraction notes of one condition: what it reached, the answers, and the table that these become."""
 
 import json
 import logging
@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pidflow.errors import ConfigError, DataError
-from pidflow.files import store
 from pidflow.interventions.answer import Answered
-from pidflow.interventions.intervention import Intervention, Reach, intervention_of, summed_pairs
-from pidflow.models.capture import BLOCKS, Captured
+from pidflow.interventions.intervention import Intervention, Reach, intervention_of
 from pidflow.models.inputs import Example
 from pidflow.models.loading import LoadedModel
-from pidflow.names import layer_name, span_parts, weakest
+from pidflow.names import span_parts
 from pidflow.stages._answering import Answering, columns_of
 
 log = logging.getLogger(__name__)
@@ -51,16 +48,17 @@ class Condition:
     activations: str | None
     entry: Mapping[str, Any] | None
     columns: dict[str, list[Any]] = field(default_factory=dict)
+    first: int = 0
 
-    def begin(self, questions: int) -> None:
-        """Room for the columns of so many questions."""
-        self.columns = {name: [None] * questions for name in _COLUMNS}
+    def begin(self, rows: range) -> None:
+        """Room for the columns of some questions that follow one another."""
+        self.first, self.columns = rows.start, {name: [None] * len(rows) for name in _COLUMNS}
 
     def note(self, rows: np.ndarray, columns: Mapping[str, Sequence[Any]]) -> None:
         """Values of some questions."""
         for name, values in columns.items():
             for row, value in zip(rows, values, strict=True):
-                self.columns[name][row] = value
+                self.columns[name][row - self.first] = value
 
     def note_reach(self, rows: np.ndarray, reach: Sequence[Reach]) -> None:
         """What the interventions reach in some questions."""
@@ -118,15 +116,6 @@ class Condition:
             if count[name]:
                 log.warning("%s: %d of %d items %s", self.name, count[name], len(self.columns[name]), what)
 
-    def about(self) -> dict[str, Any]:
-        """What the activations say of the interventions: questions not reached, the control, all pairs."""
-        controls = [each for each in self.columns["control"] if each is not None]
-        return {
-            "uncut_items": sum(self.columns["uncut"]),
-            "control": weakest(controls) or "",
-            "pairs": summed_pairs(self.columns["pairs"]),
-        }
-
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
         """The answers table, in the order of the items."""
         lens = np.array(self.columns["lens"])
@@ -159,66 +148,3 @@ def conditions_of(wanted: Mapping[str, Mapping[str, Any]], *, depth: int, seed: 
             raise ConfigError(f"{name}: {err}") from err
         found.append(Condition(name, interventions, given["answers"], given.get("activations"), entry))
     return found
-
-
-class StatesFile:
-    """The activations of one condition while they are written, some questions at a time."""
-
-    def __init__(
-        self, h5: Any, table: pd.DataFrame, *, depth: int, width: int, target_width: int, storage: str
-    ) -> None:
-        self.h5, self.storage = h5, storage
-        self.depth, self.width, self.target_width = depth, width, target_width
-        n = len(table)
-        self.datasets = [
-            [store.reserve(h5, f"{layer_name(layer)}/{block}", (n, width), storage) for block in BLOCKS]
-            for layer in range(depth + 1)
-        ]
-        self.targets = store.reserve(h5, "target", (n, target_width), storage)
-        for name in ("item_id", "image_id"):
-            store.put(h5, name, list(table[name]))
-        store.put(h5, "fold", table["fold"].to_numpy(dtype=np.int64))
-        self.rows = np.empty(0, dtype=int)
-
-    def begin(self, rows: np.ndarray) -> None:
-        """Room for the questions ``rows``, which follow one another."""
-        self.rows = rows
-        self.states = np.empty((self.depth + 1, len(BLOCKS), len(rows), self.width), dtype=self.storage)
-        self.goals = np.empty((len(rows), self.target_width), dtype=self.storage)
-
-    def keep(self, rows: np.ndarray, states: np.ndarray, goals: np.ndarray) -> None:
-        """States ``(L + 1, 4, B, width)`` and targets ``(B, m)`` of some of them."""
-        places = rows - self.rows[0]
-        self.states[:, :, places], self.goals[places] = states, goals
-
-    def flush(self) -> None:
-        """Write them."""
-        here = slice(self.rows[0], self.rows[-1] + 1)
-        for layer, blocks in enumerate(self.datasets):
-            for index, dataset in enumerate(blocks):
-                dataset[here] = self.states[layer, index]
-        self.targets[here] = self.goals
-
-
-def storable(
-    captured: Captured, goal: torch.Tensor, *, storage: str, dtype: str, names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """States and targets as arrays.
-
-    Raises
-    ------
-    DataError
-        Naming item and layer, if they hold what is not finite or more than `storage` can.
-    """
-    states, goals = captured.states.cpu().numpy(), goal.cpu().numpy()
-    # One peak per layer and row, the target as one layer more; NaN and infinity survive the maximum.
-    peaks = np.concatenate([np.abs(states).max(axis=(1, 3)), np.abs(goals).max(axis=1)[None]])
-    bad = np.argwhere(~(peaks <= float(np.finfo(storage).max)))
-    if len(bad):
-        layer, row = bad[0]
-        where = f"{names[row]}: {'the target' if layer == len(states) else f'layer {layer}'}"
-        if np.isfinite(peaks[layer, row]):
-            peak = f"reaches {peaks[layer, row]:.4g}, more than {storage} can hold"
-            raise DataError(f"{where} {peak}; set storage to float32")
-        raise DataError(f"{where} holds NaN or infinity in {dtype}; set the model's dtype to bfloat16 or float32")
-    return states, goals

@@ -87,6 +87,7 @@ def run(
         instruction=instruction,
         image_root=image_root,
         threads=threads,
+        made_from=None if key is None else [key, {name: each["key"] for name, each in (along or {}).items()}],
     )
 
 

@@ -1,0 +1,239 @@
+"""Work that survives a kill: what a job has finished of a task, and how it becomes results.
+
+A folder beside the results holds a journal, whose first line says what everything is made from, with a line for each
+chunk of questions that is on the disk; and a file of states for each condition that stores them. The next job of the
+same results goes on where the last whole chunk ends. Where the first line would be another, it starts afresh.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pidflow.errors import DataError
+from pidflow.files import store
+from pidflow.files.journal import Journal, entries
+from pidflow.files.writing import put_in_place, writing_to
+from pidflow.running import WORK
+from pidflow.stages._results import Condition
+from pidflow.stages._states import StatesFile, Stored, begin
+
+log = logging.getLogger(__name__)
+
+_JOURNAL = "journal.jsonl"
+
+
+def work_folder(result: str | Path) -> Path:
+    """Where the work on a result lies until that is whole."""
+    result = Path(result)
+    return result.parent / WORK / result.stem
+
+
+class Work(AbstractContextManager):
+    """The unfinished results of one job.
+
+    Parameters
+    ----------
+    folder
+        See :func:`work_folder`.
+    header
+        Plain values that everything is made from, among them ``rows`` ``[first, stop]``, ``stored`` (of
+        :class:`Stored`), ``attrs`` and ``identity`` of the files of states, ``candidates``, and ``conditions``: by name
+        the intervention's ``entry`` and whether ``states`` are stored.
+    table
+        All questions of the task.
+    kept
+        Whether chunks are kept for the next job when this one fails.
+    """
+
+    def __init__(self, folder: Path, header: Mapping[str, Any], table: pd.DataFrame, *, kept: bool) -> None:
+        self.folder, self.table, self.kept = folder, table, kept
+        self.header: dict[str, Any] = json.loads(json.dumps(header))
+        self.rows = range(*self.header["rows"])
+        self.files: dict[str, StatesFile] = {}
+
+    def __enter__(self) -> "Work":
+        with writing_to(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.journal = Journal(self.folder / _JOURNAL)
+        try:
+            stored = stored_of(self.header)
+            wanted = {name: self.folder / f"{name}.h5" for name in self._with_states()}
+            if not (self._same() and all(path.is_file() for path in wanted.values())):
+                self._start_afresh(wanted, stored)
+            elif self.done:
+                log.info("%d of %d questions were done before, going on from there", self.done, len(self.rows))
+            self.files = {name: StatesFile(path, stored, first=self.rows.start) for name, path in wanted.items()}
+        except BaseException:
+            self.__exit__(DataError)
+            raise
+        return self
+
+    def _with_states(self) -> list[str]:
+        return [name for name, each in self.header["conditions"].items() if each["states"]]
+
+    def _same(self) -> bool:
+        begun = self.journal.first
+        if begun == self.header:
+            return True
+        if begun is not None:
+            names = sorted(name for name in {*begun, *self.header} if begun.get(name) != self.header.get(name))
+            log.info("unfinished work is about something else (%s), starting afresh", ", ".join(names))
+        return False
+
+    def _start_afresh(self, wanted: Mapping[str, Path], stored: Stored) -> None:
+        self.journal.clear()
+        for path in self.folder.iterdir():
+            if path != self.journal.path:
+                path.unlink()
+        questions = self.table.iloc[self.rows.start : self.rows.stop]
+        for name, path in wanted.items():
+            about = self.header["attrs"] | {
+                "condition": name,
+                "intervention": self.header["conditions"][name]["entry"],
+            }
+            begin(
+                path,
+                questions,
+                stored,
+                identity=replace(identity_of(self.header), condition=name),
+                attrs=about,
+                candidates=self.header["candidates"],
+            )
+        self.journal.append(self.header)
+
+    @property
+    def done(self) -> int:
+        """How many of its questions are on the disk."""
+        return 0 if self.journal.length < 2 else self.journal.last["rows"][1] - self.rows.start
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """What was noted of the last chunk; nothing of none."""
+        return {} if self.journal.length < 2 else self.journal.last
+
+    def commit(self, entry: Mapping[str, Any], states: Mapping[str, tuple[Any, Any]]) -> None:
+        """Put one chunk on the disk, and then the note that it is there.
+
+        Parameters
+        ----------
+        entry
+            ``rows`` ``[first, stop]``, ``columns`` by condition, and what else is known of the chunk.
+        states
+            By condition, states and targets.
+        """
+        for name, (values, goals) in states.items():
+            self.files[name].write(entry["rows"][0], values, goals)
+        with writing_to(self.journal.path):
+            self.journal.append(entry)
+
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """The chunks in the order of the questions."""
+        notes = entries(self.journal.path)
+        next(notes)
+        return notes
+
+    def join(self, folders: Sequence[Path]) -> None:
+        """Take all chunks of other work, whose questions follow one another, into this one."""
+        for folder in folders:
+            header = header_of(folder)
+            rows = range(*header["rows"])
+            for name, file in self.files.items():
+                other = StatesFile(folder / f"{name}.h5", file.stored, first=rows.start)
+                file.copy(other, len(rows))
+                other.close()
+            for note in list(entries(folder / _JOURNAL))[1:]:
+                self.journal.append(note)
+
+    def finish(self, conditions: Sequence[Condition]) -> None:
+        """Make results of it; they take their names after the last of them is whole."""
+        _gather(self.notes(), conditions)
+        with ExitStack() as stack:
+            unfinished = {each.name: stack.enter_context(store.replacing(each.answers)) for each in conditions}
+            for each in conditions:
+                each.check()
+                each.warn(self.header["at_most"])
+                known = replace(identity_of(self.header), condition=each.name)
+                store.save_table(unfinished[each.name], each.frame(self.table), identity=known)
+            for file in self.files.values():
+                with writing_to(file.path):
+                    store.seal_h5(file.path)
+            for each in conditions:
+                if each.name in self.files:
+                    with writing_to(each.activations):
+                        Path(each.activations).parent.mkdir(parents=True, exist_ok=True)
+                        put_in_place(self.files[each.name].path, Path(each.activations))
+        self._warn()
+        self.kept = False
+
+    def _warn(self) -> None:
+        """Say once what makes some questions worth less than others under any condition."""
+        counts = {"unknown": 0, "mute": 0}
+        for note in self.notes():
+            counts = {name: count + note[name] for name, count in counts.items()}
+        for name, what in (
+            ("unknown", "ask with words that the tokenizer does not know"),
+            ("mute", "have an answer that no token tells from the others; their answer_probability is empty"),
+        ):
+            if counts[name]:
+                log.warning("%d of %d items %s", counts[name], len(self.rows), what)
+
+    def __exit__(self, failed: Any = None, *_: object) -> None:
+        keep = self.kept and failed is not None and self.done
+        for file in self.files.values():
+            file.close()
+        if not keep:
+            remove(self.folder)
+        self.journal.__exit__()
+
+
+def remove(folder: Path) -> None:
+    """Remove unfinished work, and the folder that it lies in if nothing else does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
+
+
+def header_of(folder: str | Path) -> dict[str, Any]:
+    """The first line of a journal.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    path = Path(folder) / _JOURNAL
+    header = next(entries(path), None) if path.is_file() else None
+    if header is None:
+        raise DataError(f"{folder}: holds no work of an extraction; delete it and run again")
+    return header
+
+
+def identity_of(header: Mapping[str, Any]) -> store.Identity:
+    """What results are about and made from, the condition apart."""
+    return store.Identity(**header["identity"])
+
+
+def stored_of(header: Mapping[str, Any]) -> Stored:
+    """What files of states hold."""
+    given = header["stored"]
+    return Stored(**given | {name: tuple(given[name]) for name in ("layers", "blocks")})
+
+
+def _gather(notes: Iterator[Mapping[str, Any]], conditions: Sequence[Condition]) -> None:
+    """All columns of all conditions, from the chunks."""
+    for each in conditions:
+        each.begin(range(0))
+    for note in notes:
+        for each in conditions:
+            columns = note["columns"][each.name]
+            columns["lens"] = list(np.array(columns["lens"]))  # a tenth of the memory of a list of lists
+            for name, values in columns.items():
+                each.columns[name] += values
