@@ -19,15 +19,25 @@ import psutil
 WAITING = ".waiting"  # beside results: folders of what one job made for others
 WORK = ".work"  # beside results: folders of what a job has finished of them
 _APART = 2.0  # seconds by which two readings of when a process began may differ
+# glibc gives memory above 128 KiB back at once and asks for it anew, a page fault for each 4 KiB; jobs here make arrays of
+# some megabytes over and over, so they keep what they have freed.
+MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
 
 
 def hand_down(library: str) -> None:
-    """Let the processes that this one starts take this copy of the library first.
+    """Let the processes that this one starts take this copy of the library first, and keep memory that they free.
 
-    Else jobs would take one that is installed: what Snakemake puts on their search path comes after that.
+    Else jobs would take a library that is installed: what Snakemake puts on their search path comes after that. How
+    memory is kept is glibc's; who has set that keeps it, and other systems do not look.
     """
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([library, *(each for each in others if each and each != library)])
+    if not MEMORY.keys() & os.environ:
+        os.environ.update(MEMORY)
 
 
 def take_part(folder: Path) -> None:

@@ -57,8 +57,10 @@ class RowBlocks:
         member = member.astype(np.float64)
         rows = member @ self.rows
         sums = member @ self.sums
-        outer = np.tensordot(member, self.outer, axes=1)
-        return outer - sums[..., :, None] * sums[..., None, :] / rows[..., None, None], rows
+        scatter = np.tensordot(member, self.outer, axes=1)
+        mean_free = sums / np.sqrt(rows)[..., None]
+        scatter -= mean_free[..., :, None] * mean_free[..., None, :]
+        return scatter, rows
 
 
 def varying(**blocks: np.ndarray) -> tuple[list[np.ndarray], tuple[str, ...]]:
