@@ -88,14 +88,17 @@ def mean_errors(bits, how, n, labels, draws):
 
 
 def shown_in(questions):
-    """Shape and colour of each picture, as far as answers tell them, and questions whose answer says that they hold."""
+    """Shape and colour of each picture, as far as answers tell them: "is no red shape present?" "no" tells red."""
     colours = {q.answer for q in questions if q.task == easy_vqa.TASKS["colour"]}
     shown = {}
     for q in questions:
-        holds = q.answer == ("no" if " not " in q.text else "yes")
-        for word in q.text.split() if holds else [q.answer]:
-            if word in colours or word in easy_vqa.SHAPES:
-                shown.setdefault(q.image_index, {})[word in colours] = word
+        words = set(q.text.split())
+        if q.task == easy_vqa.TASKS["yesno"]:
+            holds = (q.answer == "yes") != bool(words & {"no", "not"})
+        else:
+            words, holds = {q.answer}, True
+        told = words & (colours | set(easy_vqa.SHAPES)) if holds else ()
+        shown.setdefault(q.image_index, {}).update({word in colours: word for word in told})
     return {image: tuple(sorted(each.items())) for image, each in shown.items()}
 
 
@@ -111,9 +114,9 @@ def exact(split="train"):
     shown = shown_in(asked)
     for name, kept in (
         ("all pictures", asked),
-        ("shape and colour told", [q for q in asked if len(shown.get(q.image_index, ())) == 2]),
+        ("shape and colour told", [q for q in asked if len(shown[q.image_index]) == 2]),
     ):
-        answer, text, seen = zip(*((q.answer, q.text, shown.get(q.image_index)) for q in kept), strict=True)
+        answer, text, seen = zip(*((q.answer, q.text, shown[q.image_index]) for q in kept), strict=True)
         left = entropy(text, answer) - entropy(text)
         print(
             f"easy-VQA {split}, {name}: {len(kept)} questions, {len({q.image_index for q in kept})} pictures; "
@@ -123,46 +126,42 @@ def exact(split="train"):
         )
 
 
-def known(predictions, split):
-    """The true conditionals on the rows of the predictions, over their answers."""
-    asked = easy_vqa.questions(split)
-    rows = [int(each.split("-")[1]) for each in predictions.item_id]
-    task = {asked[row].task for row in rows}
-    shown = shown_in(asked)
-    whole = [q for q in asked if q.task in task]
-    answers = sorted({q.answer for q in whole})
-    place = {answer: i for i, answer in enumerate(answers)}
+def known(rows, whole):
+    """The right answers of some questions, and what picture and words alone tell about them by the table of all."""
+    shown = shown_in(whole)
+    place = {answer: i for i, answer in enumerate(sorted({q.answer for q in whole}))}
     tables = {}
     for q in whole:
-        for key in (("v", shown.get(q.image_index)), ("q", q.text)):
-            tables.setdefault(key, np.zeros(len(answers)))[place[q.answer]] += 1
-    given = [
-        np.array([tables[key] / tables[key].sum() for key in keys])
-        for keys in (
-            [("v", shown.get(asked[row].image_index)) for row in rows],
-            [("q", asked[row].text) for row in rows],
-        )
-    ]
-    return PredictedRows(*given, np.eye(len(answers))[[place[asked[row].answer] for row in rows]], predictions.image_id)
+        for key in (("picture", shown[q.image_index]), ("words", q.text)):
+            tables.setdefault(key, np.zeros(len(place)))[place[q.answer]] += 1
+    tables = {key: counts / counts.sum() for key, counts in tables.items()}
+    return PredictedRows(
+        vision=np.array([tables["picture", shown[q.image_index]] for q in rows]),
+        language=np.array([tables["words", q.text] for q in rows]),
+        joint=np.eye(len(place))[[place[q.answer] for q in rows]],
+        images=np.array([q.image_index for q in rows]),
+    )
 
 
 def real(folder):
     exact()
+    asked = easy_vqa.questions("train")
     for path in sorted(folder.glob("predictions/*/easy-train*.h5")):
         predictions = read_predictions(path)
-        truth = known(predictions, "train")
-        best = decompose_predictions(truth, tolerance_bits=5e-3)
-        print(f"\n{path.parent.name}, {path.stem}: {len(truth)} questions; H(A) {best.entropy:.3f} bits")
-        print(f"{'':34}R      vision  words   synergy joint   gap    check   images' error of synergy")
+        rows = [asked[int(each.split("-")[1])] for each in predictions.item_id]
+        tasks = {q.task for q in rows}
+        best = decompose_predictions(known(rows, [q for q in asked if q.task in tasks]), tolerance_bits=5e-3)
+        print(f"\n{path.parent.name}, {path.stem}: {len(rows)} questions; H(A) {best.entropy:.3f} bits")
+        print(f"{'':34}R      vision  words   synergy joint   gap    off the check by")
         print(line("known", best, None))
-        for name, replacement in PASSES:
-            for calibrate in (False, True):
-                how = How(vision=name, replacement=replacement, lenses=(), calibrate=calibrate)
-                found = estimate_spectrum(predictions, how, model=path.parent.name, task=path.stem)
-                said = next(each for each in found.spectra if each.method == "coupling")
-                accuracies = [next(p.right[0] for p in found.passes if p.key == key) for key in ("joint", found.vision)]
-                label = f"{name}/{replacement}{' calibrated' if calibrate else ''}"
-                print(line(label, said, said.check), f"right {accuracies[0]:.3f}, vision alone {accuracies[1]:.3f}")
+        for (name, replacement), calibrate in product(PASSES, (False, True)):
+            how = How(vision=name, replacement=replacement, lenses=(), calibrate=calibrate)
+            found = estimate_spectrum(predictions, how, model=path.parent.name, task=path.stem)
+            said = next(each for each in found.spectra if each.method == "coupling")
+            right = [next(p.right[0] for p in found.passes if p.key == key) for key in ("joint", found.vision)]
+            label = f"{name}/{replacement}{' calibrated' if calibrate else ''}"
+            accuracies = f"right {right[0]:.3f}, without the question {right[1]:.3f}"
+            print(line(label, said, said.check), accuracies, flush=True)
 
 
 def line(label, found, check):

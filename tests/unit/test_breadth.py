@@ -126,10 +126,15 @@ def test_an_order_written_down_before_is_judged():
     singly = [[name] for name in names]
     right = breadth.order_table(cells, expected(*singly)).iloc[0]
     assert right["tau"] == pytest.approx(1.0)
+    assert right["recovered"]
     wrong = breadth.order_table(cells, expected(*singly[::-1])).iloc[0]
     assert wrong["tau"] == pytest.approx(-1.0)
     swapped = breadth.order_table(cells, expected(singly[1], singly[0], *singly[2:])).iloc[0]
     assert swapped["tau"] == pytest.approx(1 - 2 / 28)
+    assert swapped["recovered"]
+    twice = breadth.order_table(cells, expected(*singly[1::-1], *singly[3:1:-1], *singly[4:])).iloc[0]
+    assert twice["tau"] == pytest.approx(1 - 4 / 28)
+    assert not twice["recovered"]
     together = breadth.order_table(cells, expected(names[1::-1], names[5:1:-1], names[6:], quantity="gain")).iloc[0]
     assert (together["tau"], together["number"]) == (pytest.approx(1.0), "vision_dependence")
     assert breadth.order_table(cells, expected(*singly[:3])).empty

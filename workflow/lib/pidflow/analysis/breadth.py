@@ -32,6 +32,8 @@ PERMUTATIONS, RESAMPLES = 10_000, 2_000
 # this: the
 # middle between 0.56 and 0.75 (MMBench, POPE) and 0.04 and 0.03 (Reefknot, PMC-VQA) of OpenReview 6WsBGk4Iag.
 LEANING = 0.3
+# An order written down before is recovered when models come in it with at least this tau.
+RECOVERED = 0.9
 SYNERGY_DRIVEN, KNOWLEDGE_DRIVEN = "synergy-driven", "knowledge-driven"
 FUSION_CENTRIC, LANGUAGE_CENTRIC = "fusion-centric", "language-centric"
 
@@ -182,9 +184,9 @@ class Expected:
 def order_table(cells: Sequence[Cell], expected: Sequence[Expected]) -> pd.DataFrame:
     """Whether models come in the order that was written down before, by Kendall's tau.
 
-    Columns ``id, task, number, models, tau, low, high, found``: over pairs of models that the order tells apart;
-    intervals by jackknife over images, one model at a time. Orders of fewer than :data:`LEAST_MODELS` models of the run
-    are left out.
+    Columns ``id, task, number, models, tau, low, high, recovered, found``: over pairs of models that the order tells
+    apart; intervals by jackknife over images, one model at a time; ``recovered`` is a tau of :data:`RECOVERED` or more.
+    Orders of fewer than :data:`LEAST_MODELS` models of the run are left out.
     """
     rows = []
     for each in expected:
@@ -195,8 +197,9 @@ def order_table(cells: Sequence[Cell], expected: Sequence[Expected]) -> pd.DataF
         places, models = np.array([place for place, _ in chosen]), [cell for _, cell in chosen]
         tau = _kendall(places, models, each.number)
         names = " < ".join(cell.model for cell in sorted(models, key=lambda cell: cell.values[each.number]))
-        rows.append([each.id, each.task, each.number, len(models), tau.value, *tau.interval(), names])
-    return pd.DataFrame(rows, columns=["id", "task", "number", "models", "tau", "low", "high", "found"])
+        numbers = tau.value, *tau.interval(), bool(tau.value >= RECOVERED)
+        rows.append([each.id, each.task, each.number, len(models), *numbers, names])
+    return pd.DataFrame(rows, columns=["id", "task", "number", "models", "tau", "low", "high", "recovered", "found"])
 
 
 def kendall(places: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -103,13 +103,18 @@ class Found:
         return sum(max(self.bits[atom], 0.0) for atom in ATOMS)
 
 
-def decompose_predictions(rows: PredictedRows, *, seed: int = 0, tolerance_bits: float = 2e-3) -> Found:
+def decompose_predictions(
+    rows: PredictedRows, *, given: PredictedRows | None = None, seed: int = 0, tolerance_bits: float = 2e-3
+) -> Found:
     """The decomposition of predictions, with errors over images.
 
     Parameters
     ----------
     rows
         At least 20 questions about at least 5 images.
+    given
+        What these predictions were before they were held against the joint ones: ``offset``, ``moved`` and ``raw`` tell
+        of them. None where nothing was done to them.
     seed
         How images are dealt into the groups of the jackknife.
     tolerance_bits
@@ -132,8 +137,8 @@ def decompose_predictions(rows: PredictedRows, *, seed: int = 0, tolerance_bits:
         union = coupled.union_bits + _dual_bits(coupled, part, kept) - at_optimum
         for name, value in quantities(*part.informations, union).items():
             replicates[name].append(value)
-    frequencies = rows.joint.mean(axis=0)
-    single = {"vision": rows.vision, "language": rows.language}
+    frequencies, given = rows.joint.mean(axis=0), rows if given is None else given
+    single = {"vision": given.vision, "language": given.language}
     offset = {name: divergence(each.mean(axis=0), frequencies) for name, each in single.items()}
     moved = {
         name: 0.5 * float(np.abs(used - each).sum(axis=1).mean())
@@ -147,7 +152,7 @@ def decompose_predictions(rows: PredictedRows, *, seed: int = 0, tolerance_bits:
         offset=offset,
         moved=moved,
         raw={f"mi_{name}": predicted_information(each) for name, each in (*single.items(), ("joint", rows.joint))},
-        warnings=_warnings(bits, coupled.gap_bits, offset, moved),
+        warnings=_warnings(bits, coupled.gap_bits, offset, moved if given is rows else {}),
     )
 
 
@@ -215,7 +220,7 @@ def _warnings(bits: dict[str, float], gap: float, offset: dict[str, float], move
     out = []
     if gap > _GAP:
         out.append(f"a better coupling could lower the union information by up to {gap:.2g} bit")
-    far = {name: moved[name] for name in moved if moved[name] > _MOVED}
+    far = {name: value for name, value in moved.items() if value > _MOVED}
     if far:
         which = " and ".join(f"{name} {value:.2g}" for name, value in far.items())
         out.append(

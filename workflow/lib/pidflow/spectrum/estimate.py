@@ -60,7 +60,7 @@ class How:
     language: str = LANGUAGE_ONLY
     replacement: str | None = NOISE
     lenses: Sequence[str] = (NORM,)
-    calibrate: bool = False
+    calibrate: bool = True
 
     @property
     def vision_key(self) -> str:
@@ -151,9 +151,7 @@ class _Task:
     def said(self) -> Spectrum:
         """What the model says in the end, with a check over clusters and a planted twin."""
         rows = self._rows([self._probabilities(key) for key in self.keys])
-        if self.how.calibrate:
-            rows = calibrated(rows, seed=self.seed)
-        found = decompose_predictions(rows, seed=self.seed)
+        found, rows = self._decomposed(rows)
         check = clustered_predictions(rows, seed=self.seed)
         planted, truth = planted_rows(found.bits, len(self.labels), len(rows), seed=self.seed)
         again = self._spectrum(decompose_predictions(planted, seed=self.seed), COUPLING, planted.images)
@@ -200,10 +198,13 @@ class _Task:
         else:
             given = [np.mean([self._read(key, lens, layer, draw) for draw in self._draws(key)], 0) for key in self.keys]
         rows = self._rows(given).take(kept) if lens != TUNED else PredictedRows(*given, self.predictions.image_id[kept])
-        if self.how.calibrate:
-            rows = calibrated(rows, seed=self.seed)
-        found = decompose_predictions(rows, seed=self.seed)
+        found, rows = self._decomposed(rows)
         return self._spectrum(found, COUPLING, rows.images, lens=lens, layer=layer)
+
+    def _decomposed(self, given: PredictedRows) -> tuple[Found, PredictedRows]:
+        """The decomposition, and the predictions that it is of."""
+        rows = calibrated(given, seed=self.seed) if self.how.calibrate else given
+        return decompose_predictions(rows, given=given, seed=self.seed), rows
 
     def _tuned(self, layer: int, kept: np.ndarray) -> list[np.ndarray]:
         """Predictions of the rows kept through a map fitted on the others, over all three passes together."""
