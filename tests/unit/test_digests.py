@@ -92,7 +92,7 @@ def libraries(modules):
     """Names of the libraries that modules import when they are imported, read from their source."""
     found = set()
     for module in modules:
-        for node in provenance._tree(module).body:
+        for node in ast.parse(provenance._source(module)).body:
             if isinstance(node, ast.Import):
                 found.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -128,7 +128,7 @@ def digests(tmp_path, monkeypatch):
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "PACKAGE", package)
     monkeypatch.setattr(registry, "PACKAGE", package)
-    caches = (provenance._tree, provenance.direct_imports, provenance._module_digest, registry.available)
+    caches = (provenance._source, provenance._read, provenance.direct_imports, registry.available)
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config["models"]["other"] = config["models"]["llava-1.5-7b"] | {"family": "llava-next"}
 

@@ -1,6 +1,8 @@
 """The digest of a stage changes with what its code does, and with nothing else."""
 
 import ast
+import atexit
+import os
 
 import pytest
 
@@ -24,12 +26,12 @@ def library(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGE", package)
 
     def digest(*plugins):
-        for cached in (provenance._tree, provenance.direct_imports, provenance._module_digest):
+        for cached in (provenance._source, provenance._read, provenance.direct_imports):
             cached.cache_clear()
         return code_digest("one", *plugins)
 
     yield package, digest
-    for cached in (provenance._tree, provenance.direct_imports, provenance._module_digest):
+    for cached in (provenance._source, provenance._read, provenance.direct_imports):
         cached.cache_clear()
 
 
@@ -46,6 +48,30 @@ def test_code_behind_the_stage_matters(library):
     before = digest()
     (package / "helper.py").write_text("def double(x):\n    return 3 * x\n")
     assert digest() != before
+
+
+def test_sources_that_were_read_before_are_not_parsed_again(library, monkeypatch, tmp_path):
+    package, digest = library
+    kept = tmp_path / "kept" / "sources.json"
+    monkeypatch.setattr(provenance, "_known", {})
+    before = digest()
+    provenance._keep(kept, frozenset(), os.getpid())
+    monkeypatch.setattr(provenance, "_known", {})
+    monkeypatch.setattr(atexit, "register", lambda *given: None)
+    provenance.remember(kept)
+    parse = ast.parse
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", None)
+        assert digest() == before
+    (package / "helper.py").write_text("def double(x):\n    return 3 * x\n")
+    assert digest() != before
+    assert ast.parse is parse
+    for spoiled in ("", "[]", '{"a": 1}', '{"a": ["b", [["c"]]]}'):
+        monkeypatch.setattr(provenance, "_known", {})
+        kept.write_text(spoiled)
+        provenance.remember(kept)
+        (package / "helper.py").write_text('def double(x):\n    """Twice x."""\n    return 2 * x\n')
+        assert digest() == before
 
 
 def test_words_about_a_setting_do_not_matter_and_its_bounds_do(library):

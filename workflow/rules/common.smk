@@ -25,7 +25,7 @@ from pidflow.flows.settings import FlowConfig
 from pidflow.models import weights
 from pidflow.names import INTACT, OWN, analysis_of, condition_and_target
 from pidflow.plugins.registry import module_of
-from pidflow.provenance import code_digest, modules_digest, stages
+from pidflow.provenance import code_digest, modules_digest, remember, stages
 from pidflow.plugins.settings import ID_PATTERN
 from pidflow.data.datasets import dataset_of
 
@@ -35,6 +35,7 @@ if not IS_MODULE:  # else the files of the configuration and the lock are anothe
     reading.check(workflow.configfiles)
     if not workflow.remote_exec:  # a cluster's own jobs run elsewhere, the driver watches them
         running.take_part(Path(".snakemake"))
+        remember(Path(".snakemake", "pidflow-sources.json"))
 # Not `configfile:`, which Snakemake leaves out where a module is given a configuration.
 given, config = config, {}
 for name in ("prepared", "config"):

@@ -1,14 +1,42 @@
 """What a result was made from: digests of the code behind a stage."""
 
 import ast
+import atexit
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from pidflow.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parent
+# What was read of sources, by their content: the digest, and what they import as pairs of a module and a name in it.
+_known: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+
+
+def remember(path: Path) -> None:
+    """Keep in a file what is read of sources, by their content: parsing all of them takes a second at each start.
+
+    A file that cannot be read or written is left alone.
+    """
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        _known.update({key: (str(digest), [(a, b) for a, b in imports]) for key, (digest, imports) in kept.items()})
+    atexit.register(_keep, path, frozenset(_known), os.getpid())
+
+
+def _keep(path: Path, before: frozenset[str], process: int) -> None:
+    if os.getpid() != process or before == _known.keys():
+        return
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.{process}")
+        unfinished.write_text(json.dumps(_known), encoding="utf-8")
+        unfinished.replace(path)
 
 
 def code_digest(stage: str, *modules: str) -> str:
@@ -42,7 +70,7 @@ def modules_digest(*modules: str) -> str:
     """Digest of modules and of every pidflow module that they import, directly or not."""
     digest = hashlib.sha256()
     for module in sorted(set().union(*map(modules_behind, modules))):
-        digest.update(f"{module} {_module_digest(module)}\n".encode())
+        digest.update(f"{module} {_read(module)[0]}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -75,11 +103,29 @@ def _module_file(module: str) -> Path | None:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
+def _source(module: str) -> bytes:
     path = _module_file(module)
     if path is None:
         raise ConfigError(f"no module '{module}' under {PACKAGE}")
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return path.read_bytes()
+
+
+@cache
+def _reader() -> bytes:
+    """What reads sources: this file, by this Python."""
+    return Path(__file__).read_bytes() + sys.version.encode()
+
+
+@cache
+def _read(module: str) -> tuple[str, list[tuple[str, str]]]:
+    """Digest of a module, and what it imports of pidflow."""
+    source = _source(module)
+    key = hashlib.sha256(_reader() + source).hexdigest()
+    if key not in _known:
+        tree = ast.parse(source)
+        imports = _imports(tree)  # before the digest, which changes the tree
+        _known[key] = _digest(tree), imports
+    return _known[key]
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
@@ -95,20 +141,22 @@ def _statements(tree: ast.Module) -> Iterator[ast.AST]:
 @cache
 def direct_imports(module: str) -> tuple[str, ...]:
     """The pidflow modules that a module imports, those imported inside functions too, read from its source."""
+    _, imports = _read(module)
+    found = {f"{outer}.{name}" if name and _module_file(f"{outer}.{name}") else outer for outer, name in imports}
+    return tuple(sorted(found))
+
+
+def _imports(tree: ast.Module) -> list[tuple[str, str]]:
     found = set()
-    for node in _statements(_tree(module)):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "pidflow")
+            found |= {(alias.name, "") for alias in node.names if alias.name.split(".")[0] == "pidflow"}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pidflow":
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if _module_file(inner) else node.module)
-    return tuple(found)
+            found |= {(node.module, alias.name) for alias in node.names}
+    return sorted(found)
 
 
-@cache
-def _module_digest(module: str) -> str:
-    tree = _tree(module)
+def _digest(tree: ast.Module) -> str:
     for node in _statements(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -19,8 +19,8 @@ import psutil
 WAITING = ".waiting"  # beside results: folders of what one job made for others
 WORK = ".work"  # beside results: folders of what a job has finished of them
 _APART = 2.0  # seconds by which two readings of when a process began may differ
-# glibc gives memory above 128 KiB back at once and asks for it anew, a page fault for each 4 KiB; jobs here make arrays of
-# some megabytes over and over, so they keep what they have freed.
+# glibc gives memory above 128 KiB back at once and asks for it anew, a page fault for each 4 KiB; jobs here make arrays
+# of some megabytes over and over, so they keep what they have freed.
 MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
