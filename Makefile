@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
 
-.PHONY: demo resume test lint format report train-standin clean
+.PHONY: demo resume test lint format docs report train-standin clean
 
 demo: .venv/installed ## install, then run the whole pipeline on the shipped model
 	$(BIN)/snakemake --cores $(CORES)
@@ -26,6 +26,9 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+docs: .venv/installed ## the site of these pages, in site/
+	$(BIN)/mkdocs build --strict --quiet
 
 report: .venv/installed ## results/report.html, everything of a run on one page
 	$(BIN)/snakemake report --cores $(CORES)

@@ -44,8 +44,8 @@ ALLOWED = {
         "figures",
     ),
 }
-GROUND_MAY = {name: ("errors",) for name in ("arguments", "logs", "provenance")}
-GROUND_MAY |= {name: () for name in ("names", "errors", "running", "versions")}
+GROUND_MAY = {name: ("errors",) for name in ("arguments", "logs", "provenance", "versions")}
+GROUND_MAY |= {name: () for name in ("names", "errors", "running")}
 GROUND_MAY |= {"arrays": ("errors", "arguments")}
 GROUND_MAY |= {name: ("errors", "arguments", "arrays") for name in ("stats", "groups")}
 GROUND_MAY |= {"plugins": ("errors", "names"), "files": ("errors", "names", "versions")}

@@ -87,6 +87,15 @@ def test_an_installation_says_what_its_clone_says(monkeypatch, tmp_path):
     assert versions.own_version.__wrapped__() == "9"
 
 
+def test_rules_of_another_version_are_refused(tmp_path):
+    from pidflow.errors import ConfigError
+    from pidflow.versions import check
+
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "9.1"\n')
+    with pytest.raises(ConfigError, match=f"rules are of pidflow 9.1, the installed library is {own_version()}"):
+        check(tmp_path / "pyproject.toml")
+
+
 def test_tables_of_a_run_by_name(tmp_path):
     import pandas as pd
 

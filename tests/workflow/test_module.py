@@ -1,6 +1,7 @@
 """The workflow as a module of another one, in a folder that knows nothing of this repository."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -67,3 +68,30 @@ def test_the_whole_configuration_may_be_handed_over_and_nothing_be_put_apart(oth
     output = other("pidflow_activations", "--dry-run", "--quiet", "host")
     assert jobs(output)["pidflow_extract_activations"] == 2
     assert "output: results/activations/standin/choose-attr/intact.h5" in output
+
+
+def test_rules_come_from_a_server_and_the_library_from_an_installation(other, tmp_path, monkeypatch):
+    """As the page shows it last: git takes a local repository for the one on the server."""
+    server = tmp_path / "server"
+    for name in ("Snakefile", "pyproject.toml", "config", "envs", "scripts", "workflow/rules", "workflow/report"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (server / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, server / name)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t", "-C", str(server)]
+    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "all"], ["tag", "v0"]):
+        subprocess.run([*git, *arguments], check=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{server}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/owner/pidflow")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "workflow" / "lib"))
+    from_server = 'github("owner/pidflow", path="Snakefile", tag="v0")'
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.replace('"pidflow/Snakefile"', from_server))
+    study = yaml.safe_load(STUDY)
+    study["run"]["models"] = ["mine"]
+    study["models"] = {
+        "mine": {"family": "llava", "path": str(ROOT / "workflow/resources/standin"), "blocks": 8, "dtype": "float32"}
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"pidflow": study}))
+    other("vlm/results/items/choose-attr.parquet")
+    assert "60 questions" in (tmp_path / "vlm/results/logs/prepare_items/choose-attr.log").read_text()

@@ -17,6 +17,10 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 if LIBRARY.is_dir():
     sys.path.insert(0, str(LIBRARY))
 
+from pidflow import versions
+
+versions.check(workflow.source_path("../../pyproject.toml"))
+
 from pidflow.errors import ConfigError, DataError
 from pidflow import running
 from pidflow.config import design, reading

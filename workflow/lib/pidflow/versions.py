@@ -6,6 +6,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from pidflow.errors import ConfigError
+
 # Beside the library in a clone, which jobs use without installing it.
 _PROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -27,6 +29,21 @@ def own_version() -> str:
     """Version of pidflow: that of the clone, else that of the installation."""
     project = _project()
     return version("pidflow") if project is None else project["version"]
+
+
+def check(pyproject: str | Path) -> None:
+    """Refuse rules of another version than this library.
+
+    Raises
+    ------
+    ConfigError
+        If the project file that lies beside the rules has another version.
+    """
+    rules = tomllib.loads(Path(pyproject).read_text(encoding="utf-8"))["project"]["version"]
+    if rules != own_version():
+        raise ConfigError(
+            f"the rules are of pidflow {rules}, the installed library is {own_version()}: install the same version"
+        )
 
 
 @cache
