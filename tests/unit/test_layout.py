@@ -1,18 +1,24 @@
 """Where image tokens lie, checked against the pixels that the processors of real families make."""
 
 import types
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.tiny_cases import CASES
+from tests.tiny_families import built, tokenizer
 from transformers import (
     CLIPImageProcessorPil,
     LlavaConfig,
     LlavaImageProcessorPil,
     LlavaNextConfig,
     LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
+    LlavaProcessor,
 )
 
 from pidflow.errors import ConfigError, DataError, NumericsError
@@ -20,8 +26,9 @@ from pidflow.models import layout as layouts
 from pidflow.models import loading
 from pidflow.models.inputs import Example, encode
 from pidflow.models.layout import padded
-from pidflow.models.layout_check import check_layout, covered
 from pidflow.models.loading import LoadedModel, family_named
+from pidflow.models.measured import measured_layout
+from pidflow.models.painted import painted_boxes_move_their_tokens
 from pidflow.models.standin import architecture
 
 SIDE = {"height": 336, "width": 336}
@@ -35,9 +42,15 @@ def real_size(images, *, image=None):
     config.vision_config.image_size, config.vision_config.patch_size = 336, 14
     if image is not None:
         layouts.make_square(images, image)
-    processor = types.SimpleNamespace(
-        image_processor=images, num_additional_image_tokens=1, vision_feature_select_strategy="default"
+    kind = LlavaNextProcessor if tiled else LlavaProcessor
+    processor = kind(
+        image_processor=images,
+        tokenizer=tokenizer({"image_token": "<image>"}),
+        patch_size=14,
+        num_additional_image_tokens=1,
+        vision_feature_select_strategy="default",
     )
+    config.image_token_id = processor.image_token_id
     return LoadedModel(
         family=family_named("llava-next" if tiled else "llava"),
         model=types.SimpleNamespace(config=config),
@@ -56,29 +69,70 @@ PROCESSORS = {
 }
 
 
+# Shapes that a processor of a square may meet: square, wide, tall, and both beyond 1 : 3.
+SHAPES = [(336, 336), (302, 538), (538, 302), (235, 773), (773, 235)]
+
+
 @pytest.mark.parametrize("name", PROCESSORS)
-@pytest.mark.parametrize("image", [None, "pad", "crop"])
-def test_painted_boxes_lie_where_the_layout_says(name, image):
-    if image == "crop" and "squashed" in name:
+def test_the_geometry_is_what_processors_do_to_ramps(name):
+    loaded = real_size(PROCESSORS[name]())
+    for size in SHAPES:
+        found = measured_layout(loaded.processor, loaded.model.config, size)
+        expected = loaded.layout(size)
+        sides = np.tile(expected.rectangle[:, 2:] - expected.rectangle[:, :2], 2)
+        assert np.abs((found.rectangle - expected.rectangle) / sides).max() < 0.05  # of a patch
+
+
+@pytest.mark.parametrize("image", ["pad", "crop"])
+def test_only_a_processor_that_cuts_can_crop(image):
+    images = PROCESSORS["clip, squashed"]()
+    if image == "crop":
         with pytest.raises(ConfigError, match="image: crop needs an image processor that resizes the shortest edge"):
-            real_size(PROCESSORS[name](), image=image)
+            real_size(images, image=image)
     else:
-        assert check_layout(real_size(PROCESSORS[name](), image=image)) < 0.05
+        assert real_size(images, image=image).image == "pad"
 
 
-def test_painted_boxes_lie_in_both_resolutions_of_the_tiled_family():
-    images = LlavaNextImageProcessorPil(size={"shortest_edge": 336}, crop_size=SIDE)
-    assert check_layout(real_size(images)) < 0.05
+@pytest.fixture(scope="module")
+def full_size():
+    """``full_size(name, images)``: a tiny model that sees pictures of 336 pixels in patches of 14."""
+
+    @cache
+    def build(name):
+        sizes = {"vision_config.image_size": 336, "vision_config.patch_size": 14}
+        tiles = {"image_grid_pinpoints": [[336, 672], [672, 336], [672, 672]]} if name == "llava-next-vicuna" else {}
+        model, processor = built(replace(CASES[name], config=CASES[name].config | sizes | tiles))
+        processor.patch_size = 14
+        return model, processor
+
+    def wrapped(name, images, **settings):
+        model, processor = build(name)
+        processor.image_processor = images
+        return loading.wrap(CASES[name].family, model, processor, prompt=CASES[name].prompt, **settings)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("name", ["clip", "llava, do_pad"])
+@pytest.mark.parametrize("image", [None, "pad", "crop"])
+def test_painted_boxes_lie_where_the_layout_says(full_size, name, image):
+    assert painted_boxes_move_their_tokens(full_size("llava", PROCESSORS[name](), image=image))
+
+
+def test_painted_boxes_lie_in_both_resolutions_of_the_tiled_family(full_size):
+    tiles = [[336, 672], [672, 336], [672, 672]]
+    images = LlavaNextImageProcessorPil(size={"shortest_edge": 336}, crop_size=SIDE, image_grid_pinpoints=tiles)
+    assert painted_boxes_move_their_tokens(full_size("llava-next-vicuna", images))
 
 
 @pytest.mark.parametrize("model", ["tiny_llava", "tiny_llava_next"])
 def test_the_shipped_processors_pass(model, request):
-    assert check_layout(request.getfixturevalue(model)) < 0.05
+    assert painted_boxes_move_their_tokens(request.getfixturevalue(model))
 
 
 @pytest.mark.parametrize("wrong", ["padded", "squashed", "one patch off"])
-def test_a_layout_that_is_wrong_is_noticed(wrong):
-    loaded = real_size(PROCESSORS["clip"]())
+def test_a_layout_that_is_wrong_is_noticed(full_size, wrong):
+    loaded = full_size("llava", PROCESSORS["clip"]())
     real = loaded.family.layout
 
     def moved(processor, config, size):
@@ -91,12 +145,9 @@ def test_a_layout_that_is_wrong_is_noticed(wrong):
             rectangle = np.roll(found.rectangle, 1, axis=0)
         return layouts.Layout(kind=found.kind, rectangle=rectangle)
 
-    object.__setattr__(loaded.family, "layout", moved)
-    try:
-        with pytest.raises(NumericsError, match=r"image token \d+ of 576 shows .* set image: pad or crop"):
-            check_layout(loaded)
-    finally:
-        object.__setattr__(loaded.family, "layout", real)
+    other = replace(loaded, family=replace(loaded.family, layout=moved))
+    with pytest.raises(NumericsError, match=r"image token \d+ of 576 lies .* set image: pad or crop"):
+        painted_boxes_move_their_tokens(other)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -118,7 +169,7 @@ def test_padding_keeps_every_object_and_cropping_loses_those_at_the_ends(size):
     for box in ends:
         assert found["pad"].touching(box[None]).any()
         assert found["crop"].touching(box[None]).any() == (height == width)
-    inside = covered(found["pad"], np.array([0, 0, width, height]))
+    inside = found["pad"].covered(np.array([0, 0, width, height]))
     assert np.isclose(inside.sum() * max(size) ** 2 / 576, width * height)  # the patches hold the picture exactly once
 
 
@@ -142,7 +193,7 @@ def test_a_model_sees_its_pictures_as_asked(tiny_llava, image):
     else:
         assert found == 0
         assert bright == 0
-    assert check_layout(loaded) < 0.15
+    assert painted_boxes_move_their_tokens(loaded)
 
 
 def test_tiles_cannot_be_padded(tiny_llava_next):
@@ -186,7 +237,7 @@ def test_how_many_real_objects_the_crop_loses_and_padding_keeps():
             layout = loaded.layout(tuple(size))
             left, top, right, bottom = layout.rectangle.T
             box = np.minimum([x, y, x + w, y + h], [*size[::-1]] * 2)  # some boxes leave their picture
-            shown = covered(layout, box) * (right - left) * (bottom - top)
+            shown = layout.covered(box) * (right - left) * (bottom - top)
             shares.append(shown.sum() / ((box[2] - x) * (box[3] - y)))
         seen[how] = np.array(shares)
     assert (seen["pad"] > 0.99).all()

@@ -52,6 +52,13 @@ class Layout:
         # Comparisons with NaN are false, so newline and class tokens never touch a box.
         return ((left < x + width) & (x < right) & (top < y + height) & (y < bottom)).any(axis=1)
 
+    def covered(self, box: np.ndarray) -> np.ndarray:
+        """Share ``(k,)`` of each token's patch inside a box (left, top, right, bottom); NaN for tokens of no patch."""
+        left, top, right, bottom = self.rectangle.T
+        across = np.clip(np.minimum(right, box[2]) - np.maximum(left, box[0]), 0, None)
+        down = np.clip(np.minimum(bottom, box[3]) - np.maximum(top, box[1]), 0, None)
+        return across * down / ((right - left) * (bottom - top))
+
 
 def panel(rows: int, columns: int, *, box: Sequence[float], kind: int = BASE) -> Layout:
     """A grid of patches, in reading order, that shows one rectangle of the picture.

@@ -19,7 +19,6 @@ from transformers.masking_utils import sdpa_mask
 from pidflow.errors import NumericsError
 from pidflow.models.forward import run
 from pidflow.models.inputs import Batch, Example, encode
-from pidflow.models.layout_check import covered
 from pidflow.models.loading import LoadedModel
 
 ALONE = "pidflow_alone"
@@ -74,7 +73,7 @@ def _holds(loaded: LoadedModel, size: tuple[int, int], share: tuple[float, ...])
     near = (left - across < box[2]) & (box[0] < right + across)
     near &= (top - down < box[3]) & (box[1] < bottom + down)
     placed = np.isfinite(layout.rectangle).all(1)
-    shows = placed & (np.nan_to_num(covered(layout, box)) > _SHOWN)
+    shows = placed & (np.nan_to_num(layout.covered(box)) > _SHOWN)
     still = shows & ~((moved > _MOVED * moved.max()) & marked)
     stirred = placed & ~near & ((moved > _CARRIED * moved.max()) | marked)
     if not still.any():
@@ -83,7 +82,8 @@ def _holds(loaded: LoadedModel, size: tuple[int, int], share: tuple[float, ...])
     raise NumericsError(
         f"image token {wrong} of {len(layout)} lies at {np.round(layout.rectangle[wrong]).astype(int).tolist()} by its "
         f"layout, but is not moved by a box painted at {box.tolist()} into a picture of {size[0]} x {size[1]} pixels; "
-        f"family '{loaded.family.name}' does not describe what this processor does to pictures: use family 'generic'"
+        f"family '{loaded.family.name}' does not describe what this processor does to pictures: "
+        + ("set image: pad or crop in the model's entry" if loaded.family.makes_square else "use family 'generic'")
     )
 
 

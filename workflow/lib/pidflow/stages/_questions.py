@@ -21,7 +21,6 @@ from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import dynamics_of
 from pidflow.models.images import image_size, read_image
 from pidflow.models.inputs import Batch, Example, encode
-from pidflow.models.layout_check import check_layout
 from pidflow.models.loading import LoadedModel, load
 
 log = logging.getLogger(__name__)
@@ -74,9 +73,6 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
         digest = store.digest_of({"attention": attention, "closed": closed})
         always = tuple(intervention_of({"kind": "cut"} | edge, depth=loaded.depth) for edge in closed)
         loaded = replace(loaded, always=always, revision=f"{loaded.revision}+{digest}")
-    error = check_layout(loaded)
-    if error is not None:
-        log.info("image tokens lie where painted boxes are, within %.2f of a patch", error)
     return loaded, batch_size
 
 
