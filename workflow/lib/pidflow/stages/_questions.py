@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from pidflow.data.pictures import Picture, picture_file
-from pidflow.errors import ConfigError, DataError
+from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.files import store
 from pidflow.interventions.intervention import intervention_of
 from pidflow.interventions.model_check import check_model
@@ -45,6 +45,45 @@ BATCH_SIZE = 16
 _SELF_CHECK_ROWS = 2
 
 T = TypeVar("T")
+
+
+@contextmanager
+def asking(
+    *,
+    items: str,
+    model: Mapping[str, Any],
+    model_id: str,
+    task: str,
+    instruction: str | None = None,
+    image_root: str | None = None,
+    threads: int | None = None,
+    shaped: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
+) -> Iterator[tuple["Questions", store.Identity]]:
+    """A model that attends as its entry says, and the questions of a table, while a job works on them.
+
+    Parameters
+    ----------
+    items, model, model_id, task, instruction, image_root, threads
+        See :func:`pidflow.stages._extraction.run`.
+    shaped
+        What is made of the items table before it is asked.
+
+    Raises
+    ------
+    ConfigError, DataError, NumericsError
+        Whatever goes wrong inside, with model and task in front.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        table = shaped(read_items(Path(items)))
+        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
+        loaded, batch_size = load_model(model, instruction=instruction)
+        identity = identity_of_run(loaded, model=model_id, task=task, items=items)
+        with own_attention(loaded, model):
+            yield Questions(loaded, table, files, batch_size=batch_size), identity
+    except PidflowError as err:
+        raise type(err)(f"{model_id}, {task}: {err}") from err
 
 
 def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> tuple[LoadedModel, int]:
@@ -165,7 +204,7 @@ class Questions:
     """
 
     def __init__(self, loaded: LoadedModel, table: pd.DataFrame, files: Sequence[Picture], *, batch_size: int) -> None:
-        self.loaded, self.files, self.batch_size = loaded, files, batch_size
+        self.loaded, self.table, self.files, self.batch_size = loaded, table, files, batch_size
         self.names = list(table["item_id"])
         self.examples = examples_of(table)
         self.checked = False

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pidflow.errors import DataError, PidflowError
+from pidflow.errors import DataError
 from pidflow.files import store
 from pidflow.models.inputs import Batch
 from pidflow.models.option_scores import (
@@ -43,14 +43,7 @@ from pidflow.spectrum.replacements import Statistics
 from pidflow.spectrum.scores import entropy_bits
 from pidflow.spectrum.words import CLUSTERS, JOINT, MEAN, NO_IMAGE, REPLACES, TOP
 from pidflow.stages._probes import as_asked, read_statistics, replacements_of, training_rows
-from pidflow.stages._questions import (
-    Questions,
-    identity_of_run,
-    image_files,
-    load_model,
-    own_attention,
-    read_items,
-)
+from pidflow.stages._questions import Questions, asking
 
 log = logging.getLogger(__name__)
 
@@ -107,30 +100,23 @@ def run(
     ConfigError, DataError, NumericsError
         With model and task in front.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        table = as_asked(read_items(Path(items)), answers=answers)
+    job = {"items": items, "model": model, "model_id": model_id, "task": task, "threads": threads}
+    job |= {"instruction": instruction, "image_root": image_root, "shaped": partial(as_asked, answers=answers)}
+    with asking(**job) as (questions, identity):
+        loaded, table = questions.loaded, questions.table
         trained = training_rows(table, training)
-        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
-        loaded, batch_size = load_model(model, instruction=instruction)
-        identity = identity_of_run(loaded, model=model_id, task=task, items=items)
         made, checks = read_statistics(statistics, expected=identity)
-        questions = Questions(loaded, table, files, batch_size=batch_size)
         how = {"training": sorted(training), "passes": list(passes), "replacements": list(replacements)}
         how |= {"draws": draws, "answers": answers, "most": most, "lens": list(lens), "seed": seed}
-        with own_attention(loaded, model):
-            written = _options(questions, table, trained, kind=answers, most=most, answer_tokens=answer_tokens)
-            probe = _Probe(questions, table, made, written, how=how)
-            probe.run(progress=progress)
+        written = _options(questions, table, trained, kind=answers, most=most, answer_tokens=answer_tokens)
+        probe = _Probe(questions, table, made, written, how=how)
+        probe.run(progress=progress)
         about = {"model": model_id, "task": task, "family": loaded.family.name, "revision": loaded.revision}
         about |= {"prompt": loaded.prompt, "prompt_name": loaded.prompting.name, "dtype": identity.dtype}
         about |= {"prompt_digest": loaded.prompting.digest, "instruction": loaded.prompting.instruction}
         predictions = probe.predictions(trained, about=about | how | {"noise_checks": checks})
         identity = replace(identity, settings=store.digest_of(how), made_from=store.checksum_of(statistics))
         write_predictions(output, predictions, identity=identity)
-    except PidflowError as err:
-        raise type(err)(f"{model_id}, {task}: {err}") from err
     log.info("%s, %s: %d questions, passes %s", model_id, task, len(table), ", ".join(predictions.passes))
 
 

@@ -3,20 +3,19 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from pidflow.errors import DataError, PidflowError
+from pidflow.errors import DataError
 from pidflow.files import store
 from pidflow.models.inputs import Batch
 from pidflow.models.probe_inputs import LANGUAGE, QUESTION_PART, enter
 from pidflow.spectrum.noise_check import NoiseCheck, check_noise
 from pidflow.spectrum.replacements import Donor, Moments, PartStatistics, Statistics, generator
 from pidflow.stages._probes import as_asked, training_rows, write_statistics
-from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
+from pidflow.stages._questions import Questions, asking
 
 log = logging.getLogger(__name__)
 
@@ -60,29 +59,20 @@ def run(
     ConfigError, DataError
         With model and task in front.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        table = as_asked(read_items(Path(items)), answers=answers)
-        rows = np.flatnonzero(training_rows(table, training))
-        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
-        loaded, batch_size = load_model(model, instruction=instruction)
-        questions = Questions(loaded, table, files, batch_size=batch_size)
+    job = {"items": items, "model": model, "model_id": model_id, "task": task, "threads": threads}
+    job |= {"instruction": instruction, "image_root": image_root, "shaped": partial(as_asked, answers=answers)}
+    with asking(**job) as (questions, identity):
+        rows = np.flatnonzero(training_rows(questions.table, training))
         chosen = set(generator(seed, "donors").permutation(rows)[:donors].tolist())
-        collected = _Collected(questions, chosen, images=list(table["image_id"]))
-        with own_attention(loaded, model):
-            for _ in questions.run(collected.add, rows):
-                pass
+        collected = _Collected(questions, chosen, images=list(questions.table["image_id"]))
+        for _ in questions.run(collected.add, rows):
+            pass
         statistics = collected.statistics()
         checks = _checks(statistics, seed=seed)
-        identity = replace(
-            identity_of_run(loaded, model=model_id, task=task, items=items),
-            settings=store.digest_of([sorted(training), donors, answers, seed]),
-        )
-        attrs = {"training": sorted(training), "questions": len(rows), "seed": seed, "prompt": loaded.prompt}
+        identity = replace(identity, settings=store.digest_of([sorted(training), donors, answers, seed]))
+        prompt = questions.loaded.prompt
+        attrs = {"training": sorted(training), "questions": len(rows), "seed": seed, "prompt": prompt}
         write_statistics(output, statistics, checks, identity=identity, attrs=attrs)
-    except PidflowError as err:
-        raise type(err)(f"{model_id}, {task}: {err}") from err
     for name, part in statistics.parts.items():
         log.info("%s, %s: %d tokens of part %s", model_id, task, part.tokens, name)
 

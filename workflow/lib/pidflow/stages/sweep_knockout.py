@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-from pidflow.errors import DataError, PidflowError
+from pidflow.errors import DataError
 from pidflow.files import store
 from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
 from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, head_probes, measure, probes, summarise
@@ -20,7 +19,7 @@ from pidflow.models.inputs import Batch
 from pidflow.names import INTACT
 from pidflow.stages._answering import Answering, answering, log_first
 from pidflow.stages._informing import Informing
-from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
+from pidflow.stages._questions import Questions, asking
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +104,9 @@ def run(
     ConfigError, DataError, NumericsError
         With model and task in front.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        table = read_items(Path(items))
-        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
-        loaded, batch_size = load_model(model, instruction=instruction)
-        identity = identity_of_run(loaded, model=model_id, task=task, items=items)
+    job = {"items": items, "model": model, "model_id": model_id, "task": task, "threads": threads}
+    with asking(**job, instruction=instruction, image_root=image_root) as (questions, identity):
+        loaded, table = questions.loaded, questions.table
         right = None if answers is None else _answered_rightly(Path(answers), table, identity)
         wanted = probes(
             [edge_of(edge) for edge in edges] if edges is not None else DEFAULT_EDGES,
@@ -127,11 +122,9 @@ def run(
         if heads is not None:
             count = loaded.text_model.config.num_attention_heads
             of_heads = head_probes(map(edge_of, head_edges), depth=loaded.depth, heads=count)
-        questions = Questions(loaded, table, files, batch_size=batch_size)
         asked = answering(loaded, table, questions.examples, rule=rule, answer_tokens=answer_tokens)
-        with own_attention(loaded, model):
-            informing = _informing(questions, table, wanted, seed=seed)
-            whole = _swept(questions, asked, [*wanted, *of_heads], informing, seed=seed, progress=progress)
+        informing = _informing(questions, table, wanted, seed=seed)
+        whole = _swept(questions, asked, [*wanted, *of_heads], informing, seed=seed, progress=progress)
         outcome = whole.of_probes(slice(0, len(wanted)))
         log_first(loaded, questions.examples, asked.expected, outcome.intact_spoken)
         _report_absent(wanted, outcome)
@@ -152,8 +145,6 @@ def run(
             each = _details(wanted, outcome, table, right=outcome.intact_right if right is None else right)
             each = each.assign(model=model_id, task=task)[["model", "task", *each.columns]]
             store.write_table(details, each, identity=identity)
-    except PidflowError as err:
-        raise type(err)(f"{model_id}, {task}: {err}") from err
     log.info(
         "%s, %s: %d interventions on %d questions, intact accuracy %.3f",
         model_id,
