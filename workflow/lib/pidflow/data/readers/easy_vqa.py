@@ -93,6 +93,9 @@ def tables(settings: Settings) -> list[Path]:
 def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Reading:
     """At most ``count`` questions of the task ``select`` of a split, or of all tasks, drawn without replacement.
 
+    No question says what it may be answered with. Yes and no are offered where all questions are of that task; among
+    all tasks an offer would tell which task a question is of.
+
     Raises
     ------
     ConfigError
@@ -110,7 +113,7 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Re
             image_path=f"{question.image_index}.png",
             question=question.text,
             answer=question.answer,
-            options=("yes", "no") if question.task == TASKS["yesno"] else (),
+            options=("yes", "no") if select == TASKS["yesno"] else (),
         )
         for index, question in enumerate(questions(split))
         if select in (None, question.task)
