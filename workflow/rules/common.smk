@@ -61,6 +61,11 @@ SHOWN = Run(
 )
 
 
+# A job may leave results for others beside its own (pidflow.stages._waiting) where those work in the same folder. With
+# results in object storage they do not: a job sees its declared inputs alone, and each does its work itself.
+BESIDE = workflow.storage_settings.default_storage_provider is None
+
+
 wildcard_constraints:
     model=ID_PATTERN,
     standin=ID_PATTERN,
@@ -164,7 +169,7 @@ def extraction_code(wildcards, condition):
 
 def run_along(wildcards):
     """The conditions that the intact one takes along; no other takes any."""
-    if wildcards.condition != INTACT:
+    if wildcards.condition != INTACT or not BESIDE:
         return {}
     states = {condition: True for condition in RUN["conditions"] if condition != INTACT}
     answers_only = dict.fromkeys(design.answers_only(config), False)
@@ -180,9 +185,9 @@ def run_along(wildcards):
 
 def after_intact(wildcards):
     """What other conditions wait for: the job that may have run them along."""
-    return (
-        [] if wildcards.condition == INTACT else f"results/answers/{wildcards.model}/{wildcards.task}/{INTACT}.parquet"
-    )
+    if wildcards.condition == INTACT or not BESIDE:
+        return []
+    return f"results/answers/{wildcards.model}/{wildcards.task}/{INTACT}.parquet"
 
 
 def units(pattern):
@@ -257,6 +262,8 @@ def other_target(wildcards):
 
 def along_with_flow(wildcards, input, output):
     """By stage, what the job of a unit's flows hands to the stages that it runs along."""
+    if not BESIDE:
+        return {}
     unit, pca, flow = unit_of(wildcards), input.pca, output.flow
     results = Path(flow).parents[3]
     twin, bound = (str(results / folder / Path(flow).relative_to(results / "flows")) for folder in ("twins", "bounds"))
@@ -284,9 +291,9 @@ def predicted():
 
 
 def expected_orders():
-    """The file of expected orders, a shipped one made absolute; None where the study has none."""
+    """The file of expected orders, a shipped one made absolute; nothing where the study has none."""
     path = config["breadth"]["expected"]
-    return None if path is None else shipped_or_own(path)
+    return [] if path is None else local(shipped_or_own(path))
 
 
 def resolved(wildcards):

@@ -5,7 +5,7 @@ Outputs: results/questions/{model}/{task}.json, results/report.html
 """
 
 # Tables of the report; those of sweeps where they have been made.
-REPORTED = ["pid", "answers", "claims"] + ["sweeps"] * Path(rules.collect_sweeps.output.sweeps[0]).exists()
+REPORTED = ["pid", "answers", "claims"] + ["sweeps"] * exists(rules.collect_sweeps.output.sweeps[0])
 
 
 rule show_questions:

@@ -77,8 +77,8 @@ rule extract_predictions:
 
 rule import_predictions:
     input:
-        training=lambda wildcards: imported(wildcards)["training"],
-        held_out=lambda wildcards: imported(wildcards)["held_out"],
+        training=lambda wildcards: local(imported(wildcards)["training"]),
+        held_out=lambda wildcards: local(imported(wildcards)["held_out"]),
     output:
         predictions="results/predictions/{model}/{task}.h5",
     log:

@@ -39,7 +39,7 @@ rule collect_spectrum:
             *expand("results/spectrum/{model}/{task}.json", model=RUN["models"], task=RUN["tasks"]),
             *(f"results/spectrum/{each['model']}/{each['task']}.json" for each in SPECTRUM["imports"]),
         ],
-        expected=lambda wildcards: expected_orders() or [],
+        expected=lambda wildcards: expected_orders(),
     output:
         **{name: table(name) for name in SPECTRUM_TABLES},
         spectrum_claims=[
