@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
 
-.PHONY: demo resume test lint format docs report train-standin clean
+.PHONY: demo resume test test-clusters test-slurm lint format docs report train-standin clean
 
 demo: .venv/installed ## install, then run the whole pipeline on the shipped model
 	$(BIN)/snakemake --cores $(CORES)
@@ -15,6 +15,15 @@ resume: .venv/installed ## go on with a run that was stopped or killed; ARGS="--
 
 test: .venv/installed lint ## install, then linters and tests
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile
+
+test-clusters: .venv/installed ## installs plug-ins; results in S3, jobs in queues like PBS and LSF, pods as far as they go here
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation -e ".[test-clusters]"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q tests/config/test_profiles.py tests/workflow/test_storage.py tests/workflow/test_batch_queues.py
+
+test-slurm: .venv/installed ## as root on Debian: installs SLURM and plug-in, starts a node of it, runs the tiny study through it
+	command -v slurmctld munged srun >/dev/null || (apt-get update -q && apt-get install -q -y --no-install-recommends slurm-wlm munge)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation -e ".[slurm]"
+	$(BIN)/pytest -q -m slurm tests/workflow/test_slurm.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
