@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
 
-.PHONY: demo resume test test-clusters test-slurm lint format docs report train-standin clean
+.PHONY: demo resume status test test-clusters test-slurm lint format docs report train-standin clean
 
 demo: .venv/installed ## install, then run the whole pipeline on the shipped model
 	$(BIN)/snakemake --cores $(CORES)
@@ -12,6 +12,9 @@ demo: .venv/installed ## install, then run the whole pipeline on the shipped mod
 
 resume: .venv/installed ## go on with a run that was stopped or killed; ARGS="--configfile my-study.yaml"
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
+
+status: .venv/installed ## what is done, what would run and why, time left; ARGS="--configfile my-study.yaml"
+	$(BIN)/python -m pidflow.status $(ARGS)
 
 test: .venv/installed lint ## install, then linters and tests
 	$(BIN)/pytest -q -n $(CORES) --dist loadfile

@@ -300,7 +300,10 @@ def test_missing_columns_are_named(write_items, extract):
     ("model", "message"),
     [
         ({"family": "bert"}, "unknown model family 'bert', expected one of: aya-vision, blip-2"),
-        ({"family": "llava-next"}, "is of type 'llava', but family 'llava-next' means 'llava_next or llava_next_video'"),
+        (
+            {"family": "llava-next"},
+            "is of type 'llava', but family 'llava-next' means 'llava_next or llava_next_video'",
+        ),
         ({"blocks": 32}, "has 3 decoder blocks, the configuration says 32"),
         ({"path": "llava-hf/llava-1.5-7b-hf"}, "'revision' must be a full commit hash .* found None"),
         ({"path": "llava-hf/llava-1.5-7b-hf", "revision": "main"}, "full commit hash .* found 'main'"),

@@ -46,6 +46,7 @@ ALLOWED = {
 }
 GROUND_MAY = {name: ("errors",) for name in ("arguments", "logs", "provenance", "versions")}
 GROUND_MAY |= {name: () for name in ("names", "errors", "running")}
+GROUND_MAY |= {"status": ("logs", "running")}
 GROUND_MAY |= {"arrays": ("errors", "arguments")}
 GROUND_MAY |= {name: ("errors", "arguments", "arrays") for name in ("stats", "groups")}
 GROUND_MAY |= {"plugins": ("errors", "names"), "files": ("errors", "names", "versions")}

@@ -150,6 +150,11 @@ def unit_of(wildcards):
     return {name: wildcards[name] for name in ("model", "task", "condition")}
 
 
+def unit_of_model(model):
+    """The same for a rule of one model, which has no such wildcard."""
+    return lambda wildcards: {"model": model, "task": wildcards.task, "condition": wildcards.condition}
+
+
 def extraction_key(wildcards, condition):
     """Everything but the questions that the results of a condition depend on."""
     return {
@@ -297,8 +302,8 @@ def expected_orders():
 
 
 def resolved(wildcards):
-    """The configuration as checked, defaults included."""
-    return config
+    """The configuration as checked, defaults included, but for the run that this one is compared with."""
+    return {key: value for key, value in config.items() if key != "other"}
 
 
 def repository(wildcards):

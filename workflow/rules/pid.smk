@@ -8,25 +8,24 @@ Outputs: results/pid/{model}/{task}/{condition}/layer-{layer}.json, results/tabl
 ESTIMATORS = [module_of("pid.estimators", name) for name in config["pid"]["estimators"]]
 
 
-# One job writes a file for each layer, and models have different numbers of layers: hence a rule a model.
+# One job writes a file for each layer, and models have different numbers of layers: hence a rule a model. Its files
+# begin with the model's name rather than a wildcard, else every file is held against every layer of every model.
 for model in config["models"]:
 
     rule:
         name:
             f"estimate_pid_{model}"
         input:
-            pca="results/pca/{model}/{task}/{condition}.h5",
-            flow="results/flows/{model}/{task}/{condition}.h5",
-            twin="results/twins/{model}/{task}/{condition}.h5",
-            bound="results/bounds/{model}/{task}/{condition}.h5",
+            pca=f"results/pca/{model}/{{task}}/{{condition}}.h5",
+            flow=f"results/flows/{model}/{{task}}/{{condition}}.h5",
+            twin=f"results/twins/{model}/{{task}}/{{condition}}.h5",
+            bound=f"results/bounds/{model}/{{task}}/{{condition}}.h5",
         output:
-            pid=layer_files("results/pid/{model}/{task}/{condition}", model),
+            pid=layer_files(f"results/pid/{model}/{{task}}/{{condition}}", model),
         log:
-            "results/logs/estimate_pid/{model}/{task}/{condition}.log",
+            f"results/logs/estimate_pid/{model}/{{task}}/{{condition}}.log",
         benchmark:
-            "results/benchmarks/estimate_pid/{model}/{task}/{condition}.tsv"
-        wildcard_constraints:
-            model=re.escape(model),
+            f"results/benchmarks/estimate_pid/{model}/{{task}}/{{condition}}.tsv"
         conda:
             "../../envs/analysis.yaml"
         threads: 1
@@ -36,7 +35,7 @@ for model in config["models"]:
             permutations=config["pid"]["permutations"],
             jackknife_groups=config["pid"]["jackknife_groups"],
             seed=config["seed"],
-            unit=unit_of,
+            unit=unit_of_model(model),
             code=code_digest("estimate_pid", *ESTIMATORS),
         script:
             "../../scripts/estimate_pid.py"

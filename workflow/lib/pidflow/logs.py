@@ -47,3 +47,11 @@ def job_log(path: str | Path) -> Iterator[None]:
         for handler in (to_file, to_stderr):
             root.removeHandler(handler)
             handler.close()
+
+
+def spoken(seconds: float) -> str:
+    """A duration in words, to the precision that one plans with: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

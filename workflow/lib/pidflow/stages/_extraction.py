@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.files import store
@@ -25,6 +24,7 @@ from pidflow.models.loading import LoadedModel
 from pidflow.models.readout import TARGETS, target
 from pidflow.stages._answering import answering, log_first
 from pidflow.stages._informing import Informing, Plan
+from pidflow.stages._progress import Progress, progress_of
 from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
 from pidflow.stages._results import Condition, conditions_of
 from pidflow.stages._states import Stored, chosen_blocks, chosen_layers, storable
@@ -257,9 +257,7 @@ class _Extraction:
         start, stop = work.rows.start + work.done, work.rows.stop
         self.questions.batch_size = work.last.get("batch_size", self.questions.batch_size)
         with (
-            tqdm(
-                total=len(work.rows), initial=work.done, unit="item", disable=None if progress is None else not progress
-            ) as bar,
+            progress_of(len(work.rows), done=work.done, shown=progress) as bar,
             ThreadPoolExecutor(max_workers=1) as writer,
         ):
             writing = None
@@ -271,7 +269,7 @@ class _Extraction:
             if writing is not None:
                 writing.result()
 
-    def _chunk(self, rows: range, bar: tqdm) -> tuple[dict[str, Any], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    def _chunk(self, rows: range, bar: Progress) -> tuple[dict[str, Any], dict[str, tuple[np.ndarray, np.ndarray]]]:
         """What is noted of some questions that follow one another, and their states."""
         self.chunk = {each.name: self.stored.empty(len(rows)) for each in self.conditions if each.activations}
         self.chunk_start = rows.start

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from pidflow.errors import DataError
 from pidflow.files import store
@@ -43,6 +42,7 @@ from pidflow.spectrum.replacements import Statistics
 from pidflow.spectrum.scores import entropy_bits
 from pidflow.spectrum.words import CLUSTERS, JOINT, MEAN, NO_IMAGE, REPLACES, TOP
 from pidflow.stages._probes import as_asked, read_statistics, replacements_of, training_rows
+from pidflow.stages._progress import progress_of
 from pidflow.stages._questions import Questions, asking
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ class _Probe:
     def run(self, *, progress: bool | None) -> None:
         """All questions, batch by batch."""
         n = len(self.questions)
-        with tqdm(total=n, unit="item", disable=None if progress is None else not progress) as bar:
+        with progress_of(n, shown=progress) as bar:
             for rows, rest in self.questions.run(self._ask, np.arange(n)):
                 self.rest = self.rest + rest
                 bar.update(len(rows))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from pidflow.errors import DataError
 from pidflow.files import store
@@ -19,6 +18,7 @@ from pidflow.models.inputs import Batch
 from pidflow.names import INTACT
 from pidflow.stages._answering import Answering, answering, log_first
 from pidflow.stages._informing import Informing
+from pidflow.stages._progress import progress_of
 from pidflow.stages._questions import Questions, asking
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def _swept(
 
     bases = [plan[0] for plan in informing.plans]
     order, parts = [], []
-    with tqdm(total=len(questions), unit="item", disable=None if progress is None else not progress) as bar:
+    with progress_of(len(questions), shown=progress) as bar:
         for rows, part in questions.run(work, np.arange(len(questions))):
             order.append(rows)
             parts.append(part)
