@@ -40,7 +40,7 @@ format: .venv/installed
 	$(BIN)/snakefmt Snakefile workflow/rules
 
 docs: .venv/installed ## the site of these pages, in site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 report: .venv/installed ## results/report.html, everything of a run on one page
 	$(BIN)/snakemake report --cores $(CORES)
