@@ -117,6 +117,13 @@ def test_then_nothing_is_to_be_done_even_without_local_copies(stored):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
+def test_a_file_that_the_configuration_names_is_read_from_this_machine(server, tmp_path, snakemake, imported):
+    place, target = f"{BUCKET}-of-imports", "results/predictions/theirs/mmbench.h5"
+    settings = ("--profile", str(ROOT / "profiles/s3"), "--default-storage-prefix", place, "--configfile", imported)
+    snakemake(target, *map(str, settings), cwd=tmp_path, env=of_server(server))
+    assert Path(target) in objects(server, place)
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A clone of the repository with the study inside: pods get the files that git knows, and nothing else."""
