@@ -45,7 +45,7 @@ def test_a_rule_its_script_its_log_and_its_benchmark_share_a_name(rule):
     text = text_of(rule)
     assert f'"../../scripts/{rule}.py"' in text
     assert f'"results/logs/{rule}/' in text
-    assert f'"results/benchmarks/{rule}/' in text
+    assert (f'"results/benchmarks/{rule}/' in text) == ("    output:" in text)
     assert re.search(r"code=(lambda \w+: )?(code_digest|extraction_code)\(", text)
     assert re.search(r"conda:\n\s+\"../../envs/\w+.yaml\"", text)
     docstring = (ROOT / "scripts" / f"{rule}.py").read_text().splitlines()[0]

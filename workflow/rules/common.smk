@@ -330,8 +330,8 @@ def code_of_run(wildcards):
     }
 
 
-def records_of(other, known):
-    """Records of this run for those sets of tables that another run has."""
+def sets_of(other, known):
+    """The sets of tables that another run has."""
     if other is None:
         raise ConfigError(
             "config other: found null; target reproduce compares this run with the one whose results folder other names"
@@ -341,4 +341,4 @@ def records_of(other, known):
         raise ConfigError(
             f"config other: '{other}' holds no provenance/*.json; expected the results folder of a run that made tables"
         )
-    return [f"results/provenance/{name}.json" for name in sorted(found)]
+    return sorted(found)

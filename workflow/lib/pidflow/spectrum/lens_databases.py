@@ -7,6 +7,7 @@ layer's, and both. These are what a *classifier* finds in the states, not what t
 
 import io
 import sqlite3
+import zipfile
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
@@ -155,6 +156,11 @@ def _stacked(path: Path, layer: str, blobs: list[bytes]) -> np.ndarray:
 
     found = []
     for place, blob in enumerate(blobs):
+        if not _holds_what_it_is(blob):
+            raise DataError(
+                f"{path}: tensor {place} of layer '{layer}' is no archive of torch that holds its tensor as it is; "
+                "save it with torch.save"
+            )
         try:  # tensors alone: whatever else a file would build is refused
             tensor = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
             values = tensor.double().reshape(-1, tensor.shape[-1]).mean(0).numpy()
@@ -166,6 +172,17 @@ def _stacked(path: Path, layer: str, blobs: list[bytes]) -> np.ndarray:
     if len({len(values) for values in found}) > 1:
         raise DataError(f"{path}: tensors of layer '{layer}' have unequal lengths; expected one model's")
     return np.stack(found)
+
+
+def _holds_what_it_is(blob: bytes) -> bool:
+    """Whether bytes are an archive whose members are not compressed: what is deflated may unpack to any size."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, TypeError, ValueError, OSError, EOFError):
+        return False
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    return stored and sum(member.file_size for member in members) <= len(blob)
 
 
 def _predicted(

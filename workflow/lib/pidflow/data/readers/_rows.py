@@ -12,6 +12,8 @@ from pidflow.errors import ConfigError, DataError, shown, shown_path
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 # Cells may hold pictures; the library's own limit is 128 KiB, and one for the whole process.
 csv.field_size_limit(2**31 - 1)
+# ASSUME: no table of questions has more rows or, unpacked, more bytes; what has would fill the memory.
+MAX_ROWS, MAX_UNPACKED = 20_000_000, 64 << 30
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,12 @@ def _parquet(path: Path, wanted: Collection[str]) -> tuple[list[str], list[Row]]
     from pyarrow import parquet
 
     try:
-        columns = parquet.read_schema(path).names
+        about = parquet.read_metadata(path)
+        unpacked = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+        for found, most, what in ((about.num_rows, MAX_ROWS, "rows"), (unpacked, MAX_UNPACKED, "bytes unpacked")):
+            if found > most:
+                raise DataError(f"table {path} has {found:,} {what}, more than the {most:,} allowed; split it")
+        columns = about.schema.to_arrow_schema().names
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
             raise DataError(f"table {path}: two columns are called {shown(twice[0])}; rename one")
