@@ -49,7 +49,8 @@ def study(tmp_path_factory, snakemake):
         "profiles",
     ):
         shutil.copytree(ROOT / name, folder / "repository" / name)
-    shutil.copy(ROOT / "Snakefile", folder / "repository")
+    for name in ("Snakefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / "repository")
     work = folder / "work"
     work.mkdir()
     build_model(seed=0, width=32, depth=2).save_pretrained(work / "tiny")

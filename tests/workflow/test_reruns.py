@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from pidflow.models.standin.architecture import build_model, build_processor
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("workflow", "scripts", "config", "envs", "profiles", "Snakefile")
+COPIED = ("workflow", "scripts", "config", "envs", "profiles", "Snakefile", "pyproject.toml")
 MODEL = {"family": "llava", "blocks": 2, "dtype": "float32", "batch_size": 8, "prompt": "plain"}
 STUDY = {
     "run": {"models": ["one", "two"], "tasks": ["photos", "logical-obj"], "conditions": ["intact"]},
