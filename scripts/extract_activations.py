@@ -20,6 +20,8 @@ if __name__ == "__main__":
             instruction=snakemake.params.instruction,
             target_kind=snakemake.params.target,
             storage=snakemake.params.storage,
+            layers=snakemake.params.layers,
+            blocks=snakemake.params.blocks,
             rule=snakemake.params.rule,
             answer_tokens=snakemake.params.answer_tokens,
             seed=snakemake.params.seed,

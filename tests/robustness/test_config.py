@@ -92,6 +92,13 @@ BAD = [
     # words
     ("pca.language", "words", "pca.language: found 'words', expected one of: text, question, last"),
     ("pca.correct_only", "yes", "pca.correct_only: found 'yes', expected true or false"),
+    ("extract.layers", [0, 9], r"extract.layers: \[0, 9\] are not layers of a model of 8 blocks, which has 0 to 8"),
+    ("extract.layers", [-10], r"extract.layers: \[-10\] are not layers of a model of 8 blocks"),
+    ("extract.layers", "last", "extract.layers: found 'last', expected all, or layers as"),
+    ("extract.layers", [], r"extract.layers: found \[\], expected all, or layers as"),
+    ("extract.layers", [1, 1], "extract.layers: 1 stands in the list twice"),
+    ("extract.blocks", ["image"], "extract.blocks.0: found 'image', expected one of: vision, question, text, last"),
+    ("extract.blocks", [], "extract.blocks: found"),
     ("extract.storage", "float8", "extract.storage: found 'float8', expected one of: float16, float32"),
     ("extract.target", "token", "extract.target: found 'token', expected one of: state, logits, answer-embedding"),
     ("models.standin.dtype", "fp16", "models.standin.dtype: found 'fp16', expected one of: auto, float32"),

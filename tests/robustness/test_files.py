@@ -232,7 +232,7 @@ FAULTS = {
     "a layer too few": (
         reduce,
         edited("activations.h5", without("layer-01")),
-        "so 2 layers, but holds 1",
+        "and layers 0 to 1, but holds 1",
     ),
     "a block missing": (reduce, edited("activations.h5", without("layer-01/last")), "'layer-01/last' holds nothing"),
     "a group for a block": (

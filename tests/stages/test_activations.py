@@ -17,7 +17,7 @@ from pidflow.models.answers import judge
 from pidflow.models.inputs import encode
 from pidflow.models.standin.architecture import PROMPT
 from pidflow.stages import _extraction as stage
-from pidflow.stages import extract_activations
+from pidflow.stages import _extractor, extract_activations
 
 MODEL = {"family": "llava", "batch_size": 4, "dtype": "float32", "prompt": PROMPT}
 CUT = {"kind": "cut", "source": "image", "target": "question", "blocks": [1, 2]}
@@ -119,7 +119,7 @@ def test_a_tiled_model_is_loaded_and_read(tmp_path, tiny_llava_next, asked, writ
 def test_batch_size_and_blocks_do_not_matter(write_items, extract, monkeypatch, saved_model):
     items = write_items(11)
     first = store.read_table(extract(items, "first")[1])
-    monkeypatch.setattr(stage, "_CHUNK", 4)
+    monkeypatch.setattr(_extractor, "_CHUNK", 4)
     model = MODEL | {"path": str(saved_model), "batch_size": 3, "blocks": 3}
     h5, parquet = extract(items, "second", model=model)
     second = store.read_table(parquet)
@@ -368,7 +368,7 @@ def spoiled(monkeypatch):
     """``spoiled(change)``: the captured states of one row of every batch go through ``change``."""
 
     def apply(change):
-        real = stage.passes
+        real = _extractor.passes
 
         def wrapped(loaded, batch, *args, **kwargs):
             for found in real(loaded, batch, *args, **kwargs):
@@ -376,7 +376,7 @@ def spoiled(monkeypatch):
                     change(found.captured.states)
                 yield found
 
-        monkeypatch.setattr(stage, "passes", wrapped)
+        monkeypatch.setattr(_extractor, "passes", wrapped)
 
     return apply
 
@@ -399,7 +399,7 @@ def test_states_too_large_for_half_storage_are_named(tmp_path, write_items, extr
 def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract, monkeypatch, caplog):
     items = write_items(11)
     expected = store.read_table(extract(items)[1])
-    real, sizes = stage.passes, []
+    real, sizes = _extractor.passes, []
 
     def cramped(loaded, batch, *args, **kwargs):
         sizes.append(len(batch))
@@ -407,7 +407,7 @@ def test_batches_are_halved_when_the_gpu_runs_out_of_memory(write_items, extract
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(loaded, batch, *args, **kwargs)
 
-    monkeypatch.setattr(stage, "passes", cramped)
+    monkeypatch.setattr(_extractor, "passes", cramped)
     found = store.read_table(extract(items, "cramped")[1])
     assert sizes == [4, 2] + [1] * 11
     assert "going on with batches of 1" in caplog.text
@@ -418,7 +418,7 @@ def test_no_room_for_a_single_item_is_said(tmp_path, write_items, extract, monke
     def full(loaded, batch, *args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
-    monkeypatch.setattr(stage, "passes", full)
+    monkeypatch.setattr(_extractor, "passes", full)
     with pytest.raises(ConfigError, match=r"no room for a single item \(CUDA out of memory. Tried to allocate 2 GiB\)"):
         extract(write_items(3))
     assert results(tmp_path) == []

@@ -10,7 +10,7 @@ from tests.stages.test_activations import CUT, MODEL
 from pidflow.errors import DataError
 from pidflow.files import journal, store
 from pidflow.stages import _extraction as stage
-from pidflow.stages import _states, _work
+from pidflow.stages import _extractor, _states, _work
 
 N, CHUNK = 11, 4
 UNFINISHED = {"cut.h5", "intact.h5", "journal.jsonl"}
@@ -21,7 +21,7 @@ CALM = {}  # results of jobs that nobody kills
 def job(tmp_path, write_items, saved_model, monkeypatch):
     """``job(folder, ...)``: extract intact and a cut into a folder, four questions a chunk; gives its results."""
     items = str(write_items(N))
-    monkeypatch.setattr(stage, "_CHUNK", CHUNK)
+    monkeypatch.setattr(_extractor, "_CHUNK", CHUNK)
 
     def run(folder="killed", *, made_from=0, **changed):
         place = tmp_path / folder
@@ -88,9 +88,9 @@ def half_a_line(self, entry):
 
 # What is on the disk when the process dies, and how many questions that spares the next job.
 MOMENTS = {
-    "in the first chunk": (lambda m: dying(m, stage, "passes", calls=1), 0),
+    "in the first chunk": (lambda m: dying(m, _extractor, "passes", calls=1), 0),
     "the first chunk written": (
-        lambda m: dying(m, stage.Work, "commit", calls=2),
+        lambda m: dying(m, _extractor.Work, "commit", calls=2),
         4,
     ),
     "all chunks written": (lambda m: dying(m, _work.Work, "finish", calls=1), 11),
@@ -107,13 +107,13 @@ def test_a_killed_job_is_gone_on_with_and_ends_with_the_same_bytes(job, monkeypa
     patch, spared = MOMENTS[moment]
     killed(job, patch)
     assert not list(job.place.glob("*.parquet"))
-    real, asked = stage.passes, []
+    real, asked = _extractor.passes, []
 
     def counted(loaded, batch, *args, **kwargs):
         asked.append(len(batch))
         return real(loaded, batch, *args, **kwargs)
 
-    monkeypatch.setattr(stage, "passes", counted)
+    monkeypatch.setattr(_extractor, "passes", counted)
     assert job() == expected
     assert sum(asked) == N - spared
 
@@ -147,15 +147,15 @@ def test_changed_questions_are_asked_anew(job, write_items, tmp_path):
 
 
 def test_a_job_that_fails_keeps_what_is_done_and_one_that_cannot_be_told_apart_keeps_nothing(job, monkeypatch):
-    real = stage.Work.finish
-    monkeypatch.setattr(stage.Work, "finish", lambda *_: (_ for _ in ()).throw(DataError("no")))
+    real = _extractor.Work.finish
+    monkeypatch.setattr(_extractor.Work, "finish", lambda *_: (_ for _ in ()).throw(DataError("no")))
     with pytest.raises(DataError):
         job()
     assert {str(name) for name in contents(job.place)} == {f".work/intact/{name}" for name in UNFINISHED}
-    monkeypatch.setattr(stage.Work, "finish", real)
-    killed(lambda: job(made_from=None), lambda m: dying(m, stage, "passes", calls=3))
+    monkeypatch.setattr(_extractor.Work, "finish", real)
+    killed(lambda: job(made_from=None), lambda m: dying(m, _extractor, "passes", calls=3))
     assert job(made_from=None) == job.calm(made_from=None)
-    monkeypatch.setattr(stage.Work, "finish", lambda *_: (_ for _ in ()).throw(DataError("no")))
+    monkeypatch.setattr(_extractor.Work, "finish", lambda *_: (_ for _ in ()).throw(DataError("no")))
     with pytest.raises(DataError):
         job("other", made_from=None)
     assert contents(job.place.with_name("other")) == {}

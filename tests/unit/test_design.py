@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pidflow.config import design
+from pidflow.config import design, stored
 from pidflow.config.configuration import keys
 from pidflow.errors import ConfigError
 from pidflow.interventions.pairs import check_causality
@@ -218,7 +218,25 @@ def test_the_spans_of_an_edge_are_those_of_a_prompt(config, tiny_llava_next, ask
 
 
 def test_layers_run_from_the_embedding_to_the_last_block(config):
-    assert design.layer_names(config, "standin") == [f"{layer:02d}" for layer in range(9)]
+    assert stored.layer_names(config, "standin") == [f"{layer:02d}" for layer in range(9)]
+
+
+def test_only_stored_layers_are_decomposed_and_statements_need_the_last(config):
+    config["extract"]["layers"] = [-1, 0, 4]
+    assert stored.layer_names(config, "standin") == ["00", "04", "08"]
+    assert stored.last_layers_stored(config)
+    config["extract"]["layers"] = [0, 4]
+    with pytest.raises(ConfigError, match=r"extract.layers: \[0, 4\] lacks layer 8 of model 'standin', its last"):
+        stored.last_layers_stored(config)
+
+
+@pytest.mark.parametrize(("blocks", "lacking"), [(["text", "last"], "vision"), (["vision", "last"], "text")])
+def test_decompositions_need_the_blocks_that_they_read(config, blocks, lacking):
+    assert stored.language_block(config) == "text"
+    config["extract"]["blocks"] = blocks
+    design.check(config)  # states alone can be had
+    with pytest.raises(ConfigError, match=f"extract.blocks: lacks '{lacking}', which .* nothing beyond `activations`"):
+        stored.language_block(config)
 
 
 def test_the_knockout_judged_is_one_of_the_run(config):

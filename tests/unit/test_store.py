@@ -182,7 +182,7 @@ def overwrite(path):
             lambda file: file.attrs.__setitem__("schema_version", 99),
             "schema version 99, this version of pidflow reads 2",
         ),
-        (lambda file: file.attrs.__setitem__("layers", 3), "says 3 blocks, so 4 layers, but holds 3 .*'layer-03'"),
+        (lambda file: file.attrs.__setitem__("layers", 3), "says 3 blocks and layers 0 to 3, but holds 3 .*'layer-03'"),
         (lambda file: file.attrs.__setitem__("layers", "two"), "attribute 'layers' is 'two', expected a whole number"),
         (lambda file: file.__delitem__("layer-01/text"), "'layer-01/text' holds nothing, expected \\(5, 3\\)"),
         (lambda file: file.__delitem__("fold"), "no dataset '/fold'; the file has image_id"),

@@ -23,7 +23,7 @@ versions.check(workflow.source_path("../../pyproject.toml"))
 
 from pidflow.errors import ConfigError, DataError
 from pidflow import running
-from pidflow.config import design, reading
+from pidflow.config import design, reading, stored
 from pidflow.figures._registry import Run, all_figures
 from pidflow.flows.settings import FlowConfig
 from pidflow.models import weights
@@ -212,7 +212,7 @@ def answers_only():
 
 def layer_files(unit, model):
     """The decomposition of each layer of a model, below the folder of a unit."""
-    return [f"{unit}/layer-{layer}.json" for layer in design.layer_names(config, model)]
+    return [f"{unit}/layer-{layer}.json" for layer in stored.layer_names(config, model)]
 
 
 def analyses():

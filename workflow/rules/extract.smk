@@ -39,6 +39,8 @@ rule extract_activations:
         intervention=lambda wildcards: design.intervention(config, wildcards.condition),
         target=config["extract"]["target"],
         storage=config["extract"]["storage"],
+        layers=config["extract"]["layers"],
+        blocks=config["extract"]["blocks"],
         rule=config["extract"]["rule"],
         answer_tokens=config["extract"]["answer_tokens"],
         seed=config["seed"],

@@ -38,6 +38,7 @@ rule collect_pid:
     conda:
         "../../envs/figures.yaml"
     params:
+        complete=unrecorded(lambda wildcards: stored.last_layers_stored(config)),
         knockout=design.judged_knockout(config),
         blind=config["claims"]["blind"],
         unasked=config["claims"]["unasked"],

@@ -22,7 +22,7 @@ rule fit_pca:
     threads: 1
     params:
         correct_only=config["pca"]["correct_only"],
-        language=config["pca"]["language"],
+        language=lambda wildcards: stored.language_block(config),
         variance=config["pca"]["variance"],
         max_components=config["pca"]["max_components"],
         target_components=config["pca"]["target_components"],

@@ -1,8 +1,10 @@
 """Words that files, tables, figures and rules share."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+# Blocks of tokens whose pooled states files hold, in the order of files.
+BLOCKS = ("vision", "question", "text", "last")
 # The condition in which nothing intervenes.
 INTACT = "intact"
 # Which target a condition is decomposed against: what the model says under it, or what the intact model says.
@@ -93,6 +95,22 @@ def condition_and_target(analysis: str) -> tuple[str, str]:
     """The condition and the target behind a name of :func:`analysis_of`."""
     condition, _, target = analysis.partition("@")
     return condition, target or OWN
+
+
+def layer_numbers(wanted: str | Sequence[int], depth: int) -> tuple[int, ...]:
+    """The layers of a model of so many blocks that ``"all"`` or a list means; -1 is the last.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer.
+    """
+    if wanted == "all":
+        return tuple(range(depth + 1))
+    found = tuple(sorted({layer + depth + 1 if layer < 0 else layer for layer in wanted}))
+    if not found or found[0] < 0 or found[-1] > depth:
+        raise ValueError(f"{list(wanted)} are not layers of a model of {depth} blocks, which has 0 to {depth}")
+    return found
 
 
 def layer_name(layer: int) -> str:

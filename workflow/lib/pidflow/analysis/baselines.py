@@ -95,7 +95,7 @@ def probed(
 
 def baselines_table(
     decompositions: Sequence[Decomposition],
-    probes: Mapping[Unit, Sequence[Mapping[str, stats.Estimate]]],
+    probes: Mapping[Unit, Mapping[int, Mapping[str, stats.Estimate]]],
     lost: Mapping[str, Mapping[tuple[str, str], stats.Estimate]],
     frequent: Mapping[Unit, float],
     *,
@@ -109,7 +109,7 @@ def baselines_table(
     decompositions
         All of the run; those of other estimators and definitions are left aside.
     probes
-        By unit, what :func:`probed` gives.
+        By unit and layer, what :func:`probed` gives.
     lost
         By name of `LOST`, accuracy lost by (model, task).
     frequent

@@ -98,7 +98,7 @@ def methods(configuration: Mapping[str, Any], answers: pd.DataFrame, pid: pd.Dat
     run, extract, pca, pid_settings = (configuration[key] for key in ("run", "extract", "pca", "pid"))
     intact = answers[answers["condition"] == INTACT]
     accuracy = f"{intact['accuracy'].min():.1%} to {intact['accuracy'].max():.1%}" if len(intact) else "unknown"
-    layers = f"{int(pid['layer'].max()) + 1}" if len(pid) else "no"
+    layers = f"{pid['layer'].nunique()}" if len(pid) else "no"
     kept = "the questions that the intact model answers correctly" if pca["correct_only"] else "all questions"
     interventions = [
         f"{name} ({_in_words(configuration['interventions'][name])})" for name in run["conditions"] if name != INTACT

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pidflow.config.configuration import CONTROLS, configuration
+from pidflow.config.stored import stored_layers
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
 from pidflow.names import INTACT, extent
@@ -48,6 +49,7 @@ def check(config: dict) -> dict:
         for condition in config["run"]["conditions"]:
             _layers_fit(config, model, condition)
         _windows_fit(config, model)
+        stored_layers(config, model)
     return config
 
 
@@ -69,11 +71,6 @@ def model_entry(config: dict, model: str) -> dict:
 def model_shape(config: dict, model: str) -> dict:
     """What of a model's entry shapes results: neither where its files lie nor how fast it runs."""
     return {key: value for key, value in model_entry(config, model).items() if key not in _RESHAPES_NOTHING}
-
-
-def layer_names(config: dict, model: str) -> list[str]:
-    """Names ``00 … LL`` of a model's layers: 0 is the embedding output, L the state after the last block."""
-    return [f"{layer:02d}" for layer in range(config["models"][model]["blocks"] + 1)]
 
 
 def judged_knockout(config: dict) -> str | None:

@@ -241,9 +241,7 @@ def take(file: h5py.Group, name: str, *, shape: tuple[int | None, ...] | None = 
         If the file has no such dataset (the message lists what it has) or one shaped otherwise.
     """
     where = file.file.filename
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise DataError(f"{where}: no dataset '{file.name.rstrip('/')}/{name}'; {_nearest(file, name)}")
+    dataset = find(file, name)
     expected = dataset.shape if shape is None else shape
     if len(expected) != dataset.ndim or any(e not in (None, f) for e, f in zip(expected, dataset.shape, strict=True)):
         wanted = tuple("any" if e is None else e for e in expected)
@@ -255,6 +253,14 @@ def take(file: h5py.Group, name: str, *, shape: tuple[int | None, ...] | None = 
         return dataset.asstr()[...] if h5py.check_string_dtype(dataset.dtype) is not None else dataset[...]
     except OSError as err:
         raise DataError(f"{where}: '{dataset.name}' cannot be read ({err}); delete the file and run again") from err
+
+
+def find(file: h5py.Group, name: str) -> h5py.Dataset:
+    """One dataset, unread; as :func:`take` if there is none."""
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise DataError(f"{file.file.filename}: no dataset '{file.name.rstrip('/')}/{name}'; {_nearest(file, name)}")
+    return dataset
 
 
 def _nearest(file: h5py.Group, name: str) -> str:

@@ -7,16 +7,13 @@ Every fault of a file is a :class:`~pidflow.errors.DataError` of one sentence.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
-import numpy as np
-
 from pidflow.errors import DataError
+from pidflow.files.activations import BLOCKS, Activations, reading_activations, stored_layers
 from pidflow.files.hdf5 import (
     SCHEMA_VERSION,
     identity_of,
@@ -35,7 +32,6 @@ from pidflow.files.identity import Identity, digest_of
 from pidflow.files.json_text import to_json
 from pidflow.files.tensors import read_tensors, write_tensors
 from pidflow.files.writing import BLANK, check_seal, find_seal, replacing, seal
-from pidflow.names import layer_name
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second to import: only the functions that handle tables do so
@@ -61,6 +57,7 @@ __all__ = (
     "reserve_in_place",
     "save_table",
     "seal_h5",
+    "stored_layers",
     "table_identity",
     "take",
     "to_json",
@@ -72,8 +69,6 @@ __all__ = (
     "write_text",
     "writing_h5",
 )
-
-BLOCKS = ("vision", "question", "text", "last")
 
 _AT_END = {".parquet": True, ".json": True, ".h5": False, ".safetensors": False}
 _CHECKSUM = "checksum"
@@ -95,101 +90,6 @@ def checksum_of(path: str | Path) -> str:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     return found
-
-
-@dataclass(frozen=True)
-class Activations:
-    """An open activation file.
-
-    Attributes
-    ----------
-    layers
-        Number of blocks L; states run from layer 0 (embedding output) to layer L.
-    n, width
-        Rows and residual width.
-    item_id, image_id, fold
-        Per row, shape ``(n,)``.
-    attrs
-        Root attributes: prompt, target, seed, ...
-    identity
-        What the file is about and what it was made from.
-    """
-
-    file: h5py.File
-    layers: int
-    n: int
-    width: int
-    item_id: np.ndarray
-    image_id: np.ndarray
-    fold: np.ndarray
-    attrs: dict[str, Any]
-    identity: Identity
-
-    def state(self, layer: int, block: str) -> np.ndarray:
-        """Pooled states ``(n, width)`` in float64 of one layer and one of the blocks vision, question, text, last.
-
-        They are read now, and no others; ``torch.from_numpy`` makes a tensor of them without a copy.
-
-        Raises
-        ------
-        DataError
-            If the file has no such layer or block.
-        """
-        if block not in BLOCKS or not 0 <= layer <= self.layers:
-            raise DataError(
-                f"{self.file.filename}: asked for block '{block}' of layer {layer}; the file has the blocks "
-                f"{', '.join(BLOCKS)} of layers 0 to {self.layers}"
-            )
-        return take(self.file, f"{layer_name(layer)}/{block}", shape=(self.n, self.width)).astype(np.float64)
-
-    def target(self) -> np.ndarray:
-        """The target ``(n, m)`` in float64."""
-        return take(self.file, "target", shape=(self.n, None)).astype(np.float64)
-
-
-@contextmanager
-def reading_activations(path: str | Path, *, expected: Identity | None = None) -> Iterator[Activations]:
-    """An open activation file whose layers, rows and widths agree with each other and with its attributes."""
-    with reading_h5(path, kind="activations", expected=expected) as file:
-        attrs = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
-        layers = attrs.get("layers")
-        if not isinstance(layers, int) or layers < 0:
-            raise DataError(
-                f"{path}: attribute 'layers' is {layers!r}, expected a whole number; delete it and run again"
-            )
-        expected = {layer_name(layer) for layer in range(layers + 1)}
-        found = {name for name in file if name.startswith("layer-")}
-        if found != expected:
-            raise DataError(
-                f"{path}: says {layers} blocks, so {layers + 1} layers, but holds {len(found)} "
-                f"(missing {sorted(expected - found)}, unexpected {sorted(found - expected)}); delete it and run again"
-            )
-        item_id = take(file, "item_id", shape=(None,))
-        n = len(item_id)
-        first = file.get(f"{layer_name(0)}/vision")
-        width = first.shape[-1] if isinstance(first, h5py.Dataset) and first.shape else 0
-        for name in sorted(expected):
-            for block in BLOCKS:
-                _check_shape(path, file, f"{name}/{block}", (n, width))
-        yield Activations(
-            file=file,
-            layers=layers,
-            n=n,
-            width=width,
-            item_id=item_id,
-            image_id=take(file, "image_id", shape=(n,)),
-            fold=take(file, "fold", shape=(n,)),
-            attrs=attrs,
-            identity=identity_of(file),
-        )
-
-
-def _check_shape(path: str | Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
-    found = file[name].shape if isinstance(file.get(name), h5py.Dataset) else "nothing"
-    if found != shape:
-        raise DataError(
-            f"{path}: '{name}' holds {found}, expected {shape}; the file contradicts itself, delete it and run again"
-        )
 
 
 def write_table(path: str | Path, frame: "pd.DataFrame", *, identity: Identity | None = None) -> None:

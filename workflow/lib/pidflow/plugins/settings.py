@@ -126,6 +126,17 @@ def _blocks(value: Any) -> Any:
     return [first, last]
 
 
+def _layers(value: Any) -> Any:
+    if value == "all":
+        return value
+    found = [_integral(each) for each in value] if isinstance(value, list) else []
+    if not found or not all(
+        isinstance(each, int) and not isinstance(each, bool) and -1000 <= each <= 1000 for each in found
+    ):
+        raise mismatch()
+    return _unique(found)
+
+
 def _heads(value: Any) -> Any:
     if not isinstance(value, list) or not value:
         raise mismatch()
@@ -224,6 +235,12 @@ Blocks = Annotated[
     Any,
     BeforeValidator(_blocks),
     _described("all, or the first and the last block as [first, last]", anyOf=[{"const": "all"}, _RANGE]),
+]
+# All layers, or some by number, 0 the embedding output and -1 the last.
+Layers = Annotated[
+    Any,
+    BeforeValidator(_layers),
+    _described("all, or layers as [0, 4, -1]", anyOf=[{"const": "all"}, {"type": "array", "minItems": 1}]),
 ]
 # Heads of each block, or pairs of a block and one of its heads.
 Heads = Annotated[

@@ -2,39 +2,23 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.errors import PidflowError
 from pidflow.files import store
-from pidflow.interventions.answer import answer
-from pidflow.interventions.conditions import Pass, earlier_states_stand, passes
-from pidflow.interventions.intervention import reach_of
 from pidflow.models.answers import NORMALISED
 from pidflow.models.capture import BLOCKS
-from pidflow.models.first_tokens import Candidate, candidates
-from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
-from pidflow.models.readout import TARGETS, target
-from pidflow.stages._answering import answering, log_first
-from pidflow.stages._informing import Informing, Plan
-from pidflow.stages._progress import Progress, progress_of
+from pidflow.stages._extractor import Extraction
 from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
-from pidflow.stages._results import Condition, conditions_of
-from pidflow.stages._states import Stored, chosen_blocks, chosen_layers, storable
-from pidflow.stages._work import Work, work_folder
-from pidflow.versions import library_versions
+from pidflow.stages._results import conditions_of
 
 log = logging.getLogger(__name__)
-
-# Questions that are sorted by length into batches, kept in memory, and kept or lost together.
-_CHUNK = 256
 
 
 def run(
@@ -115,12 +99,12 @@ def run(
         if storage == "float16" and loaded.family.storage == "float32":
             log.info("family '%s': states pass what float16 holds, stored as float32", loaded.family.name)
             storage = loaded.family.storage
-        extraction = _Extraction(
+        extraction = Extraction(
             questions=Questions(loaded, table, files, batch_size=batch_size),
             table=table,
             conditions=conditions_of(conditions, depth=loaded.depth, seed=seed),
-            target_kind=_one_of("target", target_kind, TARGETS),
-            storage=_one_of("storage", storage, ("float16", "float32")),
+            target_kind=target_kind,
+            storage=storage,
             layers=layers,
             blocks=blocks,
             rule=rule,
@@ -163,175 +147,3 @@ def _about(loaded: LoadedModel, model: Mapping[str, Any]) -> dict[str, Any]:
         "blocks": dict(BLOCKS),
         "units": "residual-stream activation",
     }
-
-
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise ConfigError(f"unknown {name} '{value}', expected one of: {', '.join(allowed)}")
-    return value
-
-
-class _Extraction:
-    """One model over one table of items, under all conditions of a job."""
-
-    def __init__(
-        self,
-        *,
-        questions: Questions,
-        table: pd.DataFrame,
-        conditions: list[Condition],
-        target_kind: str,
-        storage: str,
-        layers: Any,
-        blocks: Sequence[str] | None,
-        rule: str,
-        answer_tokens: int,
-        seed: int,
-    ) -> None:
-        self.questions, self.table, self.conditions = questions, table, conditions
-        self.loaded, self.target_kind = questions.loaded, target_kind
-        self.asked = answering(self.loaded, table, questions.examples, rule=rule, answer_tokens=answer_tokens)
-        self.starts = self.asked.starts()
-        for each in conditions:
-            each.check_items(questions.examples, self.loaded)
-        self.candidates = self._candidates() if target_kind == "logits" else []
-        self.informing = Informing(questions, table, [each.interventions for each in conditions], seed=seed)
-        self.stored = Stored(
-            layers=chosen_layers(layers, depth=self.loaded.depth),
-            blocks=chosen_blocks(blocks),
-            width=self.loaded.width,
-            target_width=len(self.candidates) or self.loaded.width,
-            dtype=storage,
-        )
-        self.stands: bool | None = None
-        self.chunk: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.chunk_start = 0
-
-    def _candidates(self) -> list[Candidate]:
-        """The distinct answers of the task, one of each first token, in alphabetical order."""
-        found = candidates(self.loaded, self.table["answer"], self.asked.spelled)
-        if len(found) < 2:
-            raise DataError(f"target 'logits' needs answers with at least 2 different first tokens, found {len(found)}")
-        for each in found:
-            if len(each.answers) > 1:
-                log.warning("target 'logits' has one column for %s: they begin alike", ", ".join(each.answers))
-        return found
-
-    def write(
-        self, *, identity: store.Identity, attrs: Mapping[str, Any], made_from: Any, progress: bool | None
-    ) -> None:
-        """Run everything; results take their names after the last of them is whole."""
-        header = self._header(identity, attrs, made_from)
-        first = self.conditions[0]
-        folder = work_folder(first.activations or first.answers)
-        with Work(folder, header, self.table, kept=made_from is not None) as work:
-            self._run(work, progress=progress)
-            work.finish(self.conditions)
-
-    def _header(self, identity: store.Identity, attrs: Mapping[str, Any], made_from: Any) -> dict[str, Any]:
-        """All that decides about results, as plain values: what was made from anything else is no part of them."""
-        return {
-            "made_from": made_from,
-            "versions": library_versions(),
-            "device": self.loaded.device.type,
-            "threads": torch.get_num_threads() if self.loaded.device.type == "cpu" else None,
-            "batch_size": self.questions.batch_size,
-            "chunk": _CHUNK,
-            "rows": [0, len(self.questions)],
-            "conditions": {
-                each.name: {
-                    "entry": None if each.entry is None else dict(each.entry),
-                    "states": each.activations is not None,
-                }
-                for each in self.conditions
-            },
-            "identity": identity.known(),
-            "attrs": dict(attrs),
-            "stored": asdict(self.stored),
-            "candidates": ["/".join(each.answers) for each in self.candidates],
-            "at_most": self.asked.at_most,
-        }
-
-    def _run(self, work: Work, *, progress: bool | None) -> None:
-        """All chunks that are not done yet; one is written while the model is at the next."""
-        start, stop = work.rows.start + work.done, work.rows.stop
-        self.questions.batch_size = work.last.get("batch_size", self.questions.batch_size)
-        with (
-            progress_of(len(work.rows), done=work.done, shown=progress) as bar,
-            ThreadPoolExecutor(max_workers=1) as writer,
-        ):
-            writing = None
-            for first in range(start, stop, _CHUNK):
-                entry, states = self._chunk(range(first, min(first + _CHUNK, stop)), bar)
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(work.commit, entry, states)
-            if writing is not None:
-                writing.result()
-
-    def _chunk(self, rows: range, bar: Progress) -> tuple[dict[str, Any], dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """What is noted of some questions that follow one another, and their states."""
-        self.chunk = {each.name: self.stored.empty(len(rows)) for each in self.conditions if each.activations}
-        self.chunk_start = rows.start
-        for each in self.conditions:
-            each.begin(rows)
-        unknown = 0
-        for done, found in self.questions.run(self._extract, np.arange(rows.start, rows.stop)):
-            unknown += found
-            bar.update(len(done))
-        if rows.start == 0:
-            log_first(self.loaded, self.questions.examples, self.asked.expected, self.conditions[0].columns["spoken"])
-        entry = {
-            "rows": [rows.start, rows.stop],
-            "batch_size": self.questions.batch_size,
-            "unknown": unknown,
-            "mute": sum(not self.starts[row].starts for row in rows),
-            "columns": {each.name: each.columns for each in self.conditions},
-        }
-        return entry, self.chunk
-
-    def _extract(self, batch: Batch, rows: np.ndarray) -> int:
-        """Note everything of one batch; gives the number of its questions with unknown words."""
-        if self.stands is None:
-            first = np.arange(min(2, len(self.questions)))  # whichever questions this job begins with
-            self.stands = earlier_states_stand(self.loaded, self.questions.batch_of(first))
-            log.info("earlier states %s on later ones", "do not depend" if self.stands else "depend")
-        names = [self.questions.names[row] for row in rows]
-        wanted = self.informing.plans_for(rows)
-        for found in passes(self.loaded, batch, wanted, names=names, prefix_stands=self.stands):
-            condition = self.conditions[found.condition]
-            try:
-                self._keep(condition, wanted[found.condition], batch, rows, names, found)
-            except PidflowError as err:
-                raise type(err)(f"{condition.name}: {err}") from err
-        return int(batch.unknown.sum())
-
-    def _keep(
-        self, condition: Condition, plan: Plan, batch: Batch, rows: np.ndarray, names: list[str], found: Pass
-    ) -> None:
-        """The answers under one condition, spoken while it is in force, and the states."""
-        answered = answer(
-            self.loaded,
-            batch,
-            found.captured.reading,
-            found.cache,
-            plan,
-            names=names,
-            starts=[self.starts[row] for row in rows],
-            at_most=self.asked.at_most,
-        )
-        goal = target(self.loaded, answered.reading, kind=self.target_kind, candidates=self.candidates)
-        states, goals = storable(
-            found.captured,
-            goal,
-            stored=self.stored,
-            storage=self.stored.dtype if condition.name in self.chunk else "float32",
-            dtype=str(self.loaded.dtype).removeprefix("torch."),
-            names=[self.questions.examples[row].name for row in rows],
-        )
-        if condition.name in self.chunk:
-            places = rows - self.chunk_start
-            kept, targets = self.chunk[condition.name]
-            kept[:, :, places], targets[places] = states, goals
-        condition.note_reach(rows, reach_of(plan, batch.spans, names))
-        condition.note_answers(rows, self.asked, answered)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pidflow.files.store import Identity, checksum_of, identity_of, reading_h5, take
+from pidflow.files.store import Identity, checksum_of, identity_of, reading_h5, stored_layers, take
 from pidflow.names import layer_name
+
+_PLACE = ("model", "task", "condition", "layers")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Scores:
         What the file is about and was made from.
     attrs
         Root attributes of the file: model, task, condition, layers, language, dropped, ...
+    layers
+        Numbers of the layers.
     images, folds
         Image and fold of each row, shape ``(n,)``.
     vision, language
@@ -30,25 +34,27 @@ class Scores:
 
     identity: Identity
     attrs: dict[str, Any]
+    layers: tuple[int, ...]
     images: np.ndarray
     folds: np.ndarray
     vision: list[np.ndarray]
     language: list[np.ndarray]
     target: np.ndarray
 
-    @property
-    def layers(self) -> range:
-        """Numbers of the layers."""
-        return range(len(self.vision))
-
     def of_layer(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Vision, language and target of one layer."""
-        return self.vision[layer], self.language[layer], self.target
+        place = self.layers.index(layer)
+        return self.vision[place], self.language[place], self.target
 
     @property
     def place(self) -> dict[str, Any]:
         """What says which unit this is, for the attributes of files made from it."""
-        return {name: self.attrs[name] for name in ("model", "task", "condition", "layers")}
+        return place_of(self.attrs)
+
+
+def place_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a file that say which unit it is about and which layers it has, for files made from it."""
+    return {name: attrs[name] for name in _PLACE} | {name: attrs[name] for name in ("stored_layers",) if name in attrs}
 
 
 def made_from(path: str, unit: Mapping[str, str] | None = None) -> Identity:
@@ -72,20 +78,18 @@ def read_scores(path: str, unit: Mapping[str, str] | None = None) -> Scores:
         When the file is missing, damaged, about another unit or lacks a layer.
     """
     with reading_h5(path, kind="pca", expected=Identity(**(unit or {}))) as file:
-        attrs = {name: file.attrs[name] for name in ("model", "task", "condition", "language", "dropped", "layers")}
+        attrs = place_of(file.attrs) | {name: file.attrs[name] for name in ("language", "dropped")}
         attrs = {name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items()}
-        images = take(file, "image_id")
+        images, layers = take(file, "image_id"), stored_layers(attrs)
         rows = (len(images), None)
         vision, language = (
-            [
-                take(file, f"{layer_name(layer)}/{source}/scores", shape=rows)
-                for layer in range(int(attrs["layers"]) + 1)
-            ]
+            [take(file, f"{layer_name(layer)}/{source}/scores", shape=rows) for layer in layers]
             for source in ("vision", "language")
         )
         return Scores(
             identity=identity_of(file),
             attrs=attrs,
+            layers=layers,
             images=images,
             folds=take(file, "fold", shape=(len(images),)),
             vision=vision,

@@ -63,21 +63,6 @@ class Stored:
         return states[list(self.layers)][:, blocks]
 
 
-def chosen_layers(wanted: Any, *, depth: int) -> tuple[int, ...]:
-    """The layers that ``"all"`` or a list of numbers means in a model of so many blocks.
-
-    Raises
-    ------
-    ConfigError
-        If the model lacks one, or none is asked for.
-    """
-    if wanted == "all":
-        return tuple(range(depth + 1))
-    if not wanted or not all(isinstance(layer, int) and 0 <= layer <= depth for layer in wanted):
-        raise ConfigError(f"layers must be 'all' or some of 0 to {depth}, which the model has, found {wanted}")
-    return tuple(sorted(set(wanted)))
-
-
 def chosen_blocks(wanted: Sequence[str] | None) -> tuple[str, ...]:
     """Some of the blocks of tokens, in the order of files; None: all.
 

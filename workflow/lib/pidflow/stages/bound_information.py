@@ -60,14 +60,14 @@ def run(
             for layer in scores.layers
         ]
     bounds = critic_information_of_layers(
-        [(scores.of_layer(layer), latents[layer]) for layer in scores.layers],
+        [(scores.of_layer(layer), found) for layer, found in zip(scores.layers, latents, strict=True)],
         folds=scores.folds,
         groups=scores.images,
         seed=seed,
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
     with writing_h5(output, kind="bound", identity=identity, attrs=scores.place | {"seed": seed}) as file:
-        for layer, bound in enumerate(bounds):
+        for layer, bound in zip(scores.layers, bounds, strict=True):
             name = layer_name(layer)
             for field in fields(bound):
                 put(file, f"{name}/{field.name}", getattr(bound, field.name))

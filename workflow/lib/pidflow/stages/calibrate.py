@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from pidflow.errors import PidflowError
-from pidflow.files.store import reading_h5, write_table
+from pidflow.files.store import reading_h5, stored_layers, write_table
 from pidflow.flows.gaussianize import FlowConfig, gaussianize
 from pidflow.groups import grouped_folds
 from pidflow.names import ATOMS, NUMBERED, layer_name
@@ -117,7 +117,7 @@ def size_of_run(pca: Sequence[str]) -> tuple[int, tuple[int, int, int]]:
         with reading_h5(path, kind="pca") as file:
             rows.append(len(file["rows"]))
             target = file["target/scores"].shape[1]
-            for layer in range(int(file.attrs["layers"]) + 1):
+            for layer in stored_layers(file.attrs):
                 group = file[layer_name(layer)]
                 widths.append((*(group[f"{source}/scores"].shape[1] for source in ("vision", "language")), target))
     return min(rows), tuple(max(column) for column in zip(*widths, strict=True))

@@ -158,7 +158,8 @@ def _baselines(
         unit = _unit(path)
         scores = read_scores(path, dict(zip(("model", "task", "condition"), unit, strict=True)))
         said = answered[unit].set_index("item_id")["predicted"].reindex(_items(path)).to_numpy()
-        probes[unit] = baselines.probed(scores.vision, scores.language, said, folds=scores.folds, images=scores.images)
+        probed = baselines.probed(scores.vision, scores.language, said, folds=scores.folds, images=scores.images)
+        probes[unit] = dict(zip(scores.layers, probed, strict=True))
         frequent[unit] = float(np.bincount(np.unique(said.astype(str), return_inverse=True)[1]).max() / len(said))
     own = [each for each in decomposed if each.target == OWN]
     found = [

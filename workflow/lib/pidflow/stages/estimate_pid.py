@@ -68,7 +68,7 @@ def run(
     if len(outputs) != len(scores.layers):
         raise DataError(
             f"{pca}: has {len(scores.layers)} layers, expected the {len(outputs)} that the configuration says; correct "
-            f"the number of blocks of model '{scores.attrs['model']}'"
+            f"the number of blocks of model '{scores.attrs['model']}', or extract.layers"
         )
     settings = {"permutations": permutations, "jackknife": jackknife_groups, "seed": seed, "definitions": definitions}
     from_scores, from_flow = made_from(pca, unit), made_from(flow, unit)
@@ -77,7 +77,7 @@ def run(
         reading_h5(twin, kind="twin", expected=from_flow) as twins,
         reading_h5(bound, kind="bound", expected=from_flow) as bounds,
     ):
-        for layer, output in enumerate(outputs):
+        for layer, output in zip(scores.layers, outputs, strict=True):
             name = layer_name(layer)
             read = _Layer.of(name, latents, twins, bounds, rows=len(scores.images))
             found = _decomposed(scores, layer, read, estimators, settings)

@@ -7,7 +7,7 @@ slow. A condition that was added later, or whose settings changed, finds nothing
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ def run(
     task: str,
     target_kind: str = "state",
     storage: str = "float16",
+    layers: str | Sequence[int] = "all",
+    blocks: Sequence[str] | None = None,
     rule: str = NORMALISED,
     answer_tokens: int = 8,
     seed: int = 0,
@@ -81,6 +83,8 @@ def run(
         task=task,
         target_kind=target_kind,
         storage=storage,
+        layers=layers,
+        blocks=blocks,
         rule=rule,
         answer_tokens=answer_tokens,
         seed=seed,

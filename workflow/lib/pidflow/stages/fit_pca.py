@@ -17,6 +17,7 @@ from pidflow.files.store import (
     read_table,
     reading_activations,
     table_identity,
+    to_json,
     writing_h5,
 )
 from pidflow.flows.pca import PrincipalBasis, fit_pca
@@ -97,6 +98,7 @@ def run(
             )
             file.attrs.update(
                 {name: data.attrs[name] for name in ("model", "task", "layers")}
+                | {"stored_layers": to_json(data.stored, indent=None)}
                 | {
                     "condition": analysis,
                     "language": language,
@@ -137,7 +139,7 @@ def _write(
     for name in ("item_id", "image_id", "fold"):
         put(file, name, getattr(data, name)[rows])
     put(file, "rows", rows)
-    for layer in range(data.layers + 1):
+    for layer in data.stored:
         for part, block in (("vision", "vision"), ("language", language)):
             _reduce(file, f"{layer_name(layer)}/{part}", data.state(layer, block)[rows], source, **settings)
     _reduce(file, "target", goals[rows], source, **settings | {"max_components": target_components})

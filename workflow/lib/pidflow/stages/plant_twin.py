@@ -4,8 +4,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pidflow.errors import DataError
-from pidflow.files.store import Identity, checksum_of, identity_of, put, read_tensors, reading_h5, take, writing_h5
+from pidflow.files.store import (
+    Identity,
+    checksum_of,
+    identity_of,
+    put,
+    read_tensors,
+    reading_h5,
+    stored_layers,
+    take,
+    writing_h5,
+)
 from pidflow.names import layer_name
+from pidflow.stages._scores import place_of
 from pidflow.stages._waiting import taken
 
 
@@ -49,10 +60,10 @@ def run(
 
     with reading_h5(flow, kind="flow", expected=Identity(**(unit or {}))) as file:
         identity = identity_of(file)
-        attrs = {name: file.attrs[name] for name in ("model", "task", "condition", "layers")}
+        attrs = place_of(file.attrs)
         images = take(file, "image_id")
         folds = take(file, "fold", shape=(len(images),))
-        names = [layer_name(layer) for layer in range(int(attrs["layers"]) + 1)]
+        names = [layer_name(layer) for layer in stored_layers(attrs)]
         latents = [
             [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")] for name in names
         ]

@@ -66,7 +66,7 @@ def run(
     )
     tensors = {
         f"{layer_name(layer)}/{name}": tensor.clone()  # layers may share a tensor, safetensors may not
-        for layer, each in enumerate(found)
+        for layer, each in zip(scores.layers, found, strict=True)
         for name, tensor in each.weights.items()
     }
     made = digest_of([scores.identity.settings, dict(settings), seed])
@@ -76,7 +76,7 @@ def run(
     with writing_h5(output, kind="flow", identity=identity, attrs=attrs) as file:
         put(file, "image_id", scores.images)
         put(file, "fold", scores.folds)
-        for layer, each in enumerate(found):
+        for layer, each in zip(scores.layers, found, strict=True):
             name = layer_name(layer)
             for part in ("z1", "z2", "y"):
                 put(file, f"{name}/{part}", getattr(each, part))
