@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pidflow.errors import ConfigError, DataError, NumericsError
+from pidflow.flows import pca
 from pidflow.flows.pca import fit_pca
 
 
@@ -51,6 +52,48 @@ def test_half_precision_input_is_computed_in_float64(data):
         fit_pca(stored, variance=0.9, max_components=3).scores(stored),
         fit_pca(stored.astype(np.float64), variance=0.9, max_components=3).scores(stored),
     )
+
+
+class Elsewhere:
+    """Rows that are handed out a few at a time; how many of them were ever asked for at once."""
+
+    def __init__(self, block):
+        self.block, self.shape, self.most = block, block.shape, 0
+
+    def between(self, start, stop):
+        found = self.block[start:stop]
+        self.most = max(self.most, len(found))
+        return found
+
+
+def as_before(block):
+    """Principal directions from everything in memory at once, written down another way."""
+    centred = block.astype(float) - block.astype(float).mean(0)
+    values, vectors = np.linalg.eigh(np.cov(centred.T))
+    return vectors.T[::-1], values[::-1] / values.sum()
+
+
+@pytest.mark.parametrize("rows", [200, 8])
+def test_rows_read_a_few_at_a_time_give_what_all_of_them_give(data, monkeypatch, rows):
+    block = data[:rows] + 50
+    whole = fit_pca(block, variance=1.0, max_components=5)
+    monkeypatch.setattr(pca, "_SLAB", 12 * 7)
+    rows = Elsewhere(block)
+    found = fit_pca(rows, variance=1.0, max_components=5)
+    directions, ratio = as_before(block)
+    for name in ("mean", "components", "explained_variance_ratio"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(np.abs(np.sum(found.components * directions[:5], axis=1)), 1, rtol=1e-12)
+    np.testing.assert_allclose(found.explained_variance_ratio, ratio[:5], rtol=1e-10)
+    np.testing.assert_allclose(found.scores(rows), whole.scores(block), atol=1e-9)
+    assert rows.most == 7
+
+
+def test_a_row_that_is_no_number_is_named_wherever_it_lies(data, monkeypatch):
+    monkeypatch.setattr(pca, "_SLAB", 12 * 7)
+    data[150, 2] = np.inf
+    with pytest.raises(DataError, match="activations, counted from row 147, is not finite at row 3, column 2"):
+        fit_pca(Elsewhere(data), variance=0.9, max_components=3)
 
 
 def test_what_cannot_be_reduced_is_refused(data):

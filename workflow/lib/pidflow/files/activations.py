@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from pidflow.errors import DataError
-from pidflow.files.hdf5 import identity_of, reading_h5, take
+from pidflow.files.hdf5 import find, identity_of, reading_h5, take
 from pidflow.files.identity import Identity
 from pidflow.names import BLOCKS, layer_name
 
@@ -58,16 +58,54 @@ class Activations:
         DataError
             If the file has no such layer or block.
         """
+        self._has(layer, block)
+        return take(self.file, f"{layer_name(layer)}/{block}", shape=(self.n, self.width)).astype(np.float64)
+
+    def state_rows(self, layer: int, block: str, rows: np.ndarray) -> "StoredRows":
+        """Some rows of :meth:`state`, in rising order, as they are stored and read when they are asked for."""
+        self._has(layer, block)
+        return StoredRows(self.file, f"{layer_name(layer)}/{block}", rows)
+
+    def target(self) -> np.ndarray:
+        """The target ``(n, m)`` in float64."""
+        return take(self.file, "target", shape=(self.n, None)).astype(np.float64)
+
+    def target_rows(self, rows: np.ndarray) -> "StoredRows":
+        """Some rows of the target, likewise."""
+        return StoredRows(self.file, "target", rows)
+
+    def _has(self, layer: int, block: str) -> None:
         if block not in self.blocks or layer not in self.stored:
             raise DataError(
                 f"{self.file.filename}: asked for block '{block}' of layer {layer}; the file has the blocks "
                 f"{', '.join(self.blocks)} of layers {_listed(self.stored)}"
             )
-        return take(self.file, f"{layer_name(layer)}/{block}", shape=(self.n, self.width)).astype(np.float64)
 
-    def target(self) -> np.ndarray:
-        """The target ``(n, m)`` in float64."""
-        return take(self.file, "target", shape=(self.n, None)).astype(np.float64)
+
+class StoredRows:
+    """Rows of a dataset that stay on the disk until they are asked for.
+
+    Attributes
+    ----------
+    shape
+        ``(rows, width)``.
+    """
+
+    def __init__(self, file: h5py.File, name: str, rows: np.ndarray) -> None:
+        self._dataset, self._rows = find(file, name), np.asarray(rows)
+        self.shape = (len(self._rows), self._dataset.shape[-1])
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Those from one place among them to another, as they are stored."""
+        wanted = self._rows[start:stop]
+        if not len(wanted):
+            return np.empty((0, self.shape[1]), self._dataset.dtype)
+        first = wanted[0]
+        try:
+            return self._dataset[first : wanted[-1] + 1][wanted - first]
+        except OSError as err:
+            name = self._dataset.file.filename
+            raise DataError(f"{name}: cannot be read ({err}); check the disk, delete the file and run again") from err
 
 
 def stored_layers(attrs: Mapping[str, Any]) -> tuple[int, ...]:

@@ -1,6 +1,12 @@
-"""Principal components of one block of activations, in float64 with a deterministic sign."""
+"""Principal components of one block of activations, in float64 with a deterministic sign, whatever its length.
 
+Rows are read some at a time, twice: for their means, and for the covariance of what is centred. Where there are fewer
+rows than columns all of them are in memory, which is no more than the covariance would be.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -9,6 +15,16 @@ from pidflow.errors import DataError, NumericsError
 
 # Directions below this share of the leading variance are rounding noise of half-precision storage.
 _NOISE = 1e-6
+_SLAB = 1 << 22  # numbers of which rows are in memory at once
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Rows that lie somewhere: ``shape`` ``(n, width)``, and those from one to another when they are asked for."""
+
+    shape: tuple[int, ...]
+
+    def between(self, start: int, stop: int) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,7 @@ class PrincipalBasis:
             return ""
         return "all rows are the same: this block is constant and carries no information (0 bits)"
 
-    def scores(self, activations: np.ndarray) -> np.ndarray:
+    def scores(self, activations: "np.ndarray | Rows") -> np.ndarray:
         """Coordinates (n, k) of activations (n, width) in this basis.
 
         Raises
@@ -45,13 +61,13 @@ class PrincipalBasis:
         DataError
             When the activations have another width, or are no finite numbers.
         """
-        data = arrays.rows(activations, "activations")
+        data = _rows(activations)
         if data.shape[1] != len(self.mean):
             raise DataError(f"activations have {data.shape[1]} columns, this basis was fitted to {len(self.mean)}")
-        return (data - self.mean) @ self.components.T
+        return np.concatenate([(slab - self.mean) @ self.components.T for slab in _slabs(data)])
 
 
-def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) -> PrincipalBasis:
+def fit_pca(activations: "np.ndarray | Rows", *, variance: float, max_components: int) -> PrincipalBasis:
     """The fewest principal components that hold a share of the variance, up to a cap.
 
     The basis sees one block alone, so it can neither find nor overfit a dependence between blocks: no cross-fitting is
@@ -60,7 +76,7 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
     Parameters
     ----------
     activations
-        (n, width), any float type; centred and computed in float64.
+        (n, width), any float type, as an array or as :class:`Rows`; centred and computed in float64.
     variance
         Share of the variance to hold, in (0, 1].
     max_components
@@ -76,7 +92,7 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
     NumericsError
         If there are fewer than two rows.
     """
-    data = arrays.rows(activations, "activations")
+    data = _rows(activations)
     variance = arguments.number(variance, "variance", above=0.0, at_most=1.0)
     max_components = arguments.count(max_components, "max_components", least=1, most=10**6)
     n, width = data.shape
@@ -84,15 +100,16 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
         raise DataError(f"activations have no columns (shape {data.shape}), expected at least one")
     if n < 2:
         raise NumericsError(f"{n} rows are too few for principal components, expected at least 2")
-    mean = data.mean(axis=0)
-    mean += (data - mean).mean(axis=0)
-    if arrays.constant_columns(data).all():
-        return PrincipalBasis(mean, np.zeros((0, width)), np.zeros(0))
+    total, low, high = np.zeros(width), np.full(width, np.inf), np.full(width, -np.inf)
+    for slab in _slabs(data):
+        total += slab.sum(axis=0)
+        low, high = np.minimum(low, slab.min(axis=0)), np.maximum(high, slab.max(axis=0))
+    mean = total / n
     # Squares of what is not centred lose what varies little beside its offset; those of a large unit overflow.
-    centred = data - mean
-    centred /= np.abs(centred).max()
-    centred -= centred.mean(axis=0)
-    variances, directions = _principal(centred, most=max_components)
+    if arrays.constant_columns(np.stack([low, high])).all():
+        return PrincipalBasis(mean, np.zeros((0, width)), np.zeros(0))
+    scale = max(np.abs(high - mean).max(), np.abs(low - mean).max())
+    mean, variances, directions = _principal(data, mean, scale, most=max_components)
     ratio = variances / variances.sum()
     enough = int(np.searchsorted(np.cumsum(ratio), variance * (1 - 1e-12))) + 1
     alive = int(np.sum(ratio > _NOISE * ratio[0]))
@@ -102,18 +119,51 @@ def fit_pca(activations: np.ndarray, *, variance: float, max_components: int) ->
     return PrincipalBasis(mean, components * np.sign(largest), ratio[:kept])
 
 
-def _principal(centred: np.ndarray, *, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Variances, largest first, and the directions ``(k, width)`` that have the ``most`` largest of them.
+def _principal(data: Rows, mean: np.ndarray, scale: float, *, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean again, free of what its first sum lost; variances, largest first; directions of the ``most`` largest.
 
-    Both come from the smaller of the two matrices of products. Its eigenvalues are exact to 1e-16 of the largest, far
+    All come from the smaller of the two matrices of products. Its eigenvalues are exact to 1e-16 of the largest, far
     below what counts as noise; a singular value decomposition of wide data takes three times as long.
     """
-    n, width = centred.shape
-    products = centred.T @ centred if n > width else centred @ centred.T
-    values, vectors = np.linalg.eigh(products / (n - 1))
-    variances, leading = np.maximum(values[::-1], 0.0), vectors.T[::-1][:most]
-    if n > width:
-        return variances, leading
-    directions = leading @ centred
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    return variances, directions / np.where(lengths > 0, lengths, 1.0)
+    n, width = data.shape
+    if n <= width:
+        centred = np.concatenate([slab - mean for slab in _slabs(data)]) / scale
+        left = centred.mean(axis=0)
+        centred -= left
+        values, vectors = np.linalg.eigh(centred @ centred.T / (n - 1))
+        directions = vectors.T[::-1][:most] @ centred
+        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+        directions /= np.where(lengths > 0, lengths, 1.0)
+    else:
+        products, left = np.zeros((width, width)), np.zeros(width)
+        for slab in _slabs(data):
+            centred = (slab - mean) / scale
+            products += centred.T @ centred
+            left += centred.sum(axis=0)
+        left /= n
+        values, vectors = np.linalg.eigh((products - n * np.outer(left, left)) / (n - 1))
+        directions = vectors.T[::-1][:most]
+    return mean + left * scale, np.maximum(values[::-1], 0.0), directions
+
+
+def _rows(values: "np.ndarray | Rows") -> Rows:
+    """An array as numbers; what is read later stays as it is."""
+    return values if isinstance(values, Rows) else _InMemory(arrays.rows(values, "activations"))
+
+
+class _InMemory:
+    """Rows of an array."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape = values, values.shape
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        return self.values[start:stop]
+
+
+def _slabs(data: Rows) -> Iterator[np.ndarray]:
+    """All rows in float64, some at a time, the same ones however they are read."""
+    step = max(1, _SLAB // max(1, data.shape[1]))
+    for start in range(0, data.shape[0], step):
+        name = "activations" if start == 0 else f"activations, counted from row {start},"
+        yield arrays.rows(data.between(start, start + step), name)

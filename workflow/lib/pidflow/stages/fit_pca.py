@@ -1,7 +1,8 @@
 """Stage ``fit_pca``: principal components of every layer and block, over the questions that are kept."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from pidflow.files.store import (
     to_json,
     writing_h5,
 )
-from pidflow.flows.pca import PrincipalBasis, fit_pca
+from pidflow.flows.pca import PrincipalBasis, Rows, fit_pca
 from pidflow.names import INTACT, OWN, analysis_of, condition_and_target, layer_name
 
 log = logging.getLogger(__name__)
@@ -78,11 +79,12 @@ def run(
     intact = read_table(answers, columns=("item_id", "correct"))
     settings = {"variance": variance, "max_components": max_components}
     chosen = {**settings, "correct_only": correct_only, "language": language, "target": target_components}
-    with reading_activations(activations, expected=asked) as data:
+    with ExitStack() as stack:
+        data = stack.enter_context(reading_activations(activations, expected=asked))
         of_answers = table_identity(answers)
         of_answers.check(replace(asked, condition=INTACT), where=answers)
         of_answers.check_comparable(data.identity, where=answers, other_where=activations)
-        goals = data.target() if target is None else _intact_target(data, target, activations)
+        goals = data if target is None else stack.enter_context(_intact(data, target, activations))
         sources = [checksum_of(activations), *([] if target is None else [checksum_of(target)])]
         analysis = analysis_of(data.attrs["condition"], OWN if target is None else INTACT)
         identity = replace(
@@ -110,7 +112,8 @@ def run(
             )
 
 
-def _intact_target(data: Activations, target: str, activations: str) -> np.ndarray:
+@contextmanager
+def _intact(data: Activations, target: str, activations: str) -> Iterator[Activations]:
     """What the intact model says to the same questions."""
     intact_unit = Identity(data.identity.model, data.identity.task, INTACT)
     with reading_activations(target, expected=intact_unit) as intact:
@@ -120,13 +123,13 @@ def _intact_target(data: Activations, target: str, activations: str) -> np.ndarr
                 f"{target} and {activations} are not about the same questions in the same order "
                 f"({intact.n} and {data.n} rows); delete both and run again"
             )
-        return intact.target()
+        yield intact
 
 
 def _write(
     file,
     data: Activations,
-    goals: np.ndarray,
+    goals: Activations,
     rows: np.ndarray,
     source: str,
     *,
@@ -141,8 +144,8 @@ def _write(
     put(file, "rows", rows)
     for layer in data.stored:
         for part, block in (("vision", "vision"), ("language", language)):
-            _reduce(file, f"{layer_name(layer)}/{part}", data.state(layer, block)[rows], source, **settings)
-    _reduce(file, "target", goals[rows], source, **settings | {"max_components": target_components})
+            _reduce(file, f"{layer_name(layer)}/{part}", data.state_rows(layer, block, rows), source, **settings)
+    _reduce(file, "target", goals.target_rows(rows), source, **settings | {"max_components": target_components})
 
 
 def _kept(
@@ -162,7 +165,7 @@ def _kept(
     return rows
 
 
-def _reduce(file, where: str, block: np.ndarray, source: str, **settings) -> PrincipalBasis:
+def _reduce(file, where: str, block: Rows, source: str, **settings) -> PrincipalBasis:
     try:
         basis = fit_pca(block, **settings)
     except PidflowError as error:
