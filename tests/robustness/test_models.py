@@ -8,14 +8,21 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pidflow.data.scenes import ask_about_new_scene, render
 from pidflow.errors import ConfigError, DataError, PidflowError
-from pidflow.models import weights
+from pidflow.interventions.intervention import entered
+from pidflow.interventions.model_check import check_model
+from pidflow.models import placement, weights
+from pidflow.models.capture import capture
+from pidflow.models.inputs import Example, encode
 from pidflow.models.loading import load
 
+STANDIN = Path(__file__).parents[2] / "workflow" / "resources" / "standin"
 PROMPT = "USER: <image>\n{question} ASSISTANT:"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_ID = "someone/tiny-llava"
@@ -175,8 +182,19 @@ ASKED = {
     "an unknown device": ({"device": "tpu-7"}, "unknown device 'tpu-7', expected auto, cpu, mps, cuda"),
     "a device without memory": ({"device": "meta"}, "unknown device 'meta'"),
     "mps without one": ({"device": "mps"}, "device 'mps' was asked for, but this machine has none"),
+    "too few bits": ({"quantize": "2bit"}, "unknown quantize '2bit', expected 8bit, 4bit or null"),
     "a second GPU without one": ({"device": "cuda:7"}, "device 'cuda:7' was asked for, but torch sees"),
 }
+
+
+@pytest.fixture(scope="module")
+def asked_standin():
+    """The shipped stand-in with two questions."""
+    loaded = load("llava", str(STANDIN), prompt=PROMPT, device="cpu")
+    how = {"language_prior": 0.25, "answer": None}
+    asked = [ask_about_new_scene("choose-attr", np.random.default_rng(seed), **how) for seed in range(2)]
+    examples = [Example(question.text, question.options) for _, question in asked]
+    return loaded, encode(loaded, examples, [render(scene) for scene, _ in asked])
 
 
 @pytest.fixture
@@ -214,6 +232,30 @@ def test_a_whole_model_loads_and_harmless_extra_keys_do_no_harm(model):
     name = "model.language_model.layers.0.self_attn.rotary_emb.inv_freq"
     edit_weights(lambda tensors: tensors.update({name: torch.ones(4)}))(model)
     assert load("llava", str(model), prompt=PROMPT).depth == 3
+
+
+def test_fewer_bits_without_their_packages_are_refused_with_one_sentence(model, monkeypatch):
+    monkeypatch.setattr(placement, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as refused:
+        load("llava", str(model), prompt=PROMPT, device="cpu", quantize="4bit")
+    check_sentence(refused, "needs accelerate and bitsandbytes; pip install 'pidflow[quantized]'")
+
+
+@pytest.mark.parametrize(("kind", "tolerated"), [("8bit", 0.1), ("4bit", 0.6)])
+def test_weights_in_fewer_bits_answer_nearly_as_before(kind, tolerated, asked_standin):
+    """Needs pidflow[quantized]; everything that is checked at load holds in fewer bits too."""
+    pytest.importorskip("accelerate", reason="pip install 'pidflow[quantized]'")
+    pytest.importorskip("bitsandbytes", reason="pip install 'pidflow[quantized]'")
+    whole, batch = asked_standin
+    fewer = load("llava", str(STANDIN), prompt=PROMPT, device="cpu", quantize=kind)
+    assert fewer.revision == f"{whole.revision}+{kind}"
+    assert check_model(fewer, batch).row_error < 1e-5
+    with entered(fewer, (), batch.spans):
+        found = capture(fewer, batch)
+    with entered(whole, (), batch.spans):
+        expected = capture(whole, batch)
+    difference = (found.logits - expected.logits).std() / expected.logits.std()
+    assert 0 < difference < tolerated
 
 
 def test_a_revision_is_that_of_what_is_loaded(model):

@@ -78,6 +78,9 @@ class Model(Settings):
         default="auto",
         description="Precision of the weights when run; auto takes float32 on a CPU, else the checkpoint's.",
     )
+    quantize: Literal["8bit", "4bit"] | None = Field(
+        default=None, description="Weights of the decoder blocks in 8 or 4 bits, by bitsandbytes; null for as they are."
+    )
     batch_size: Whole = Field(default=16, ge=1, le=4096, description="Questions a forward pass.")
     device: Annotated[str, _DEVICE] = Field(
         default="auto", description="Where it runs; auto takes cuda, then mps, then cpu."

@@ -102,7 +102,7 @@ def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
             f"family '{loaded.family.name}' says that attention is '{loaded.sees}', but {int(above.sum())} pairs above "
             "the diagonal are open in this model; cuts would miss them: the family's file is wrong for it"
         )
-    tolerated = max(1e-4, _TOLERATED * torch.finfo(loaded.dtype).eps)
+    tolerated = max(1e-4, _TOLERATED * loaded.eps)
     with entered(loaded, (), batch.spans):
         found = capture(loaded, batch)
     scale = max(1.0, float(found.logits.abs().max()))

@@ -99,7 +99,7 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
         )
     if probe.blocked != 0.0:
         raise NumericsError(f"knockout self-check: a cut edge kept weight {probe.blocked:.3g}, expected exactly 0")
-    if not probe.row_error <= max(1e-5, 4 * torch.finfo(loaded.dtype).eps):
+    if not probe.row_error <= max(1e-5, 4 * loaded.eps):
         raise NumericsError(f"knockout self-check: attention rows sum to 1 only within {probe.row_error:.3g}")
     moved = float((cut - intact).abs().amax(1).min())
     if not moved > 0:

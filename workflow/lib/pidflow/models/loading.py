@@ -19,7 +19,7 @@ from pidflow.models import weights
 from pidflow.models.families._family import Family
 from pidflow.models.layout import Layout, make_square, padded, padded_layout
 from pidflow.models.parts import Parts, parts_of
-from pidflow.models.placement import resolve_device, resolve_dtype
+from pidflow.models.placement import quantized, resolve_device, resolve_dtype
 from pidflow.models.processors import image_token_of, load_processor, placeholder_of
 from pidflow.models.prompts import Prompt, prompt_of
 from pidflow.models.refused import check_type
@@ -92,6 +92,11 @@ class LoadedModel:
         """The norm between the last block and the unembedding."""
         return self.parts.final_norm
 
+    @property
+    def eps(self) -> float:
+        """Relative rounding of its arithmetic; with weights in fewer bits that is half precision's at best."""
+        return torch.finfo(torch.float16 if getattr(self.model, "is_quantized", False) else self.dtype).eps
+
     def logits_of(self, normed: torch.Tensor) -> torch.Tensor:
         """The model's logits from states after the final norm, with what its family does to them."""
         return self.family.logits(self.parts.unembedding(normed), self.text_model.config)
@@ -148,6 +153,7 @@ def load(
     revision: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
+    quantize: str | None = None,
     prompt: str | None = None,
     instruction: str | None = None,
     image: str | None = None,
@@ -168,6 +174,9 @@ def load(
         ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"auto"``: float32 on a CPU, else what the checkpoint says.
     device
         A torch device, or ``"auto"``: cuda, else mps, else cpu.
+    quantize
+        ``"8bit"`` or ``"4bit"``: linear maps of the language model's blocks are kept in so few bits, by
+        bitsandbytes. It is part of the model's revision.
     prompt, instruction
         See :func:`pidflow.models.prompts.prompt_of`: a name, a template, or None for the checkpoint's own; and what is
         asked for beside the question.
@@ -191,6 +200,7 @@ def load(
         config = AutoConfig.from_pretrained(folder, **source)
     check_type(path, config, entry)
     kind = resolve_dtype(dtype, place, config)
+    fewer_bits = quantized(quantize, place, kind)
     with _loading(path, "processor or tokenizer"):
         processor = load_processor(folder, config, **source)
     entry.prepare(processor)
@@ -203,11 +213,16 @@ def load(
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused here, by name
+            **fewer_bits,
             **source,
         )
     _check_weights(path, model, info)
     name = revision or weights.content_digest(folder)
-    return wrap(family, model.to(place), processor, prompt=prompting, revision=name, image=image)
+    if quantize is None:
+        model = model.to(place)
+    else:
+        name = f"{name}+{quantize}"
+    return wrap(family, model, processor, prompt=prompting, revision=name, image=image)
 
 
 @contextmanager

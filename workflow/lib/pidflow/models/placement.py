@@ -1,12 +1,17 @@
 """Where a model runs and in which precision."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
+import transformers
 
 from pidflow.arguments import shown
 from pidflow.errors import ConfigError
 
+QUANTIZED = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}
+# Not in fewer bits: the unembedding and what sees the picture, under the names that families have for them.
+_WHOLE = r"(.*\.)?(lm_head|vision_\w+|visual|multi_modal_projector|qformer|connector|aligner)"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -42,3 +47,24 @@ def resolve_dtype(dtype: str, device: torch.device, config: Any) -> torch.dtype:
     if dtype not in DTYPES:
         raise ConfigError(f"unknown dtype '{dtype}', expected auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
+
+
+def quantized(kind: str | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What ``from_pretrained`` takes to load linear maps in 8 or 4 bits; nothing where `kind` is None.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such kind, or a package is missing.
+    """
+    if kind is None:
+        return {}
+    if kind not in QUANTIZED:
+        raise ConfigError(f"unknown quantize {shown(kind)}, expected {', '.join(QUANTIZED)} or null")
+    missing = [name for name in ("accelerate", "bitsandbytes") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"quantize: {kind} needs {' and '.join(missing)}; pip install 'pidflow[quantized]'")
+    how: dict[str, Any] = {QUANTIZED[kind]: True, "llm_int8_skip_modules": [_WHOLE]}
+    if kind == "4bit":
+        how |= {"bnb_4bit_compute_dtype": dtype, "bnb_4bit_quant_type": "nf4"}
+    return {"quantization_config": transformers.BitsAndBytesConfig(**how), "device_map": {"": device}}

@@ -198,7 +198,7 @@ def check_entry(loaded: LoadedModel, batch: Batch) -> float:
     again = masked_pass(loaded, batch, fed.replaced({}))
     difference = float((joint.captured.logits - again.captured.logits).abs().max())
     scale = float(joint.captured.logits.abs().max()) + 1.0
-    allowed = scale * max(_SAME, 4 * torch.finfo(loaded.dtype).eps)
+    allowed = scale * max(_SAME, 4 * loaded.eps)
     if not difference <= allowed:
         raise NumericsError(
             f"family '{loaded.family.name}': a pass that replaces nothing differs from the joint one by "

@@ -34,6 +34,7 @@ MODEL_KEYS = (
     "dtype",
     "device",
     "batch_size",
+    "quantize",
     "prompt",
     "attention",
     "closed",
