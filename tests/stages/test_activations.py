@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from tests.captured import captured_under, on_edge
 
+from pidflow.data.pictures import Picture, content_digest
 from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.files import store
 from pidflow.models.answers import judge
@@ -445,6 +446,25 @@ def test_earlier_results_survive_a_failure(write_items, extract, monkeypatch):
     with pytest.raises(DataError, match=r"could not be written .*No space left on device"):
         extract(items)
     assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_picture_edited_while_the_model_runs_is_noticed(tmp_path, write_items, extract, monkeypatch):
+    items = write_items(9)  # three batches
+    frame, images = store.read_table(items), items.parent / "images"
+    frame["image_digest"] = [content_digest((images / f"{index}.png").read_bytes()) for index in range(9)]
+    store.write_table(items, frame)
+    read = Picture.read
+
+    def read_and_edit(picture):
+        content = read(picture)
+        if picture.name.endswith("4.png"):
+            shutil.copy(images / "0.png", images / "8.png")
+        return content
+
+    monkeypatch.setattr(Picture, "read", read_and_edit)
+    with pytest.raises(DataError, match=r"8.png changed after its items were prepared; run prepare_items again"):
+        extract(items)
+    assert results(tmp_path) == []
 
 
 def test_the_progress_bar_is_for_terminals(write_items, extract, capfd):

@@ -132,6 +132,7 @@ def large_figure():
         (write_large_table, "a.csv"),
         (lambda path: store.write_json(path, {"x": list(range(100_000))}), "a.json"),
         (lambda path: store.write_tensors(path, {"x": torch.zeros(100_000)}), "a.safetensors"),
+        (lambda path: store.write_text(path, "x" * 100_000), "a.html"),
         (lambda path: write_figure(large_figure(), [path]), "a.png"),
         (lambda path: write_figure(large_figure(), [path]), "a.svg"),
     ],
@@ -140,6 +141,11 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, small_files, write, name):
     with pytest.raises(DataError, match=r"could not be written .* free disk space"):
         write(tmp_path / name)
     assert left_over(tmp_path) == []
+    (tmp_path / name).write_text("an earlier result")
+    with pytest.raises(DataError):
+        write(tmp_path / name)
+    assert (tmp_path / name).read_text() == "an earlier result"
+    assert left_over(tmp_path) == [name]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -1,7 +1,10 @@
 """A tiny study from questions to figures, and what reruns after each kind of change."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -143,6 +146,26 @@ def test_a_pid_setting_reruns_pid_and_what_follows(study):
     assert found.pop("estimate_pid_tiny") == 2 * 2
     assert found.pop("collect_pid") == 1
     assert not {"prepare_items", "extract_activations", "fit_pca", "train_flow", "plant_twin"} & set(found)
+
+
+def test_the_status_says_what_is_done_and_what_would_run_and_why(study):
+    repository, work, _ = study
+    (work / "changes.yaml").write_text(yaml.safe_dump({"pid": {"permutations": 21}}))
+    command = [sys.executable, "-m", "pidflow.status", "--snakefile", str(repository / "Snakefile")]
+    done = subprocess.run(
+        [*command, "--configfile", "study.yaml", "changes.yaml"],
+        cwd=work,
+        env=os.environ | {"PYTHONPATH": str(repository / "workflow/lib")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line[:1].isalpha()}
+    assert rows["train_flow"] == ["4", "0"]
+    assert rows["estimate_pid"][:2] == ["0", "4"]
+    assert rows["estimate_pid"][-5:] == ["code", "or", "data", "changed", "4"]
+    assert "of a kind that was never timed here" not in done.stdout
+    assert len(done.stdout.splitlines()) <= 24
 
 
 def test_an_edited_function_reruns_exactly_the_stages_behind_it(study):

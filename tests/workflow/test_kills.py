@@ -91,11 +91,17 @@ def test_a_lock_of_nobody_known_stays(tmp_path):
     assert locked(tmp_path)
 
 
-def start(repository, work):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(repository / "Snakefile"), "--cores", "2"]
-    return subprocess.Popen(
-        [*command, "--configfile", "study.yaml"], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(repository, work, *targets):
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(repository / "Snakefile")]
+    command += ["--cores", "2", "--configfile", "study.yaml"]
+    return subprocess.Popen(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(driver):
+    """Wait for a run that must succeed; gives what it printed."""
+    output, _ = driver.communicate()
+    assert driver.returncode == 0, output
+    return output
 
 
 def kill_all(driver):
@@ -121,41 +127,81 @@ def contents(work):
 
 @pytest.fixture
 def places(tmp_path):
-    """A copy of the repository, and two folders with the same study: one to be left alone, one to be killed."""
+    """``places(**changes)``: a copy of the repository, and two folders with the tiny study, changed likewise."""
     from tests.workflow.test_end_to_end import STUDY
 
-    for name in ("workflow", "scripts", "config", "envs", "profiles", "Snakefile"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / "repository" / name)
-    for name in ("calm", "killed"):
-        work = tmp_path / name
-        work.mkdir()
-        build_model(seed=0, width=32, depth=2).save_pretrained(work / "tiny")
-        build_processor().save_pretrained(work / "tiny")
-        (work / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    return tmp_path / "repository", tmp_path / "calm", tmp_path / "killed"
+    def make(**changes):
+        for name in ("workflow", "scripts", "config", "envs", "profiles", "Snakefile", "pyproject.toml"):
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / "repository" / name)
+        for name in ("calm", "killed"):
+            work = tmp_path / name
+            work.mkdir()
+            build_model(seed=0, width=32, depth=2).save_pretrained(work / "tiny")
+            build_processor().save_pretrained(work / "tiny")
+            (work / "study.yaml").write_text(yaml.safe_dump(STUDY | changes))
+        return tmp_path / "repository", tmp_path / "calm", tmp_path / "killed"
+
+    return make
 
 
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_with_the_same_bytes(places):
-    repository, calm, killed = places
-    started = time.monotonic()
-    output, _ = (driver := start(repository, calm)).communicate()
-    assert driver.returncode == 0, output
-    whole = time.monotonic() - started
-    moments, kills = random.Random(0), 0
-    while kills < KILLS:
-        driver = start(repository, killed)
-        time.sleep(moments.uniform(0.02, 0.35) * whole)
+def kill_and_resume(repository, work, *targets, kills, moments):
+    """Kill a run again and again and start it anew with nothing done in between; then let it end.
+
+    Parameters
+    ----------
+    moments
+        Gives the seconds after which the next kill comes.
+    """
+    while kills:
+        driver = start(repository, work, *targets)
+        time.sleep(moments())
         if driver.poll() is None:
             kill_all(driver)
-            kills += 1
-        else:  # done before it could be killed: once more from the start, its output is not needed
-            output, _ = driver.communicate()
-            assert driver.returncode == 0, output
-            shutil.rmtree(killed / "results")
-    output, _ = (driver := start(repository, killed)).communicate()
-    assert driver.returncode == 0, output
+            kills -= 1
+        else:  # done before it could be killed: once more from the start
+            finish(driver)
+            shutil.rmtree(work / "results")
+    return finish(start(repository, work, *targets))
+
+
+def check_same(calm, killed):
     expected, found = contents(calm), contents(killed)
     assert set(found) == set(expected)
     assert [path for path in expected if found[path] != expected[path]] == []
     assert list(killed.rglob("*.tmp")) == []
+
+
+def test_a_killed_run_goes_on_and_a_second_one_at_once_is_refused(places):
+    tasks = {"run": {"models": ["tiny"], "tasks": ["logical-obj"], "conditions": ["intact", "image-question"]}}
+    repository, calm, killed = places(**tasks, tasks={"logical-obj": {"items": 60}})
+    started = time.monotonic()
+    driver = start(repository, calm, "activations")
+    while not locked(calm / ".snakemake"):
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.05)
+    planned = time.monotonic() - started
+    driver.send_signal(signal.SIGSTOP)  # so that it cannot end before the second one asks
+    second, _ = (other := start(repository, calm, "activations")).communicate()
+    driver.send_signal(signal.SIGCONT)
+    resumed = time.monotonic()
+    assert other.returncode != 0
+    assert f"process {driver.pid} still works in this folder" in second
+    finish(driver)
+    worked = time.monotonic() - resumed
+    random_ = random.Random(0)
+    output = kill_and_resume(
+        repository, killed, "activations", kills=2, moments=lambda: planned + random_.uniform(0.1, 0.8) * worked
+    )
+    assert "removed the lock of a run that was killed" in output
+    check_same(calm, killed)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(places):
+    repository, calm, killed = places()
+    started = time.monotonic()
+    finish(start(repository, calm))
+    whole = time.monotonic() - started
+    random_ = random.Random(0)
+    kill_and_resume(repository, killed, kills=KILLS, moments=lambda: random_.uniform(0.02, 0.35) * whole)
+    check_same(calm, killed)

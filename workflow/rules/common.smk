@@ -336,7 +336,7 @@ def sets_of(other, known):
         raise ConfigError(
             "config other: found null; target reproduce compares this run with the one whose results folder other names"
         )
-    found = [path.stem for path in Path(other, "provenance").glob("*.json") if path.stem in known]
+    found = [path.stem for path in Path(other).expanduser().glob("provenance/*.json") if path.stem in known]
     if not found:
         raise ConfigError(
             f"config other: '{other}' holds no provenance/*.json; expected the results folder of a run that made tables"

@@ -118,7 +118,8 @@ def screen(rules: dict[str, Rule], results: Path, *, folder: Path) -> list[str]:
         why = Counter(reason for _, rule in members for reason in rule.waiting.values())
         reasons = ", ".join(f"{reason} {count}" for reason, count in why.most_common(2))
         rest = spoken(sum(times)) if len(times) == len(waiting) else "unknown"
-        lines.append(f"{title:22}{done:>6}{len(waiting):>7}  {rest if waiting else '':>12}  {reasons}")
+        line = f"{title:22}{done:>6}{len(waiting):>7}  {rest if waiting else '':>12}  {reasons}"
+        lines.append(line.rstrip())
     done, to_do = sum(rule.done for rule in rules.values()), sum(len(rule.waiting) for rule in rules.values())
     head = f"{done} of {done + to_do} jobs done" + ("" if to_do else ", nothing to do")
     if to_do:

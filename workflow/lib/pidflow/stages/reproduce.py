@@ -28,7 +28,7 @@ def run(*, records: Sequence[str], tables: str, other: str) -> None:
     DataError
         If a table differs in any number or word; also if a table is not the one that its record tells of.
     """
-    there = Path(other)
+    there = Path(other).expanduser()
     same, differ = [], []
     for path in map(Path, records):
         this, that = read_json(path), read_json(there / "provenance" / path.name)
