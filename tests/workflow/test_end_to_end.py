@@ -287,6 +287,8 @@ def swept(study):
 def test_sweeps_end_in_tables_and_figures(swept):
     work, _ = swept
     sweeps = pd.read_parquet(work / "results/tables/sweeps.parquet")
+    recorded = read_json(work / "results/provenance/sweeps.json")["tables"]
+    assert set(recorded) == {"sweeps", "transfer-windows", "two-stages"}
     edges = {task: set(sweeps.loc[sweeps["task"] == task, "edge"]) for task in STUDY["run"]["tasks"]}
     assert "image->options" in edges["easy-yesno"]
     assert edges["logical-obj"] == edges["easy-yesno"] - {"image->options", "options->last"}  # offers no options
