@@ -65,6 +65,7 @@ def running(folder: Path) -> Iterator[None]:
     try:
         _write(folder)
         for link in links:
+            link.unlink(missing_ok=True)  # of a node that was killed: nobody's, see missing()
             link.symlink_to(folder / link.name)
         _start(started, folder, "munged", "--foreground", "--force")
         _wait(lambda: subprocess.run(["munge", "-n"], capture_output=True).returncode == 0, "munged", folder)

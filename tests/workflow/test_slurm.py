@@ -44,7 +44,7 @@ def through_slurm(tmp_path_factory):
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *small_study.TARGETS]
     command += [*PROFILES, "--slurm-init-seconds-before-status-checks", "5", "--configfile", "study.yaml"]
     disturb = {"extraction": ["scancel"], "flows": ["scontrol", "requeue"]}
-    disturbed, seen = {}, {}
+    disturbed, seen, restarts = {}, {}, ""
     with slurm_node.running(work.parent / "node"), open(work / "driver.log", "w") as log:
         driver = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT)
         started = time.monotonic()
@@ -56,9 +56,10 @@ def through_slurm(tmp_path_factory):
                         time.sleep(2)  # into its work
                         subprocess.run([*disturb.pop(job["what"]), number], check=True)
                         disturbed[job["what"]] = number
+                if "flows" in disturbed:  # SLURM forgets jobs after five minutes
+                    restarts = slurm_node.ask("scontrol", "show", "job", disturbed["flows"]) or restarts
                 time.sleep(1)
             seen |= jobs_in_queue()
-            restarts = slurm_node.ask("scontrol", "show", "job", disturbed.get("flows", "0"))
         finally:
             driver.kill()
             driver.wait()
@@ -77,7 +78,7 @@ def test_a_cancelled_job_is_tried_again_with_more_memory(through_slurm):
     first = disturbed["extraction"]
     again = [job for number, job in seen.items() if job["what"] == "extraction" and number != first]
     assert seen[first]["state"] == "CANCELLED"
-    assert f"SLURM-job '{first}' failed, SLURM status is: 'CANCELLED'" in output
+    assert "Trying to restart job" in output
     assert [job["memory"] for job in [seen[first], *again]] == ["32000M", "64000M"]
 
 
