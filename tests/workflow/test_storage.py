@@ -146,7 +146,7 @@ def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone") / "pidflow"
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.split():
-        if not name.startswith(("docs/", "tests/")) and (ROOT / name).is_file():
+        if not name.startswith(("docs/", "tests/", "workflow/resources/")) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     study = small_study.make(folder / "study")
