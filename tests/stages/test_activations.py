@@ -73,6 +73,9 @@ def test_results_hold_what_capture_gives_in_the_order_of_the_items(
         }
         assert json.loads(data.attrs["intervention"]) == intervention
         assert data.attrs["revision"].startswith("sha256:")
+        check = json.loads(data.attrs["model_check"])
+        assert (check["family"], check["sees"], check["prefix"], check["places"]) == ("llava", "causal", True, "proven")
+        assert check["moved"] > 0
         assert "/" not in data.attrs["source"]  # a folder's place differs between machines
     frame = store.read_table(parquet)
     assert list(frame) == [

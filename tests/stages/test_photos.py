@@ -1,23 +1,19 @@
 """Real photos and real questions through a tiny random LLaVA, from the table of questions to the decomposition."""
 
 import json
+from itertools import product
 from pathlib import Path
 
-import h5py
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
+from tests.small_run import small_run
 from tests.tiny_cases import CASES
 from tests.tiny_families import save
 
-from pidflow.pid.records import from_json
-from pidflow.stages import bound_information, estimate_pid, extract_activations, fit_pca, plant_twin, prepare_items
-from pidflow.stages import train_flow as train
+from pidflow import load_run
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared/data/photos"
-CUT = {"kind": "cut", "source": "image", "target": "question", "blocks": "all"}
-UNIT = {"model": "tiny", "task": "photos"}
 pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the shared data photos")
 
 
@@ -37,93 +33,44 @@ def questions(folder):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Folder of a finished study, and how many questions it has."""
+    """A finished run, and how many questions it has."""
     folder = tmp_path_factory.mktemp("photos")
     table, count = questions(folder)
     tiny = CASES["llava"]
     model = {"family": "llava", "path": str(save(tiny, folder / "tiny")), "prompt": tiny.prompt, "image": "pad"}
     dataset = {"reader": "table", "table": str(table), "images": str(PHOTOS / "images")}
-    items, dropped = str(folder / "items.parquet"), str(folder / "dropped.csv")
-    prepare_items.run(
-        output=items, dropped=dropped, task="photos", settings={"dataset": dataset, "items": 1000}, folds=3, seed=0
-    )
-    for condition, intervention in (("intact", None), ("cut", CUT)):
-        kinds = ("states", "pca", "flow", "twin", "bound")
-        states, pca, flow, twin, bound = (str(folder / f"{condition}-{kind}.h5") for kind in kinds)
-        answers, weights = str(folder / f"{condition}.parquet"), str(folder / f"{condition}.safetensors")
-        extract_activations.run(
-            items=items,
-            answers=answers,
-            activations=states,
-            condition=condition,
-            intervention=intervention,
-            model=model,
-            model_id="tiny",
-            task="photos",
-            image_root=str(PHOTOS / "images"),
-            storage="float32",
-        )
-        if condition != "intact":
-            continue
-        how = {"seed": 0, "unit": UNIT | {"condition": condition}}
-        fit_pca.run(
-            activations=states,
-            answers=answers,
-            output=pca,
-            correct_only=False,
-            language="question",
-            variance=0.9,
-            max_components=2,
-            target_components=2,
-            **how,
-        )
-        settings = {"max_steps": 5}
-        train.run(pca=pca, output=flow, weights=weights, settings=settings, threads=1, **how)
-        plant_twin.run(flow=flow, weights=weights, output=twin, settings=settings, threads=1, **how)
-        bound_information.run(pca=pca, flow=flow, output=bound, threads=1, **how)
-        estimate_pid.run(
-            pca=pca,
-            flow=flow,
-            twin=twin,
-            bound=bound,
-            outputs=[str(folder / f"{condition}-layer-{layer:02d}.json") for layer in range(4)],
-            estimators=["gaussian", "flow"],
-            definitions=["broja"],
-            permutations=20,
-            jackknife_groups=9,
-            **how,
-        )
-    return folder, count
+    where = {"name": "tiny", "task": "photos", "images": dataset["images"]}
+    return load_run(small_run(folder, model=model, dataset=dataset, depth=3, **where)), count
 
 
 def test_every_photo_is_asked_about(study):
-    folder, count = study
-    table = pd.read_parquet(folder / "items.parquet")
+    run, count = study
+    table = run.items("photos")
     assert (len(table), table["image_id"].nunique()) == (count, 18)
     assert count == 92 + 9
 
 
 def test_states_and_answers_of_every_question(study):
-    folder, count = study
+    run, count = study
     told = {}
-    for condition in ("intact", "cut"):
-        answers = pd.read_parquet(folder / f"{condition}.parquet")
-        assert (answers["item_id"].nunique(), answers["spoken"].notna().sum()) == (count, count)
-        with h5py.File(folder / f"{condition}-states.h5") as file:
-            told[condition] = {name: file[f"layer-03/{name}"][:] for name in ("vision", "question")}
-        assert all(np.isfinite(values).all() for values in told[condition].values())
-    assert np.array_equal(told["intact"]["vision"], told["cut"]["vision"])  # the picture comes before the question
-    assert (np.abs(told["intact"]["question"] - told["cut"]["question"]).max(1) > 0).all()
-    pictures = pd.read_parquet(folder / "items.parquet")["image_id"]
-    assert len(np.unique(told["intact"]["vision"].round(4), axis=0)) == pictures.nunique()
+    for condition in run.conditions:
+        unit = run.unit("tiny", "photos", condition)
+        assert (unit.answers()["item_id"].nunique(), unit.answers()["spoken"].notna().sum()) == (count, count)
+        with unit.activations() as found:
+            told[condition] = {block: found.state(3, block) for block in ("vision", "last")}
+        assert all(np.isfinite(states).all() for states in told[condition].values())
+    intact, cut = told["intact"], told["image-last"]
+    assert np.array_equal(intact["vision"], cut["vision"])  # the picture comes first
+    assert (np.abs(intact["last"] - cut["last"]).max(1) > 0).all()
+    assert len(np.unique(intact["vision"].round(4), axis=0)) == 18
 
 
 def test_the_atoms_add_up_in_every_layer(study):
-    folder, count = study
-    for path in sorted(folder.glob("*-layer-*.json")):
-        found = from_json(json.loads(path.read_text()), where=path)
-        assert {each.estimator for each in found} == {"gaussian", "flow"}
-        for each in found:
-            assert (each.n, each.images) == (count, 18)
-            atoms = [each.bits[name] for name in ("redundancy", "unique_vision", "unique_language", "synergy")]
-            assert sum(atoms) == pytest.approx(each.bits["mi_joint"], abs=1e-3)
+    run, count = study
+    found = run.unit("tiny", "photos").decompositions()
+    assert {(each.layer, each.estimator) for each in found} == set(product(range(4), ("gaussian", "flow")))
+    for each in found:
+        assert (each.n, each.images) == (count, 18)
+        atoms = [each.bits[name] for name in ("redundancy", "unique_vision", "unique_language", "synergy")]
+        assert sum(atoms) == pytest.approx(each.bits["mi_joint"], abs=1e-3)
+    assert set(run.tables["pid"]["layer"]) == set(range(4))

@@ -1,6 +1,7 @@
 """What the digest of each stage holds: what a job computes with, and nothing that a result cannot depend on."""
 
 import ast
+import re
 import shutil
 import sys
 
@@ -151,6 +152,17 @@ def digests(tmp_path, monkeypatch):
     yield package, of_all_jobs
     for cached in caches:
         cached.cache_clear()
+
+
+FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
+RULES = {text.split(":")[0]: text for path in FILES for text in re.split(r"\n+rule ", path.read_text())[1:]}
+WITH_MODEL = [name for name, text in RULES.items() if "model=unrecorded(model_settings)" in text]
+
+
+@pytest.mark.parametrize("rule", WITH_MODEL)
+def test_a_job_that_runs_a_model_counts_its_family(rule):
+    """An edited family draws its questions again, as it does everything else that was made with it."""
+    assert re.search(r"code=lambda wildcards: (code_digest\([^)]*design\.plug_ins|extraction_code)", RULES[rule])
 
 
 def test_a_new_plug_in_reruns_nothing(digests):

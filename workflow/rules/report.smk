@@ -32,7 +32,7 @@ rule show_questions:
         instruction=lambda wildcards: design.instruction(config, wildcards.task),
         conditions=RUN["conditions"],
         shown=config["report"]["questions"],
-        code=code_digest("show_questions"),
+        code=lambda wildcards: code_digest("show_questions", *design.plug_ins(config, model=wildcards.model)),
     script:
         "../../scripts/show_questions.py"
 

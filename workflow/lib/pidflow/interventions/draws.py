@@ -1,7 +1,7 @@
 """Random controls of an edge: other pairs of positions, matched to those that a cut of the edge blocks.
 
-A draw depends on the item's seed and on positions counted from its first real token up to the query: not on padding,
-other rows or what follows.
+A draw depends on the item's seed and on positions counted from its first real token that the query sees: all up to it,
+and those that it sees both ways. It does not depend on padding, other rows or what follows.
 """
 
 import hashlib
@@ -45,6 +45,7 @@ def draw(
     seed: int,
     match: str = AUTO,
     spared: np.ndarray | None = None,
+    mutual: np.ndarray | None = None,
 ) -> Drawn:
     """One item's control of the edge from ``source`` to ``target``.
 
@@ -56,15 +57,21 @@ def draw(
     seed
         From :func:`row_seed`.
     match
-        ``"other-sources"``: each target position loses as many earlier positions outside the source as the edge has
-        sources for it. ``"other-targets"``: as many other positions after these sources lose all of them.
+        ``"other-sources"``: each target position loses as many positions that it sees outside the source as the edge
+        has sources for it. ``"other-targets"``: as many other positions that see these sources lose all of them.
         ``"half"``: each target position loses a random half of its sources. ``"auto"``: the first of these that is
         possible. No position loses itself, no pair is drawn twice.
     spared
         Boolean ``(n,)``: positions of which no pair is drawn, such as the one that begins the sequence, to which much
         attention goes that means nothing.
+    mutual
+        Whole numbers ``(n,)``: positions of the same number other than 0 see each other both ways (see
+        :class:`pidflow.models.spans.Spans`); None: nobody sees what comes later.
     """
-    edge = _Edge(source, target, spoken, seed, np.zeros_like(source) if spared is None else spared)
+    nobody, nowhere = np.zeros_like(source), np.zeros(len(source), dtype=int)
+    edge = _Edge(
+        source, target, spoken, seed, nobody if spared is None else spared, nowhere if mutual is None else mutual
+    )
     if not edge.needed[edge.asked].any():
         return Drawn(*edge.none, UNMATCHED)
     for wanted in MATCHES if match == AUTO else (match,):
@@ -78,16 +85,29 @@ class _Edge:
     """The pairs that a cut blocks: ``named`` ``(q, n)`` for each target position in ``queries``."""
 
     def __init__(
-        self, source: np.ndarray, target: np.ndarray, spoken: np.ndarray, seed: int, spared: np.ndarray
+        self,
+        source: np.ndarray,
+        target: np.ndarray,
+        spoken: np.ndarray,
+        seed: int,
+        spared: np.ndarray,
+        mutual: np.ndarray,
     ) -> None:
         self.source, self.target, self.spoken, self.seed, self.spared = source, target, spoken, seed, spared
+        self.mutual = mutual
         self.places = np.arange(len(source))
         self.queries = np.flatnonzero(target)
-        self.earlier = self.places[None, :] < self.queries[:, None]
+        self.others = self.seen_by(self.queries)
         itself = self.places[None, :] == self.queries[:, None]
-        self.named = (self.earlier | itself) & source[None, :]
+        self.named = (self.others | itself) & source[None, :]
         self.needed = self.named.sum(1)
         self.asked = ~spoken[self.queries]
+
+    def seen_by(self, queries: np.ndarray) -> np.ndarray:
+        """Boolean ``(q, n)``: the positions that others see, themselves not."""
+        earlier = self.places[None, :] < queries[:, None]
+        groups = self.mutual[queries, None]
+        return earlier | ((groups == self.mutual[None, :]) & (groups != 0) & (self.places[None, :] != queries[:, None]))
 
     @property
     def none(self) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +121,7 @@ class _Edge:
 
 
 def _other_sources(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
-    pool = edge.earlier & ~edge.source[None, :] & ~edge.spared[None, :]
+    pool = edge.others & ~edge.source[None, :] & ~edge.spared[None, :]
     enough = pool.sum(1) >= edge.needed
     if not enough[edge.asked].all():
         return None
@@ -115,10 +135,14 @@ def _other_targets(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
     hashed = pair_hashes(edge.seed, edge.queries, edge.places)
     free = ~edge.target & ~edge.spoken & ~edge.spared
     kept = edge.named & ~edge.spared[None, :]
+    places = np.flatnonzero(free)
+    sees_all = ~(edge.named[asked].astype(np.float32) @ (~edge.seen_by(places)).T.astype(np.float32)).astype(bool)
     queries, keys = [], []
-    for row, last in sorted(zip(asked, latest, strict=True), key=lambda each: (-each[1], each[0])):
-        candidates = np.flatnonzero(free & (edge.places > last))
-        if not len(candidates):  # those with the latest sources have chosen first, so no other choice would do
+    # Those whose sources the fewest see choose first; among candidates that hold each other, no other choice would do.
+    for index in sorted(range(len(asked)), key=lambda each: (sees_all[each].sum(), -latest[each], asked[each])):
+        row = asked[index]
+        candidates = places[sees_all[index] & free[places]]
+        if not len(candidates):
             return None
         place = candidates[hashed[row, candidates].argmin()]
         free[place] = False
@@ -129,7 +153,7 @@ def _other_targets(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _half(edge: _Edge) -> tuple[np.ndarray, np.ndarray] | None:
     counts = edge.needed // 2
-    return edge.chosen(edge.named & edge.earlier & ~edge.spared[None, :], counts) if counts[edge.asked].any() else None
+    return edge.chosen(edge.named & edge.others & ~edge.spared[None, :], counts) if counts[edge.asked].any() else None
 
 
 _DRAWS = {OTHER_SOURCES: _other_sources, OTHER_TARGETS: _other_targets, HALF: _half}

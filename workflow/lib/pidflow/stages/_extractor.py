@@ -26,7 +26,7 @@ from pidflow.stages._progress import Progress, progress_of
 from pidflow.stages._questions import Questions
 from pidflow.stages._results import Condition
 from pidflow.stages._states import Stored, chosen_blocks, storable
-from pidflow.stages._work import Work, work_folder
+from pidflow.stages._work import MODEL_CHECK, Work, work_folder
 from pidflow.versions import library_versions
 
 log = logging.getLogger(__name__)
@@ -144,6 +144,7 @@ class Extraction:
             "stored": asdict(self.stored),
             "candidates": ["/".join(each.answers) for each in self.candidates],
             "at_most": self.asked.at_most,
+            MODEL_CHECK: asdict(self.questions.check),
         }
 
     def _run(self, work: Work, *, progress: bool | None) -> None:

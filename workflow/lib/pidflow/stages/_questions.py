@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.files import store
 from pidflow.interventions.intervention import intervention_of
-from pidflow.interventions.model_check import check_model
+from pidflow.interventions.model_check import ModelCheck, check_model
 from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import dynamics_of
 from pidflow.models.images import image_size, read_image
@@ -208,7 +209,20 @@ class Questions:
         self.loaded, self.table, self.files, self.batch_size = loaded, table, files, batch_size
         self.names = list(table["item_id"])
         self.examples = examples_of(table)
-        self.checked = False
+
+    @cached_property
+    def check(self) -> ModelCheck:
+        """What is true of the model on the first questions of the task, whichever a job begins with.
+
+        Raises
+        ------
+        NumericsError
+            If the model fails it (see :func:`pidflow.interventions.model_check.check_model`).
+        """
+        found = check_model(self.loaded, self.batch_of(np.arange(min(_SELF_CHECK_ROWS, len(self)))))
+        for line in found.lines():
+            log.info("self-check: %s", line)
+        return found
 
     def __len__(self) -> int:
         return len(self.names)
@@ -233,11 +247,7 @@ class Questions:
             If the model fails the self-check of knockouts.
         """
         for chunk, batch in _one_ahead(self._batches(rows)):
-            if not self.checked:
-                found = check_model(self.loaded, batch.take(slice(0, _SELF_CHECK_ROWS)).to(self.loaded))
-                for line in found.lines():
-                    log.info("self-check: %s", line)
-                self.checked = True
+            _ = self.check  # once, before anything else
             done = 0
             while done < len(chunk):
                 part = slice(done, done + self.batch_size)

@@ -28,6 +28,8 @@ from pidflow.stages._states import StatesFile, Stored, begin
 log = logging.getLogger(__name__)
 
 _JOURNAL = "journal.jsonl"
+# What was found of the model when the work began; measured anew by the next job, it does not decide about results.
+MODEL_CHECK = "model_check"
 
 
 def work_folder(result: str | Path) -> Path:
@@ -81,6 +83,8 @@ class Work(AbstractContextManager):
 
     def _same(self) -> bool:
         begun = self.journal.first
+        if begun is not None:
+            begun = begun | {MODEL_CHECK: self.header[MODEL_CHECK]}
         if begun == self.header:
             return True
         if begun is not None:
@@ -98,6 +102,7 @@ class Work(AbstractContextManager):
             about = self.header["attrs"] | {
                 "condition": name,
                 "intervention": self.header["conditions"][name]["entry"],
+                MODEL_CHECK: self.header[MODEL_CHECK],
             }
             begin(
                 path,

@@ -92,8 +92,9 @@ class Intervention(EdgeIntervention):
 
         names = names or [""] * len(spans.valid)
         spared = spans[self.spared] if self.spared else torch.zeros_like(spans.valid)
-        masks = (spans.valid, spans[self.source], spans[self.target], spans.spoken, spared)
-        valid, source, target, spoken, spared = (mask.cpu().numpy() for mask in masks)
+        mutual = torch.zeros_like(spans.valid).long() if spans.mutual is None else spans.mutual
+        masks = (spans.valid, spans[self.source], spans[self.target], spans.spoken, spared, mutual)
+        valid, source, target, spoken, spared, mutual = (mask.cpu().numpy() for mask in masks)
         found = []
         for row, name in enumerate(names):
             columns = valid[row].nonzero()[0]
@@ -106,6 +107,7 @@ class Intervention(EdgeIntervention):
                 seed=seed,
                 match=self.match,
                 spared=spared[row, columns],
+                mutual=mutual[row, columns],
             )
             found.append((columns, drawn))
         return found
