@@ -310,3 +310,51 @@ def test_every_block_is_in_as_many_windows_as_a_window_has_blocks():
 def test_impossible_windows_are_refused(wanted, message):
     with pytest.raises(ConfigError, match=message):
         windows(wanted, depth=8)
+
+
+PICTURE = range(3, 11)
+
+
+def mutual(*places, n=T):
+    """Positions that see each other both ways."""
+    return (mask(*places, length=n)[0].long()).numpy()
+
+
+def of_block(source, target, match, seed=0):
+    """Queries and keys of a control where the image tokens see each other both ways."""
+    masks = [mask(*p)[0].numpy() for p in (source, target, ())]
+    found = draw(*masks, seed=seed, match=match, mutual=mutual(*PICTURE))
+    return found, set(zip(found.queries.tolist(), found.keys.tolist(), strict=True))
+
+
+def test_other_sources_come_from_all_that_a_target_sees():
+    """Of an edge between patches of an object: each has as many sources as the object has others, before and after."""
+    drawn = [of_block([4, 5], [4, 5, 6], "other-sources", seed)[1] for seed in range(40)]
+    for pairs in drawn:
+        assert sorted(query for query, _ in pairs) == [4, 4, 5, 5, 6, 6]  # two sources each, itself among them
+        assert not {key for _, key in pairs} & {4, 5}
+        assert all(key < query or {key, query} <= set(PICTURE) for query, key in pairs)
+    assert {key for pairs in drawn for query, key in pairs if query == 4} == {0, 1, 2, 3, 6, 7, 8, 9, 10}
+
+
+def test_other_targets_are_all_that_see_the_sources():
+    drawn = [of_block([7, 8], [12, 13], "other-targets", seed)[1] for seed in range(60)]
+    found = {query for pairs in drawn for query, _ in pairs}
+    assert found == {3, 4, 5, 6, 9, 10, 11, *range(14, T)}  # patches before and after, and what follows
+    for pairs in drawn:
+        assert {key for _, key in pairs} == {7, 8}
+        assert not any(query == key for query, key in pairs)
+
+
+def test_a_half_of_an_edge_has_what_lies_above_the_diagonal():
+    drawn = [of_block(PICTURE, [3], "half", seed)[1] for seed in range(40)]
+    assert {key for pairs in drawn for _, key in pairs} == set(range(4, 11))
+    assert {len(pairs) for pairs in drawn} == {4}
+
+
+def test_the_control_of_an_edge_above_the_diagonal_takes_as_many_pairs_as_the_cut():
+    spans = Spans({"object": mask(4, 5), "other": mask(3, 6, 7, 8, 9, 10)}, ALL, mutual=mask(*PICTURE).long())
+    for kind in ("cut", "random"):
+        edge = on_edge("object", "other", kind=kind, **({"match": "other-sources"} if kind == "random" else {}))
+        found = edge.blocked(spans, [""])[0]
+        assert found.sum(1)[3].item() == 2, kind  # the first patch, which sees both only above the diagonal
