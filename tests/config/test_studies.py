@@ -73,3 +73,13 @@ def test_every_prepared_task_can_be_run():
     config["run"]["tasks"] = list(prepared["tasks"])
     design.check(config)
     assert {task["dataset"] for task in prepared["tasks"].values()} == set(prepared["datasets"])
+
+
+def test_the_study_of_training_has_one_training_in_order_of_its_phases():
+    config = defaults()
+    update_config(config, yaml.safe_load((FOLDER / "training.yaml").read_text()))
+    assert design.trainings(config) == ("standin",)
+    states = [config["models"][model] for model in config["run"]["models"]]
+    assert [each["step"] for each in states] == sorted({each["step"] for each in states})
+    assert [each["phase"] for each in states] == ["align"] * 2 + ["tune"] * 4
+    assert design.trainings(defaults()) == ()

@@ -1,5 +1,7 @@
 """Figures of the spectrum are drawn from its tables, and say so where a run has nothing to show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from tests.synthetic_predictions import synthetic_predictions
 from pidflow.analysis import breadth, emergence, spectrum_tables
 from pidflow.analysis.spectrum_cells import ModelInfo, cells_of
 from pidflow.figures import spectrum_atoms, spectrum_breadth, spectrum_layers, spectrum_training, two_systems
+from pidflow.figures._registry import Run, declared
 from pidflow.names import ATOMS
 from pidflow.spectrum.estimate import How, estimate_spectrum
 
@@ -60,6 +63,16 @@ def test_many_models_are_readable(cells, assert_readable):
     assert figure.axes[0].get_title(loc="left") == "ρ 0.50 (0.10 to 0.80)"
     without = spectrum_breadth.draw(breadth.breadth_table(cells), correlations)
     assert without.axes[0].get_title(loc="left") == "no correlation"
+
+
+def test_what_a_run_has_not_asked_for_is_not_drawn():
+    run = Run(("one",), ("intact",), {"t": "T"}, None, None, "flow", "broja")
+    for figure, changes, path in (
+        ("spectrum-layers", {"lenses": ("norm",)}, "one/spectrum-layers"),
+        ("spectrum-training", {"trainings": ("s",)}, "spectrum-training"),
+    ):
+        assert declared(figure).drawn(run) == []
+        assert declared(figure).drawn(replace(run, **changes)) == [path]
 
 
 def test_what_a_run_lacks_is_said(found):

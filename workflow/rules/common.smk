@@ -58,6 +58,8 @@ SHOWN = Run(
     estimator=config["claims"]["estimators"][0],
     definition=config["claims"]["definitions"][0],
     closed={model: design.model_entry(config, model).get("closed", []) for model in RUN["models"]},
+    lenses=tuple(config["spectrum_pid"]["lenses"]),
+    trainings=design.trainings(config),
 )
 
 

@@ -152,6 +152,13 @@ def training(config: dict, standin: str) -> dict:
     return _entry(config, "standins", standin)
 
 
+def trainings(config: dict) -> tuple[str, ...]:
+    """Trainings of which the run has more than one checkpoint."""
+    entries = (config["models"][model] for model in config["run"]["models"])
+    series = [each.get("series") for each in entries if each.get("step") is not None]
+    return tuple(sorted({name for name in series if name is not None and series.count(name) > 1}))
+
+
 def task_settings(config: dict, task: str) -> dict:
     """A task with its dataset spelled out: all that ``prepare_items`` needs to know of the configuration."""
     settings = {

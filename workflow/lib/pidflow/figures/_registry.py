@@ -32,6 +32,10 @@ class Run:
         The estimate that is drawn.
     closed
         Of models that lack edges of attention, these, as the configuration says them.
+    lenses
+        Through which predictions are decomposed layer by layer.
+    trainings
+        Trainings of which the run has more than one checkpoint.
     """
 
     models: tuple[str, ...]
@@ -42,6 +46,8 @@ class Run:
     estimator: str
     definition: str
     closed: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    lenses: tuple[str, ...] = ()
+    trainings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from pidflow.figures._registry import Run
+
 TITLE = "spectrum: layers through a lens"
 TARGET = "spectrum"
 CAPTION = """
@@ -22,6 +24,10 @@ final norm and head: the four parts of the information in these predictions, one
 intervals over images. No threshold acts on layers. A layer that looks ignorant may write the answer where this head
 does not read it; the tuned lens, where the run has it (broken lines), is fitted on the training folds and reads more.
 """
+
+
+def applies(run: Run, *, model: str) -> bool:
+    return bool(run.lenses)
 
 
 @look.styled

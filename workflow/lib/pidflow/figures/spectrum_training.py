@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from pidflow.figures._registry import Run
+
 TITLE = "spectrum: over training"
 TARGET = "spectrum"
 CAPTION = """
@@ -21,6 +23,10 @@ Atoms of the predictions of checkpoints of one training (bits) and their accurac
 the level line below marks where synergy first passes half of its largest value, its width the 95 % interval, which is
 never narrower than the two checkpoints around it. Vertical lines part the phases of training.
 """
+
+
+def applies(run: Run) -> bool:
+    return bool(run.trainings)
 
 
 @look.styled
