@@ -15,7 +15,7 @@ def test_continuous_integration_runs_targets_of_make_and_nothing_else():
     job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["make"]
     assert [step["run"] for step in job["steps"] if "run" in step] == ["make ${{ matrix.target }}"]
     targets = set(re.findall(r"^([\w-]+):", MAKEFILE, flags=re.MULTILINE))
-    assert {"lint", "test", "docs"} == set(job["strategy"]["matrix"]["target"]) <= targets
+    assert {"lint", "test", "test-clusters", "docs"} == set(job["strategy"]["matrix"]["target"]) <= targets
 
 
 def test_hooks_run_what_make_format_runs():
