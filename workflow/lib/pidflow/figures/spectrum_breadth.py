@@ -49,6 +49,7 @@ def draw(breadth: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
                     elinewidth=0.6,
                 )
             axes.set_xlabel(label)
+            look.few_ticks(axes.xaxis)
             axes.set_title(_correlation(correlations, task, name), loc="left")
         row[0].set_ylabel(f"accuracy\n{task}")
     if len(groups) > 1:
