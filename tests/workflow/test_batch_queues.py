@@ -12,10 +12,6 @@ import pytest
 from tests import small_study
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.skipif(
-    find_spec("snakemake_executor_plugin_cluster_generic") is None,
-    reason="no executor plug-in: pip install -e '.[cluster]'",
-)
 COMMANDS = {"pbs": ("qsub", "qstat", "qdel"), "lsf": ("bsub", "bjobs", "bkill")}
 # What is asked for: to read questions, to run the model, to run it again after it was killed.
 SUBMITTED = {
@@ -40,6 +36,10 @@ def here(tmp_path_factory, snakemake):
     return small_study.contents(folder)
 
 
+@pytest.mark.skipif(
+    find_spec("snakemake_executor_plugin_cluster_generic") is None,
+    reason="no executor plug-in: make test-clusters installs it",
+)
 @pytest.mark.parametrize("system", COMMANDS)
 def test_jobs_go_through_the_queue_and_one_that_it_killed_is_tried_again(system, here, tmp_path, snakemake):
     work, queue, commands = small_study.make(tmp_path / "work"), tmp_path / "queue", tmp_path / "bin"

@@ -20,7 +20,7 @@ LIMIT = 1800  # seconds for the whole study
 
 def lacking():
     if find_spec("snakemake_executor_plugin_slurm") is None:
-        return "no executor plug-in: pip install '.[slurm]'"
+        return "no executor plug-in: make test-slurm installs it"
     return slurm_node.missing()
 
 

@@ -22,9 +22,7 @@ from pidflow.running import WAITING
 
 ROOT = Path(__file__).resolve().parents[2]
 LACKING = [name for name in ("snakemake_storage_plugin_s3", "moto", "flask") if find_spec(name) is None]
-pytestmark = pytest.mark.skipif(
-    bool(LACKING), reason=f"no {', '.join(LACKING)}: pip install '.[cluster]' 'moto[s3,server]'"
-)
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"no {', '.join(LACKING)}: make test-clusters installs them")
 NO_PODS = find_spec("snakemake_executor_plugin_kubernetes") is None
 BUCKET = "s3://test-bucket/some/folder"
 
@@ -164,7 +162,7 @@ def in_pods(*arguments):
     return (*arguments, *(word for pair in profiles for word in pair), *chosen)
 
 
-@pytest.mark.skipif(NO_PODS, reason="no executor plug-in: pip install -e '.[cluster]'")
+@pytest.mark.skipif(NO_PODS, reason="no executor plug-in: make test-clusters installs it")
 def test_pods_are_planned_with_what_jobs_need(server, clone, snakemake):
     """Kubernetes by a dry run: limits, GPU and storage of every job."""
     done = snakemake(*in_pods("--dry-run", *small_study.TARGETS), cwd=clone, root=clone, env=of_server(server))
@@ -177,7 +175,7 @@ def test_pods_are_planned_with_what_jobs_need(server, clone, snakemake):
     assert "gpu" not in asked["train_flow"]
 
 
-@pytest.mark.skipif(NO_PODS, reason="no executor plug-in: pip install -e '.[cluster]'")
+@pytest.mark.skipif(NO_PODS, reason="no executor plug-in: make test-clusters installs it")
 def test_a_pod_needs_nothing_but_the_bucket(server, clone, each_alone, tmp_path, snakemake):
     """The first two jobs, each in an empty folder: sources, inputs and outputs all go through the storage."""
     with pods.serving(tmp_path / "cluster") as (cluster, kubeconfig):
