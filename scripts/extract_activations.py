@@ -7,8 +7,11 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         extract_activations.run(
             items=snakemake.input.table,
-            answers=snakemake.output.answers,
+            answers=snakemake.output.get("answers"),
             activations=snakemake.output.get("activations"),
+            shard=snakemake.output.get("shard"),
+            part=snakemake.params.part,
+            shards=snakemake.input.get("shards", ()),
             condition=snakemake.params.condition,
             intervention=snakemake.params.intervention,
             key=snakemake.params.key,

@@ -107,6 +107,15 @@ def test_what_changes_depend_on_is_drawn_where_it_can_be(snakemake, tmp_path, st
     assert (jobs["extract_activations"], jobs["plot_dependence"]) == (extracted, drawn)
 
 
+def test_shards_are_jobs_of_their_own_and_one_is_none(snakemake, tmp_path):
+    (tmp_path / "study.yaml").write_text("extract: {shards: 3}\nrun: {tasks: [choose-attr, choose-rel]}")
+    done = snakemake("activations", "--dry-run", "--quiet", "host", "--configfile", "study.yaml", cwd=tmp_path)
+    jobs = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
+    assert (jobs["extract_shard"], jobs["extract_activations"]) == (2 * 3, 2 * 2)
+    assert "results/shards/standin/choose-rel/intact/2" in done.stdout
+    assert "image-question/0" not in done.stdout
+
+
 def test_conditions_are_also_decomposed_against_the_intact_target_where_that_is_asked_for(snakemake, tmp_path):
     (tmp_path / "study.yaml").write_text("pid: {target_from: intact}")
     done = snakemake("--dry-run", "--quiet", "host", "--configfile", "study.yaml", cwd=tmp_path)

@@ -163,7 +163,7 @@ def extraction_key(wildcards, condition):
         "shape": model_shape(wildcards),
         "instruction": design.instruction(config, wildcards.task),
         "intervention": design.intervention(config, condition),
-        "extract": config["extract"],
+        "extract": {name: value for name, value in config["extract"].items() if name != "shards"},
         "seed": config["seed"],
         "code": extraction_code(wildcards, condition),
     }
@@ -195,6 +195,20 @@ def after_intact(wildcards):
     if wildcards.condition == INTACT or not BESIDE:
         return []
     return f"results/answers/{wildcards.model}/{wildcards.task}/{INTACT}.parquet"
+
+
+def shards_of(wildcards):
+    """The parts of the questions that jobs of their own ask; none where one job asks all, or takes what waits."""
+    count = config["extract"]["shards"]
+    if count == 1 or (wildcards.condition != INTACT and BESIDE):
+        return []
+    return expand(
+        "results/shards/{model}/{task}/{condition}/{shard}",
+        model=wildcards.model,
+        task=wildcards.task,
+        condition=wildcards.condition,
+        shard=range(count),
+    )
 
 
 def units(pattern):

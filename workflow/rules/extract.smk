@@ -3,6 +3,8 @@
 The job of the intact condition runs the model under all conditions of the run at once and leaves the others' results
 waiting; their jobs, which come after it, take them. A condition added later is run by its own job and by no other.
 
+With extract.shards: k the questions are asked in k jobs, and the job of the intact condition joins what they did.
+
 Outputs: results/activations/{model}/{task}/{condition}.h5, results/answers/{model}/{task}/{condition}.parquet; of the
 conditions without the image and without the question, where these are none of the run, answers only.
 """
@@ -12,6 +14,7 @@ rule extract_activations:
     input:
         table="results/items/{task}.parquet",
         first=after_intact,
+        shards=shards_of,
     output:
         activations="results/activations/{model}/{task}/{condition}.h5",
         answers="results/answers/{model}/{task}/{condition}.parquet",
@@ -27,6 +30,7 @@ rule extract_activations:
     resources:
         gpu=1,
     params:
+        part=unrecorded(lambda wildcards: [0, 1]),
         images=unrecorded(image_root),
         model=unrecorded(model_settings),
         key=unrecorded(lambda wildcards: extraction_key(wildcards, wildcards.condition)),
@@ -62,6 +66,25 @@ if design.answers_only(config):
             "results/benchmarks/extract_answers/{model}/{task}/{condition}.tsv"
         wildcard_constraints:
             condition="|".join(map(re.escape, design.answers_only(config))),
+
+
+if config["extract"]["shards"] > 1:
+
+    use rule extract_activations as extract_shard with:
+        input:
+            table="results/items/{task}.parquet",
+        output:
+            shard=temp(directory("results/shards/{model}/{task}/{condition}/{shard}")),
+        log:
+            "results/logs/extract_shard/{model}/{task}/{condition}/{shard}.log",
+        benchmark:
+            "results/benchmarks/extract_shard/{model}/{task}/{condition}/{shard}.tsv"
+        wildcard_constraints:
+            condition=ID_PATTERN,
+            shard="[0-9]+",
+        params:
+            part=lambda wildcards: [int(wildcards.shard), config["extract"]["shards"]],
+            conditions=lambda wildcards: sorted(run_along(wildcards)),
 
 
 rule activations:

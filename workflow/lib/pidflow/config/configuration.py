@@ -179,6 +179,7 @@ class Extract(Settings):
     blocks: Annotated[list[Literal[BLOCKS]], Field(min_length=1), Unique] = Field(
         description="Blocks of tokens whose pooled states are stored."
     )
+    shards: Whole = Field(ge=1, le=1000, description="Jobs that share the questions of a task.")
 
 
 class Reduction(Settings):

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from pidflow.errors import PidflowError
+from pidflow.errors import DataError, PidflowError
 from pidflow.files import store
 from pidflow.models.answers import NORMALISED
 from pidflow.models.capture import BLOCKS
 from pidflow.models.loading import LoadedModel
 from pidflow.stages._extractor import Extraction
 from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
-from pidflow.stages._results import conditions_of
+from pidflow.stages._results import Condition, conditions_of
+from pidflow.stages._work import Work, check_room, joined_header, plain, work_folder
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ def run(
     threads: int | None = None,
     progress: bool | None = None,
     made_from: Any = None,
+    shard: str | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> None:
     """Read the items, run the model over them under every condition, write activations (HDF5) and answers (parquet).
 
@@ -84,6 +87,9 @@ def run(
     made_from
         Plain values: everything else that results depend on, code included. A job that is killed leaves its work to
         the next of equal arguments, which ends with the same bytes; None: every job starts afresh.
+    shard, part
+        A folder that takes the place of all results, for :func:`join`, when only the questions of one part of so many
+        are asked: ``(0, 4)`` is the first quarter, in whole chunks.
 
     Raises
     ------
@@ -124,12 +130,61 @@ def run(
             "seed": seed,
         }
         with own_attention(loaded, model):
-            extraction.write(identity=identity, attrs=attrs, made_from=made_from, progress=progress)
+            extraction.write(
+                identity=identity, attrs=attrs, made_from=made_from, shard=shard, part=part, progress=progress
+            )
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}: {err}") from err
-    for condition in extraction.conditions:
-        accuracy = np.mean(condition.columns["correct"])
-        log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition.name, len(table), accuracy)
+    if shard is None:
+        _conclude(extraction.conditions, model_id, task)
+
+
+def join(
+    shards: Sequence[str],
+    *,
+    items: str,
+    conditions: Mapping[str, Mapping[str, Any]],
+    model_id: str,
+    task: str,
+    made_from: Any,
+) -> None:
+    """Make results of the shards of all questions; they hold the same bytes as results of one job.
+
+    Parameters
+    ----------
+    shards
+        Folders that :func:`run` made, in the order of the questions.
+    items, conditions, model_id, task, made_from
+        As of :func:`run`, which see.
+
+    Raises
+    ------
+    DataError
+        If the shards are about something else, differ in more than their questions, or questions are missing.
+    """
+    try:
+        table = read_items(Path(items))
+        header = joined_header(shards, questions=len(table))
+        wanted = {"made_from": made_from, "items": store.checksum_of(items)}
+        found = {"made_from": header["made_from"], "items": header["identity"]["items"]}
+        if plain(wanted) != found:
+            raise DataError(f"{shards[0]}: was made from other questions, settings or code; delete it and run again")
+        settings = header["attrs"]
+        each_condition = conditions_of(conditions, depth=settings["layers"], seed=settings["seed"])
+        first = each_condition[0]
+        with Work(work_folder(first.activations or first.answers), header, table, kept=False) as work:
+            check_room(work)
+            work.join([Path(shard) for shard in shards])
+            work.finish(each_condition)
+    except PidflowError as err:
+        raise type(err)(f"{model_id}, {task}: {err}") from err
+    _conclude(each_condition, model_id, task)
+
+
+def _conclude(conditions: Sequence[Condition], model_id: str, task: str) -> None:
+    for condition in conditions:
+        correct = condition.columns["correct"]
+        log.info("%s, %s, %s: %d items, accuracy %.3f", model_id, task, condition.name, len(correct), np.mean(correct))
 
 
 def _about(loaded: LoadedModel, model: Mapping[str, Any]) -> dict[str, Any]:

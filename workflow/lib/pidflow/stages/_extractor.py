@@ -1,10 +1,10 @@
 """One model over one table of items, under all conditions of a job, chunk by chunk."""
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from pidflow.stages._progress import Progress, progress_of
 from pidflow.stages._questions import Questions
 from pidflow.stages._results import Condition
 from pidflow.stages._states import Stored, chosen_blocks, storable
-from pidflow.stages._work import MODEL_CHECK, Work, work_folder
+from pidflow.stages._work import MODEL_CHECK, Work, check_room, work_folder
 from pidflow.versions import library_versions
 
 log = logging.getLogger(__name__)
@@ -96,31 +96,26 @@ class Extraction:
         return found
 
     def write(
-        self, *, identity: store.Identity, attrs: Mapping[str, Any], made_from: Any, progress: bool | None
+        self,
+        *,
+        identity: store.Identity,
+        attrs: Mapping[str, Any],
+        made_from: Any,
+        shard: str | None,
+        part: tuple[int, int],
+        progress: bool | None,
     ) -> None:
         """Run everything; results take their names after the last of them is whole."""
-        header = self._header(identity, attrs, made_from)
+        header = self._header(identity, attrs, made_from) | {"rows": _rows_of(part, len(self.questions))}
         first = self.conditions[0]
-        folder = work_folder(first.activations or first.answers)
+        folder = work_folder(shard or first.activations or first.answers)
         with Work(folder, header, self.table, kept=made_from is not None) as work:
-            self._check_room(work)
+            check_room(work)
             self._run(work, progress=progress)
-            work.finish(self.conditions)
-
-    def _check_room(self, work: Work) -> None:
-        """Say what the states will take on the disk, and refuse to begin what cannot end."""
-        files, n, stored = len(work.files), len(work.rows), self.stored
-        needed, free = files * stored.bytes_of(n), shutil.disk_usage(work.folder).free
-        log.info(
-            "states take %.3g GB on the disk (%d conditions x %d questions x %d layers x %d blocks of width %d in %s, "
-            "and the targets); %.3g GB are free",
-            *(needed / 1e9, files, n, len(stored.layers), len(stored.blocks), stored.width, stored.dtype, free / 1e9),
-        )
-        if files * stored.bytes_of(n - work.done) > free:
-            raise DataError(
-                f"{work.folder}: states take {needed / 1e9:.3g} GB on the disk, {free / 1e9:.3g} GB are free; free "
-                "some, or store less of them (extract.layers, extract.blocks)"
-            )
+            if shard is None:
+                work.finish(self.conditions)
+            else:
+                work.hand_over(Path(shard))
 
     def _header(self, identity: store.Identity, attrs: Mapping[str, Any], made_from: Any) -> dict[str, Any]:
         """All that decides about results, as plain values: what was made from anything else is no part of them."""
@@ -131,7 +126,6 @@ class Extraction:
             "threads": torch.get_num_threads() if self.loaded.device.type == "cpu" else None,
             "batch_size": self.questions.batch_size,
             "chunk": _CHUNK,
-            "rows": [0, len(self.questions)],
             "conditions": {
                 each.name: {
                     "entry": None if each.entry is None else dict(each.entry),
@@ -230,3 +224,10 @@ class Extraction:
             kept[:, :, places], targets[places] = states, goals
         condition.note_reach(rows, reach_of(plan, batch.spans, names))
         condition.note_answers(rows, self.asked, answered)
+
+
+def _rows_of(part: tuple[int, int], questions: int) -> list[int]:
+    """First and last question but one of a part of all, in whole chunks, so that batches are the same in any parts."""
+    number, parts = part
+    chunks = -(-questions // _CHUNK)
+    return [min(questions, place * chunks // parts * _CHUNK) for place in (number, number + 1)]

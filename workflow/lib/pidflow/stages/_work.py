@@ -7,10 +7,12 @@ same results goes on where the last whole chunk ends. Where the first line would
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 _JOURNAL = "journal.jsonl"
 # What was found of the model when the work began; measured anew by the next job, it does not decide about results.
 MODEL_CHECK = "model_check"
+_OWN = ("rows", MODEL_CHECK)  # what shards of one task may differ in
 
 
 def work_folder(result: str | Path) -> Path:
@@ -52,12 +55,12 @@ class Work(AbstractContextManager):
     table
         All questions of the task.
     kept
-        Whether chunks are kept for the next job when this one fails.
+        Whether chunks are kept for the next job when this one fails, and those of the last are gone on with.
     """
 
     def __init__(self, folder: Path, header: Mapping[str, Any], table: pd.DataFrame, *, kept: bool) -> None:
         self.folder, self.table, self.kept = folder, table, kept
-        self.header: dict[str, Any] = json.loads(json.dumps(header))
+        self.header: dict[str, Any] = plain(header)
         self.rows = range(*self.header["rows"])
         self.files: dict[str, StatesFile] = {}
 
@@ -82,7 +85,7 @@ class Work(AbstractContextManager):
         return [name for name, each in self.header["conditions"].items() if each["states"]]
 
     def _same(self) -> bool:
-        begun = self.journal.first
+        begun = self.journal.first if self.kept else None
         if begun is not None:
             begun = begun | {MODEL_CHECK: self.header[MODEL_CHECK]}
         if begun == self.header:
@@ -146,7 +149,7 @@ class Work(AbstractContextManager):
         return notes
 
     def join(self, folders: Sequence[Path]) -> None:
-        """Take all chunks of other work, whose questions follow one another, into this one."""
+        """Take all chunks of other work, whose questions follow one another, into this one, which has none."""
         for folder in folders:
             header = header_of(folder)
             rows = range(*header["rows"])
@@ -154,8 +157,13 @@ class Work(AbstractContextManager):
                 other = StatesFile(folder / f"{name}.h5", file.stored, first=rows.start)
                 file.copy(other, len(rows))
                 other.close()
-            for note in list(entries(folder / _JOURNAL))[1:]:
+            for note in islice(entries(folder / _JOURNAL), 1, None):
                 self.journal.append(note)
+
+    def hand_over(self, shard: Path) -> None:
+        """Let a folder of that name hold this work, for :meth:`join`."""
+        with writing_to(shard):
+            os.replace(self.folder, shard)
 
     def finish(self, conditions: Sequence[Condition]) -> None:
         """Make results of it; they take their names after the last of them is whole."""
@@ -176,7 +184,6 @@ class Work(AbstractContextManager):
                         Path(each.activations).parent.mkdir(parents=True, exist_ok=True)
                         put_in_place(self.files[each.name].path, Path(each.activations))
         self._warn()
-        self.kept = False
 
     def _warn(self) -> None:
         """Say once what makes some questions worth less than others under any condition."""
@@ -197,6 +204,58 @@ class Work(AbstractContextManager):
         if not keep:
             remove(self.folder)
         self.journal.__exit__()
+
+
+def check_room(work: Work) -> None:
+    """Say what the states will take on the disk, and refuse to begin what cannot end.
+
+    Raises
+    ------
+    DataError
+        If less is free.
+    """
+    files, n, stored = len(work.files), len(work.rows), stored_of(work.header)
+    needed, free = files * stored.bytes_of(n), shutil.disk_usage(work.folder).free
+    log.info(
+        "states take %.3g GB on the disk (%d conditions x %d questions x %d layers x %d blocks of width %d in %s, "
+        "and the targets); %.3g GB are free",
+        *(needed / 1e9, files, n, len(stored.layers), len(stored.blocks), stored.width, stored.dtype, free / 1e9),
+    )
+    if files * stored.bytes_of(n - work.done) > free:
+        raise DataError(
+            f"{work.folder}: states take {needed / 1e9:.3g} GB on the disk, {free / 1e9:.3g} GB are free; free "
+            "some, or store less of them (extract.layers, extract.blocks)"
+        )
+
+
+def joined_header(shards: Sequence[str | Path], *, questions: int) -> dict[str, Any]:
+    """What the work of all shards together begins with.
+
+    Raises
+    ------
+    DataError
+        If they differ in more than their questions, or do not hold all of these, each once and in order.
+    """
+    headers = [header_of(shard) for shard in shards]
+    for shard, header in zip(shards, headers, strict=True):
+        names = sorted(name for name in header if name not in _OWN and header[name] != headers[0].get(name))
+        if names:
+            raise DataError(f"{shard} and {shards[0]} differ in {', '.join(names)}; delete both and run again")
+    ends = [0, *(header["rows"][1] for header in headers)]
+    if [header["rows"][0] for header in headers] != ends[:-1] or ends[-1] != questions:
+        raise DataError(
+            f"{Path(shards[0]).parent}: shards are not about all {questions} questions; delete it and run again"
+        )
+    for shard, header in zip(shards, headers, strict=True):
+        done = sum(1 for _ in entries(Path(shard) / _JOURNAL)) - 1
+        if done * header["chunk"] < header["rows"][1] - header["rows"][0]:
+            raise DataError(f"{shard}: its questions were not all asked; delete it and run again")
+    return headers[0] | {"rows": [0, questions]}
+
+
+def plain(values: Any) -> Any:
+    """Values as a journal gives them back."""
+    return json.loads(json.dumps(values))
 
 
 def remove(folder: Path) -> None:

@@ -22,8 +22,11 @@ log = logging.getLogger(__name__)
 def run(
     *,
     items: str,
-    answers: str,
+    answers: str | None = None,
     activations: str | None = None,
+    shard: str | None = None,
+    part: Sequence[int] = (0, 1),
+    shards: Sequence[str] = (),
     condition: str,
     intervention: Mapping[str, Any] | None = None,
     key: Any = None,
@@ -50,6 +53,10 @@ def run(
         Items table.
     answers, activations
         The condition's results; without the second, answers are all that is wanted.
+    shard, part
+        A folder for the work on one part of so many of the questions, in place of results: ``(0, 4)`` is the first.
+    shards
+        Such folders of all parts, of which the results are made then.
     condition, intervention
         Its name and its entry in the configuration, None for the intact model.
     key
@@ -60,6 +67,8 @@ def run(
     The other parameters and the errors are those of :func:`pidflow.stages._extraction.run`.
     """
     made_from = store.checksum_of(items)
+    if shard is not None:  # its places are never used
+        answers, activations = f"{shard}/{condition}.parquet", f"{shard}/{condition}.h5"
     results = {"answers": answers} | ({} if activations is None else {"activations": activations})
     waiting = _waiting(answers, condition, [key, made_from], states=activations is not None)
     if take({waiting[kind]: results[kind] for kind in sorted(results)}):  # states first: answers may pass for a whole
@@ -68,19 +77,21 @@ def run(
     from pidflow.stages import _extraction  # seconds of imports
 
     conditions = {condition: {"intervention": intervention} | results}
-    if condition == INTACT:
+    if condition == INTACT and shard is None:
         clear(answers)  # what waits is another run's of this job, perhaps for conditions that were given up
     for name, each in (along or {}).items():
         conditions[name] = {"intervention": each["intervention"]} | {
             kind: str(path)
             for kind, path in _waiting(answers, name, [each["key"], made_from], states=each["states"]).items()
         }
+    same = {"items": items, "conditions": conditions, "model_id": model_id, "task": task}
+    same["made_from"] = None if key is None else [key, {name: each["key"] for name, each in (along or {}).items()}]
+    if shards:
+        _extraction.join(shards, **same)
+        return
     _extraction.run(
-        items=items,
-        conditions=conditions,
+        **same,
         model=model,
-        model_id=model_id,
-        task=task,
         target_kind=target_kind,
         storage=storage,
         layers=layers,
@@ -91,7 +102,8 @@ def run(
         instruction=instruction,
         image_root=image_root,
         threads=threads,
-        made_from=None if key is None else [key, {name: each["key"] for name, each in (along or {}).items()}],
+        shard=shard,
+        part=tuple(part),
     )
 
 
