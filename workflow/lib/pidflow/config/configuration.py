@@ -9,15 +9,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, create_model
 
+from pidflow.config.stored import Extract
 from pidflow.errors import ConfigError
 from pidflow.flows.settings import FlowConfig
-from pidflow.models.answers import RULES
 from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
-from pidflow.names import BLOCKS, TARGETS
+from pidflow.names import TARGETS
 from pidflow.plugins import registry
 from pidflow.plugins.refusals import expected
-from pidflow.plugins.settings import EdgeName, Id, Ids, Layers, Seed, Settings, Span, Text, Unique, Whole, WindowSize
+from pidflow.plugins.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
 from pidflow.spectrum.estimate_settings import Breadth, SpectrumPid
 from pidflow.spectrum.settings import Spectrum
 
@@ -166,20 +166,6 @@ class Items(Settings):
     """How questions are prepared."""
 
     folds: Whole = Field(ge=2, le=100, description="Cross-fitting folds, split by image.")
-
-
-class Extract(Settings):
-    """What is stored of a forward pass."""
-
-    target: Literal["state", "logits", "answer-embedding"] = Field(description="What the model is about to say.")
-    rule: Literal[tuple(RULES)] = Field(description="When what the model says counts as the right answer.")
-    answer_tokens: Whole = Field(ge=1, le=64, description="Bound on the tokens of an answer.")
-    storage: Literal["float16", "float32"] = Field(description="Precision on disk.")
-    layers: Layers = Field(description="Layers whose states are stored.")
-    blocks: Annotated[list[Literal[BLOCKS]], Field(min_length=1), Unique] = Field(
-        description="Blocks of tokens whose pooled states are stored."
-    )
-    shards: Whole = Field(ge=1, le=1000, description="Jobs that share the questions of a task.")
 
 
 class Reduction(Settings):

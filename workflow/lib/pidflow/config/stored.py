@@ -1,7 +1,27 @@
-"""Which states a run stores, and what can be made from them."""
+"""What a run stores of a forward pass, and what can be made from it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pidflow.errors import ConfigError
-from pidflow.names import layer_numbers
+from pidflow.models.answers import RULES
+from pidflow.names import BLOCKS, layer_numbers
+from pidflow.plugins.settings import Layers, Settings, Unique, Whole
+
+
+class Extract(Settings):
+    """What is stored of a forward pass."""
+
+    target: Literal["state", "logits", "answer-embedding"] = Field(description="What the model is about to say.")
+    rule: Literal[tuple(RULES)] = Field(description="When what the model says counts as the right answer.")
+    answer_tokens: Whole = Field(ge=1, le=64, description="Bound on the tokens of an answer.")
+    storage: Literal["float16", "float32"] = Field(description="Precision on disk.")
+    layers: Layers = Field(description="Layers whose states are stored.")
+    blocks: Annotated[list[Literal[BLOCKS]], Field(min_length=1), Unique] = Field(
+        description="Blocks of tokens whose pooled states are stored."
+    )
+    shards: Whole = Field(ge=1, le=1000, description="Jobs that share the questions of a task.")
 
 
 def stored_layers(config: dict, model: str) -> tuple[int, ...]:

@@ -121,18 +121,11 @@ def run(
             {"target": target_kind, "storage": storage, "seed": seed, "rule": rule, "image": loaded.image}
         )
         identity = replace(identity_of_run(loaded, model=model_id, task=task, items=items), settings=settings)
-        attrs = _about(loaded, model) | {
-            "model": model_id,
-            "task": task,
-            "dtype": identity.dtype,
-            "target": target_kind,
-            "rule": rule,
-            "seed": seed,
-        }
+        attrs = _about(loaded, model) | {"model": model_id, "task": task, "dtype": identity.dtype}
+        attrs |= {"target": target_kind, "rule": rule, "seed": seed}
         with own_attention(loaded, model):
-            extraction.write(
-                identity=identity, attrs=attrs, made_from=made_from, shard=shard, part=part, progress=progress
-            )
+            how = {"made_from": made_from, "shard": shard, "part": part, "progress": progress}
+            extraction.write(identity=identity, attrs=attrs, **how)
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}: {err}") from err
     if shard is None:

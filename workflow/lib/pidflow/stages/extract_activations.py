@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pidflow.files import store
-from pidflow.models.answers import NORMALISED
 from pidflow.names import INTACT
 from pidflow.stages._waiting import clear, place, take
 
@@ -31,19 +30,9 @@ def run(
     intervention: Mapping[str, Any] | None = None,
     key: Any = None,
     along: Mapping[str, Mapping[str, Any]] | None = None,
-    model: Mapping[str, Any],
     model_id: str,
     task: str,
-    target_kind: str = "state",
-    storage: str = "float16",
-    layers: str | Sequence[int] = "all",
-    blocks: Sequence[str] | None = None,
-    rule: str = NORMALISED,
-    answer_tokens: int = 8,
-    seed: int = 0,
-    instruction: str | None = None,
-    image_root: str | None = None,
-    threads: int | None = None,
+    **settings: Any,
 ) -> None:
     """Take the results that wait for this condition, or run the model over the items and write them.
 
@@ -63,8 +52,8 @@ def run(
         Everything but the items that the results depend on, as plain values.
     along
         Conditions to run along, by name: ``intervention``, ``key`` and ``states``, whether their states are wanted.
-
-    The other parameters and the errors are those of :func:`pidflow.stages._extraction.run`.
+    model_id, task, settings
+        Names, and the other arguments of :func:`pidflow.stages._extraction.run`, whose errors these are too.
     """
     made_from = store.checksum_of(items)
     if shard is not None:  # its places are never used
@@ -89,22 +78,7 @@ def run(
     if shards:
         _extraction.join(shards, **same)
         return
-    _extraction.run(
-        **same,
-        model=model,
-        target_kind=target_kind,
-        storage=storage,
-        layers=layers,
-        blocks=blocks,
-        rule=rule,
-        answer_tokens=answer_tokens,
-        seed=seed,
-        instruction=instruction,
-        image_root=image_root,
-        threads=threads,
-        shard=shard,
-        part=tuple(part),
-    )
+    _extraction.run(**same, **settings, shard=shard, part=tuple(part))
 
 
 def _waiting(answers: str, condition: str, made_from: Any, *, states: bool) -> dict[str, Path]:
