@@ -144,6 +144,7 @@ def test_what_needs_a_flow_is_corrected_by_its_twin_and_the_rest_is_not(layers):
             if estimator == "flow":
                 whole, before = each.bits["mi_joint"], each.uncorrected[0]["mi_joint"]
                 assert whole - before == pytest.approx(-each.twin_error("mi_joint"), abs=0.1)
+                assert any("and the twin has none of it" in word for word in each.estimate.warnings)  # y clusters
 
 
 def test_what_is_missed_is_missed_by_the_corrected_number(layers):

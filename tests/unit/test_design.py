@@ -159,7 +159,7 @@ def edited(config, path, value):
         (["claims", "blind"], "diffusion", "config claims.blind: 'diffusion' is attention in continuous time"),
         (["interventions", "no-image", "blocks"], [0, 3], "'no-image' is a cut of image->text in blocks 0 to 3, which"),
         (["interventions", "no-image", "source"], "image+question", "is a cut of image+question->text in all blocks"),
-        (["pid", "estimators"], ["gaussian"], "config claims.estimators: 'flow' is not defined under pid.estimators"),
+        (["pid", "estimators"], ["gaussian"], "config claims.estimators: 'auto' is not defined under pid.estimators"),
         (["pid", "routes"], ["linear"], "config pid: 'routes' is called 'estimators' now"),
         (["claims", "routes"], ["flow"], "config claims: 'routes' is called 'estimators' now"),
         (

@@ -176,3 +176,17 @@ def test_a_certain_label_has_a_p_value_above_zero(noise):
     classes = np.arange(900) % 4
     scores = -noise * np.random.default_rng(0).random(900)  # log2 of the probability that the right label was given
     assert 0 < _p_value(scores, classes) < 1e-100
+
+
+def test_relations_that_differ_from_label_to_label_are_seen_in_each():
+    """Over all labels together the target goes with nothing: its slope turns round."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=900)
+    x1, x2 = rng.normal(size=(2, 900, 3))
+    within = np.where(label, 1.0, -1.0) * x2[:, 0] * np.sqrt(3) + rng.normal(size=900)
+    y = np.column_stack([label + 0.1 * rng.normal(size=900), within])
+    x2[:, 1] = label + 0.1 * x2[:, 1]
+    found = estimate_pid(x1, x2, y)["broja"]
+    assert found.mi_12 == pytest.approx(2.0, abs=0.1)  # one bit of the label, one within it
+    assert found.unique_2 == pytest.approx(2.0, abs=0.1)
+    assert not any("heavy tails" in word for word in found.warnings)

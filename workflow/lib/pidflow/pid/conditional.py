@@ -1,8 +1,10 @@
 """What sources tell of a target within each of its labels, the rows being Gaussian given all labels.
 
-With continuous sources this is the Gaussian decomposition of normal scores taken within the labels. A source that is a
-code makes the target a mixture of Gaussians, of which covariances see too much: two codes tell at most one bit, however
-far apart they put the target. Under the conditional Gaussian model (Lauritzen, Wermuth 1989) with one covariance,
+With continuous sources normal scores are taken within the labels, and informations are those of a Gaussian in each
+(:mod:`pidflow.pid.within_labels`); the redundancy takes the share of the smaller information that it has in the
+Gaussian decomposition of all rows together. A source that is a code makes the target a mixture of Gaussians, of which
+covariances see too much: two codes tell at most one bit, however far apart they put the target. Under the conditional
+Gaussian model (Lauritzen, Wermuth 1989) with one covariance,
 
     y = B x + mean(code) + noise,
 
@@ -13,6 +15,7 @@ it has in a table of rows drawn from the model; elsewhere that which it has in t
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -23,18 +26,17 @@ from pidflow.pid.bias import mi_bias
 from pidflow.pid.covariances import covariance, deleted_covariances
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.estimators._rows import Blocks
-from pidflow.pid.from_latents import estimates_of_rows
+from pidflow.pid.from_latents import TAILS, estimates_of_rows
 from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
 from pidflow.pid.labels import CLUSTERS, CODES, Labels
 from pidflow.pid.parts import Part
+from pidflow.pid.within_labels import ROWS_PER_COLUMN, independent, informations_within
 from pidflow.stats import normal_scores
 
 FOLDS = 5
 # A code is an indicator of its own where it has this many rows, in a block where codes have so many on average.
 ROWS_PER_INDICATOR, ROWS_PER_CODE = 10, 20
-# Directions that keep a smaller part of their variance in some of the rows cannot be told from none.
-LEAST_VARIANCE = 1e-4
 # Level at which what varies within a cluster of a source counts.
 LEVEL = 0.01
 # Residuals beyond this many standard deviations call for normal scores.
@@ -81,7 +83,7 @@ def conditional_parts(
         _within(block, classes, cells, scored=not coded) if code is None else _centred(_indicators(code), classes)
         for block, code in zip(blocks[:2], codes, strict=True)
     ]
-    rows = tuple(_independent(block, members) for block in (*sources, target))
+    rows = tuple(independent(block, members) for block in (*sources, target))
     found = estimates_of_rows(
         rows,
         notes=(),
@@ -92,6 +94,9 @@ def conditional_parts(
         definitions=definitions,
     )
     gaussian = {name: Part.of_estimate(estimate) for name, estimate in found.items()}
+    if not coded and classes.max() and all(block.shape[1] for block in rows):
+        mi = informations_within(rows, classes, members)
+        return {name: _without_tails(_rescaled(part, mi, name, None)) for name, part in gaussian.items()}
     if not coded or not all(
         block.shape[1] for block in (target, *(s for s, c in zip(sources, codes, strict=True) if c is not None))
     ):
@@ -102,6 +107,11 @@ def conditional_parts(
         return gaussian
     table = None if all(code is not None for code in codes) else _drawn_table(rows, codes, seed)
     return {name: _rescaled(part, mi, name, table) for name, part in gaussian.items()}
+
+
+def _without_tails(part: Part) -> Part:
+    """The part without a word on tails: columns are normal scores in each label, whose spreads differ."""
+    return replace(part, warnings=tuple(word for word in part.warnings if TAILS not in word))
 
 
 def _rescaled(part: Part, mi: dict[str, np.ndarray], definition: str, table: np.ndarray | None) -> Part:
@@ -153,16 +163,27 @@ def _codes(block: np.ndarray, labels: Labels, target: np.ndarray, classes: np.nd
     n = len(block)
     if labels.kind == CLUSTERS:
         cells = _cells(classes, labels.index)
-        x, y = (_independent(_centred(each, cells), None) for each in (block, target))
-        d, m = x.shape[1], y.shape[1]
-        if d and m:
-            told = float(gaussian_mi(covariance(np.column_stack([x, y])), (d, m)))
-            if chdtrc(d * m, 2 * LN2 * told * (n - labels.count)) < LEVEL:
-                return None
+        x, y = (_centred(each, cells) for each in (block, target))
+        if _told(x, y, np.zeros_like(classes)) < LEVEL or _told(x, y, classes) < LEVEL:
+            return None
     elif labels.kind != CODES or labels.count > n / ROWS_PER_CODE:
         return None
     rare = np.bincount(labels.index) < ROWS_PER_INDICATOR
     return np.unique(np.where(rare[labels.index], labels.count, labels.index), return_inverse=True)[1]
+
+
+def _told(x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
+    """P-value of columns telling nothing of others in any class: likelihood ratios of Gaussians, one a class."""
+    ratio, freedom = 0.0, 0
+    for rows in (classes == each for each in range(int(classes.max()) + 1)):
+        one, two = (independent(block[rows], None) for block in (x, y))
+        dims = one.shape[1], two.shape[1]
+        if all(dims) and rows.sum() >= ROWS_PER_COLUMN * sum(dims):
+            ratio += (
+                2 * LN2 * float(gaussian_mi(covariance(np.column_stack([one, two])), dims)) * (rows.sum() - sum(dims))
+            )
+            freedom += dims[0] * dims[1]
+    return float(chdtrc(freedom, ratio)) if freedom else 1.0
 
 
 def _cells(*codes: np.ndarray) -> np.ndarray:
@@ -196,24 +217,6 @@ def _within(block: np.ndarray, classes: np.ndarray, cells: np.ndarray, *, scored
     for label in range(int(classes.max()) + 1):
         out[classes == label] = normal_scores(block[classes == label])
     return out
-
-
-def _independent(block: np.ndarray, members: np.ndarray | None) -> np.ndarray:
-    """White columns that span the block, without directions that hardly vary when a jackknife block is left out."""
-    varies = block.std(axis=0) > 0
-    block = block[:, varies] / block[:, varies].std(axis=0)
-    if not block.shape[1]:
-        return block
-    values, vectors = np.linalg.eigh(covariance(block))
-    kept = values > LEAST_VARIANCE * values[-1]
-    white = (block - block.mean(axis=0)) @ (vectors[:, kept] / np.sqrt(values[kept]))
-    while members is not None and white.shape[1]:
-        least = [np.linalg.eigh(cov) for cov in deleted_covariances(white, members)[0]]
-        worst_values, worst_vectors = min(least, key=lambda pair: pair[0][0])
-        if worst_values[0] > LEAST_VARIANCE:
-            break
-        white = white @ worst_vectors[:, 1:]
-    return white
 
 
 def _mixture_informations(

@@ -23,11 +23,12 @@ from pidflow.stats import TOLERANCE, jackknife_se
 
 # Standard deviation of the true loss over the correction, chosen by tests/benchmarks/study_correction.py.
 UNSURE = 0.5
-# Part of the joint information beyond which a correction is not believed, as for the finite-sample bias.
+# Part of what was found beyond which a correction deserves a word: half, as for the finite-sample bias beside what it
+# leaves. Of the corrected number that is a third.
 LARGEST = 1 / 2
 
 
-def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate) -> PIDEstimate:
+def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate, discrete: str = "") -> PIDEstimate:
     """The estimate with what the twin shows to be lost given back, bits; as it is where information has no bound.
 
     Parameters
@@ -36,6 +37,8 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
         Of the real rows.
     perfect, found
         Of the latents that the twin was made from, and of those that the estimator finds in its rows.
+    discrete
+        What is discrete about the rows, in words (:func:`pidflow.pid.labels.described`): a twin has nothing of it.
 
     Raises
     ------
@@ -78,7 +81,11 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
             *(text for text in estimate.warnings if not text.startswith((BIAS, RANGE))),
             *bias_warning("I12", estimate.mi_bias["mi_12"], float(mi["mi_12"][0]), estimate.ratio),
             *range_warning(mi, free, inside),
-            *_size_warning(back, float(mi["mi_12"][0])),
+            *_size_warning(back, estimate.mi_12),
+            *(
+                (f"{discrete}, and the twin has none of it: its correction may be far off, take estimator auto",)
+                * bool(discrete)
+            ),
         ),
         uncorrected=Uncorrected({name: getattr(estimate, name) for name in QUANTITIES}, dict(estimate.se)),
     )
@@ -91,13 +98,13 @@ def _inside(free: np.ndarray, mi: dict[str, np.ndarray]) -> np.ndarray:
     return consistent_union(free, *mi.values())[0]
 
 
-def _size_warning(back: float, whole: float) -> tuple[str, ...]:
-    """A word where a large part of the number is correction."""
-    if abs(back) <= max(LARGEST * abs(whole), TOLERANCE):
+def _size_warning(back: float, found: float) -> tuple[str, ...]:
+    """A word where the correction is large beside what was found."""
+    if abs(back) <= max(LARGEST * abs(found), TOLERANCE):
         return ()
     return (
-        f"{back:.3g} of {whole:.3g} bit of I12 were given back by the twin, more than half: flows cannot undo the "
-        "maps of these rows",
+        f"{back:.3g} bit of I12 were given back by the twin, more than half of the {found:.3g} that were found: flows "
+        "cannot undo the maps of these rows",
     )
 
 

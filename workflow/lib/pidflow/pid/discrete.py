@@ -38,7 +38,9 @@ METHODS = {
 _MATRICES, _PAIR_BLOCKS, _TABLES = 4, 4, 40
 
 
-def discrete_pid(pmf: np.ndarray, *, definition: str = "broja", tol_bits: float = 1e-8) -> PIDAtoms:
+def discrete_pid(
+    pmf: np.ndarray, *, definition: str = "broja", tol_bits: float = 1e-8, most_gap_bits: float = MAX_GAP_BITS
+) -> PIDAtoms:
     """Partial information decomposition of a table of probabilities, in bits.
 
     Parameters
@@ -52,6 +54,8 @@ def discrete_pid(pmf: np.ndarray, *, definition: str = "broja", tol_bits: float 
         ``"mmi"`` never, of ``"dep"`` where the pairs tell less than both sources do, any atom of ``"ccs"``.
     tol_bits : float
         Certificate at which a table is done.
+    most_gap_bits : float
+        Certificate beyond which a table is refused. Estimates that are unsure by more than that may allow more.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def discrete_pid(pmf: np.ndarray, *, definition: str = "broja", tol_bits: float 
         When `pmf` has fewer than three axes, or holds values that are negative, no finite numbers, or do not sum to
         one.
     NumericsError
-        When a certificate is looser than 1e-3 bit, or a table needs more memory than the machine has.
+        When a certificate is looser than `most_gap_bits` (1e-3), or a table needs more memory than the machine has.
 
     References
     ----------
@@ -104,13 +108,13 @@ def discrete_pid(pmf: np.ndarray, *, definition: str = "broja", tol_bits: float 
             union[some], gap[some] = union_information(tables[some], tol=tol_bits * LN2)
         else:
             one, two = mi_1[some] * LN2, mi_2[some] * LN2
-            shared, gap[some] = redundancy(tables[some], definition, one, two)
+            shared, gap[some] = redundancy(tables[some], definition, one, two, tol=tol_bits * LN2)
             union[some] = one + two - shared
     union, gap = union / LN2, gap / LN2
     worst = float(gap.max(initial=0.0))
-    if not worst <= MAX_GAP_BITS:
+    if not worst <= most_gap_bits:
         raise NumericsError(
-            f"the certified gap of {int((~(gap <= MAX_GAP_BITS)).sum())} of {gap.size} tables exceeds {MAX_GAP_BITS} "
+            f"the certified gap of {int((~(gap <= most_gap_bits)).sum())} of {gap.size} tables exceeds {most_gap_bits} "
             f"bit (worst {worst:.3g}); tables with entries of very different size are hard, merge rare symbols"
         )
     mi_1, mi_2, mi_12, union, gap = (v.reshape(lead) for v in (mi_1, mi_2, mi_12, union, gap))

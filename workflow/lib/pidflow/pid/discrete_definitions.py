@@ -28,15 +28,18 @@ _PAIRS = ((3,), (2,), (1,))
 
 
 def redundancy(
-    tables: np.ndarray, definition: str, mi_1: np.ndarray, mi_2: np.ndarray
+    tables: np.ndarray, definition: str, mi_1: np.ndarray, mi_2: np.ndarray, *, tol: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Redundancy of tables ``(n, k1, k2, ky)`` by a definition of this module, and by how much it may be off; nats."""
+    """Redundancy of tables ``(n, k1, k2, ky)`` by a definition of this module, and by how much it may be off; nats.
+
+    `tol` is how far off it may be, as far as that can be told beforehand.
+    """
     exact = np.zeros(len(tables))
     if definition == "mmi":
         return np.minimum(mi_1, mi_2), exact
     if definition == "imin":
         return _specific(tables), exact
-    fitted, gap = greatest_entropy(tables)
+    fitted, gap = greatest_entropy(tables, marginal=max(MARGINAL, tol / 100))
     if definition == "ccs":
         return _common_change(fitted), gap
     joint = entropy(tables.sum(axis=3)) + entropy(tables.sum(axis=(1, 2))) - entropy(fitted)
@@ -44,12 +47,12 @@ def redundancy(
     return mi_1 + mi_2 - union, gap
 
 
-def greatest_entropy(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def greatest_entropy(tables: np.ndarray, *, marginal: float = MARGINAL) -> tuple[np.ndarray, np.ndarray]:
     """The distributions of greatest entropy that keep all three pair marginals, and how far from it they may be.
 
     Iterative proportional fitting. Its limit is a product of functions of pairs, and the cross-entropy of the table
     with any such product bounds the greatest entropy from above; what it exceeds the entropy that was reached is the
-    second number, in nats.
+    second number, in nats. `marginal` is how far off a pair may be.
     """
     pairs = [tables.sum(axis=axis, keepdims=True) for axis in _PAIRS]
     support = np.ones(tables.shape, dtype=bool)
@@ -62,7 +65,7 @@ def greatest_entropy(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fitted = _fitted(fitted, pairs, sweeps)
         if (
             max(np.abs(fitted.sum(axis=a, keepdims=True) - p).max() for a, p in zip(_PAIRS, pairs, strict=True))
-            < MARGINAL
+            < marginal
         ):
             break
         # Entries that the pairs force to be zero vanish like one over the number of sweeps; others do not move by then.

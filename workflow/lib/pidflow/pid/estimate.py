@@ -114,7 +114,13 @@ def estimate_pid(
     if correct == TWIN and flows.trained is not None and all(one.bounded for one in found.values()):
         drawn, latents = flows.twin()
         perfect, of_twin = (estimate_pid_from_latents(*rows, **how) for rows in (drawn, latents))
-        found = {name: corrected(one, perfect=perfect[name], found=of_twin[name]) for name, one in found.items()}
+        from pidflow.pid.labels import described  # half a second of imports
+
+        discrete = described(blocks)
+        found = {
+            name: corrected(one, perfect=perfect[name], found=of_twin[name], discrete=discrete)
+            for name, one in found.items()
+        }
     if estimator != "auto":
         return found
     return _beside_others(found, tuple(blocks), groups=groups, jackknife=jackknife, seed=seed)

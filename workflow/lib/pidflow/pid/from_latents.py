@@ -32,6 +32,7 @@ from pidflow.stats import jackknife_se
 MIN_PERMUTATIONS = 20
 # Kurtosis of a column, and distance of a row in standard deviations, beyond which rows are no normal ones.
 MOST_KURTOSIS, FARTHEST = 6.0, 6.5
+TAILS = "has heavy tails"
 
 
 def estimate_pid_from_latents(
@@ -300,7 +301,7 @@ def _tail_warnings(**blocks: np.ndarray) -> tuple[str, ...]:
         far, kurtosis = float(np.abs(block).max()), float((block**4).mean(axis=0).max())
         if far > FARTHEST or kurtosis > MOST_KURTOSIS:
             notes.append(
-                f"{name} has heavy tails (kurtosis {kurtosis:.1f}, farthest row at {far:.1f} standard deviations; 3 "
+                f"{name} {TAILS} (kurtosis {kurtosis:.1f}, farthest row at {far:.1f} standard deviations; 3 "
                 "and about 4 in normal rows): a few rows decide; compare with estimator copula"
             )
     return tuple(notes)

@@ -4,7 +4,9 @@ A code (the number of a question template) and a cluster (all states that are ab
 make columns Gaussian tear them apart, and covariances take the distance of two clusters for information without end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -58,9 +60,16 @@ def labels_of(block: np.ndarray) -> Labels:
     -------
     Labels
     """
-    n, d = block.shape
+    block = np.ascontiguousarray(block, dtype=np.float64)
+    return _labels_of(block.tobytes(), block.shape)
+
+
+@lru_cache(maxsize=8)  # layers share a target, and who chooses an estimator asks before the estimator does
+def _labels_of(buffer: bytes, shape: tuple[int, int]) -> Labels:
+    n, d = shape
     if not d:
         return Labels(CONTINUOUS, np.zeros(n, dtype=np.int64))
+    block = np.frombuffer(buffer).reshape(shape)
     # Rows that are equal but for rounding are equal.
     rows = np.round((block - block.mean(axis=0)) / np.maximum(block.std(axis=0), np.finfo(float).tiny), DIGITS) + 0.0
     _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
@@ -68,6 +77,13 @@ def labels_of(block: np.ndarray) -> Labels:
         return Labels(CODES, code.ravel().astype(np.int64))
     clusters = _clusters(block)
     return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
+
+
+def described(blocks: Sequence[np.ndarray]) -> str:
+    """What is discrete about x1, x2 and y, in words; empty where nothing is."""
+    words = {CODES: "{} takes {} distinct values", CLUSTERS: "{} lies in {} clusters"}
+    found = zip(("x1", "x2", "y"), map(labels_of, blocks), strict=True)
+    return ", ".join(words[each.kind].format(name, each.count) for name, each in found if each.kind != CONTINUOUS)
 
 
 def _clusters(block: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.estimators._rows import Blocks
 from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2
-from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, Labels
+from pidflow.pid.labels import CODES, CONTINUOUS, Labels
 from pidflow.pid.parts import Part, atoms_of
 from pidflow.pid.posteriors import posterior
 from pidflow.pid.results import QUANTITIES, PIDEstimate
@@ -40,19 +40,10 @@ from pidflow.stats import jackknife_se, normal_scores
 FOLDS = 5
 # Groups of rows with like class probabilities: more of them lose nothing that 900 rows could show.
 SYMBOLS = 16
+# Certificates of tables of counts, bits: hundredths of what they are unsure by; beyond the second they are refused.
+CERTIFIED, MOST_GAP = 5e-3, 0.02
 # A posterior within this distance of another is the same symbol.
 ALIKE = 1e-6
-
-
-def described(labels: Sequence[Labels]) -> str:
-    """What is discrete about the blocks, in words; empty where nothing is."""
-    words = {CODES: "{} takes {} distinct values", CLUSTERS: "{} lies in {} clusters"}
-    names = ("x1", "x2", "y")
-    return ", ".join(
-        words[each.kind].format(name, each.count)
-        for name, each in zip(names, labels, strict=True)
-        if each.kind != CONTINUOUS
-    )
 
 
 def mixed_estimates(
@@ -136,13 +127,14 @@ def _union(tables: np.ndarray, mi: dict[str, np.ndarray], members: np.ndarray, d
     """Union information of all rows and without each block: the redundancy of the symbols beside the informations."""
     if definition == "mmi":
         return np.maximum(mi["mi_1"], mi["mi_2"]), 0.0, True
-    exact = discrete_pid(tables, definition=definition)
+    exact = discrete_pid(tables, definition=definition, tol_bits=CERTIFIED, most_gap_bits=MOST_GAP)
     redundancy = np.array(exact.redundancy)
     # Counts make a table look more informative than it is, in proportion to 1 / n: the replicates show by how much.
     count = len(redundancy) - 1
     bias = (count - 1) * (redundancy[1:].mean() - redundancy[0])
     redundancy = np.clip(redundancy - bias, 0.0, None)
-    return mi["mi_1"] + mi["mi_2"] - redundancy, float(exact.info.gap_bits.max()), bool(exact.info.converged.all())
+    gap = float(exact.info.gap_bits.max())
+    return mi["mi_1"] + mi["mi_2"] - redundancy, gap, gap <= MOST_GAP
 
 
 def _features(block: np.ndarray, labels: Labels) -> np.ndarray:

@@ -15,6 +15,7 @@ from pidflow.pid.correction import corrected
 from pidflow.pid.estimators._rows import Blocks, estimates_by, needs_flow
 from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import gaussian_pid
+from pidflow.pid.labels import described
 from pidflow.pid.records import to_json
 from pidflow.pid.results import QUANTITIES, Decomposition, TwinEstimate
 from pidflow.stages._scores import Scores, made_from, read_scores
@@ -127,6 +128,7 @@ def _decomposed(
     common |= {"layer": layer, "images": len(np.unique(scores.images)), "dims": dims}
     same = settings | {"groups": scores.images}
     perfect = cache(lambda: estimate_pid_from_latents(*read.drawn, **same))
+    discrete = cache(lambda: described(blocks))
     found = []
     for estimator in estimators:
         try:
@@ -140,7 +142,7 @@ def _decomposed(
                 missed = missed_information(*real, bound=read.bound)
                 if needs_flow(spoke):
                     estimates = {
-                        name: corrected(each, perfect=perfect()[name], found=of_twin[name])
+                        name: corrected(each, perfect=perfect()[name], found=of_twin[name], discrete=discrete())
                         for name, each in estimates.items()
                     }
                     missed = missed_after(missed, next(iter(estimates.values())))
