@@ -11,9 +11,9 @@ changes an information.
 **copies**: a mixture of Gaussians, one a combination of clusters of the three blocks, is fitted to each cell of a run,
 and rows are drawn from it. Its informations follow from densities (60,000 draws); its atoms are not known.
 
-**many**: a run of `tasks: {choose-attr: {items: 14400}}`. Mixtures of more and more Gaussians are fitted to two thirds
-of the rows; under each the informations are the means of their densities over these rows, where they are too large, and
-over the others, where they are too small.
+**many**: a run of `tasks: {choose-attr: {items: 14400}}`. Mixtures of Gaussians, one or several a label of the target,
+are fitted to two thirds of the rows; under each the informations are the means of their densities over these rows,
+where they are too large, and over the others, where they are too small.
 
 Errors are estimate minus truth in bits, by ``broja``, 10 + 10 + 4 columns, three folds.
 """
@@ -172,9 +172,13 @@ class Mixture:
         return self.means[part] + np.einsum("nij,nj->ni", roots[part], rng.standard_normal((n, self.means.shape[1])))
 
     @classmethod
-    def grown(cls, rows: np.ndarray, count: int) -> "Mixture":
-        """So many Gaussians fitted to rows by expectation and maximisation, covariances shrunk to the pooled one."""
-        member = np.eye(count)[kmeans2(rows, count, minit="++", seed=0)[1]].T
+    def grown(cls, rows: np.ndarray, labels: np.ndarray, parts: int) -> "Mixture":
+        """Gaussians fitted to rows by expectation and maximisation, begun at so many parts of each label's rows."""
+        start = np.empty(len(rows), dtype=int)
+        for label in np.unique(labels):
+            kept = labels == label
+            start[kept] = parts * label + (kmeans2(rows[kept], parts, minit="++", seed=0)[1] if parts > 1 else 0)
+        member = np.eye(start.max() + 1)[start].T
         last = -np.inf
         for _ in range(40):
             sizes = member.sum(axis=1) + 1e-9
@@ -297,14 +301,18 @@ def many(asked: argparse.Namespace) -> None:
             rows = np.column_stack(blocks)[order]
             rows = rows / rows.std(axis=0)
             train, test = np.split(rows, [2 * len(rows) // 3])
-            for count in asked.components:
-                model = Mixture.grown(train, count)
+            labels = labels_of(blocks[2]).index[order][: len(train)]
+            for parts in asked.parts:
+                model = Mixture.grown(train, labels, parts)
                 words = [
                     f"{name}: log-density {model.log_density(part, np.arange(rows.shape[1])).mean() / LN2:7.2f}, "
                     f"I1, I2, I12 {' '.join(f'{value:5.2f}' for value in model.informations(part, cuts))}"
                     for name, part in (("fitted rows", train), ("others", test))
                 ]
-                print(f"{path.parent.name} layer {layer}, {count:3} Gaussians; {'; '.join(words)}", flush=True)
+                print(
+                    f"{path.parent.name} layer {layer}, {len(model.weights):3} Gaussians; {'; '.join(words)}",
+                    flush=True,
+                )
 
 
 def main() -> None:
@@ -315,7 +323,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+")
     parser.add_argument("--layers", type=int, nargs="+", default=[2, 5, 8])
     parser.add_argument("--sets", type=int, default=1)
-    parser.add_argument("--components", type=int, nargs="+", default=[8, 24, 64])
+    parser.add_argument("--parts", type=int, nargs="+", default=[1, 4], help="Gaussians a label of the target")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     {"planted": planted, "copies": copies, "many": many}[asked.part](asked)

@@ -91,7 +91,7 @@ def test_the_certificate_is_honest_when_the_solver_stops_early(monkeypatch):
     tables = dirichlet((3, 3, 3), count=30, seed=2)
     exact = discrete_pid(tables).union
     monkeypatch.setattr("pidflow.pid.discrete_solver.MAX_ITERATIONS", 4)
-    with pytest.raises(NumericsError, match="exceeds 0.001 bit"):
+    with pytest.raises(NumericsError, match=r"exceeds 0\.001 bit"):
         discrete_pid(tables)
     early = discrete_pid(tables, most_gap_bits=1.0)
     assert not early.info.converged.any()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pidflow.errors import ConfigError
-from pidflow.pid.covariances import covariance, varying
+from pidflow.pid.covariances import covariance, standardised, varying
 from pidflow.pid.from_latents import estimates_of_rows, or_unbounded
 from pidflow.pid.gaussian_system import whiten_system
 from pidflow.pid.results import PIDEstimate
@@ -107,7 +107,8 @@ def _refused_where_exact(decompose: Callable[..., dict[str, PIDEstimate]], score
     """`decompose` of rows whose scores are looked at first: maps of columns hide what a covariance of scores shows."""
 
     def of(blocks: Blocks, **settings: Any) -> dict[str, PIDEstimate]:
-        whiten_system(covariance(np.concatenate(scores, axis=1)), tuple(block.shape[1] for block in scores))
+        rows = np.concatenate([standardised(block) for block in scores], axis=1)
+        whiten_system(covariance(rows), tuple(block.shape[1] for block in scores))
         return decompose(blocks, **settings)
 
     return of
