@@ -10,7 +10,7 @@ from tests.synthetic_sweep import TWO_STAGES, sweep
 
 from pidflow.analysis.planted import open_blocks
 from pidflow.errors import DataError
-from pidflow.figures import _sweeps, planted, sweep_edges, sweep_subsets, sweep_windows
+from pidflow.figures import _sweeps, planted, sweep_edges, sweep_heads, sweep_subsets, sweep_windows
 from pidflow.figures._registry import Run, declared
 from pidflow.files.store import read_table, write_table
 from pidflow.stages import collect_sweeps
@@ -292,3 +292,41 @@ def test_only_models_that_lack_edges_have_the_figure():
     run = Run(**facts, estimator="flow", definition="broja", closed={"a": CLOSED, "b": []})
     assert declared("planted").drawn(run) == ["a/planted"]
     assert declared("planted").drawn(Run(**facts, estimator="flow", definition="broja")) == []
+
+
+def of_heads(depth=6, heads=4, strong=(3, 2)):
+    """A made-up table of single heads: one of them carries ``image->last``, no other does anything."""
+    rows = [
+        {"model": "standin", "task": task, "edge": edge, "kind": "cut", "subset": "all", "first": block, "head": head}
+        | {"change_first": -0.7 if (edge, block, head) == ("image->last", *strong) else 0.01}
+        | {"change_first_se": 0.02, "images": 40}
+        for task in ("choose-attr", "easy-shape")
+        for edge in ("image->last", "question->last")
+        for block in range(depth)
+        for head in range(heads)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_every_head_has_its_cell_and_the_sure_ones_a_dot(assert_readable):
+    figure = sweep_heads.draw(of_heads(), model="standin")
+    assert_readable(figure)
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 4
+    for place, axes in enumerate(panels):
+        cells, (dots,) = axes.images[0].get_array(), axes.lines
+        assert cells.shape == (4, 6)  # heads up, blocks across
+        carries = place % 2 == 0
+        assert (cells.min() == -0.7) == carries
+        assert list(zip(dots.get_xdata(), dots.get_ydata(), strict=True)) == ([(3, 2)] if carries else [])
+        if carries:
+            assert np.unravel_index(cells.argmin(), cells.shape) == (2, 3)
+
+
+def test_a_run_without_single_heads_has_no_such_figure():
+    facts = {"models": ("a", "b"), "conditions": ("intact",), "tasks": {"t": "T"}, "knockout": None, "blind": None}
+    how = {"estimator": "flow", "definition": "broja"}
+    assert declared("sweep-heads").drawn(Run(**facts, **how)) == []
+    with_heads = Run(**facts, **how, heads=("image->last",))
+    assert declared("sweep-heads").drawn(with_heads) == ["a/sweep-heads", "b/sweep-heads"]
+    assert declared("sweep-heads").tables == ("sweep-heads",)

@@ -60,6 +60,7 @@ SHOWN = Run(
     closed={model: design.model_entry(config, model).get("closed", []) for model in RUN["models"]},
     lenses=tuple(config["spectrum_pid"]["lenses"]),
     trainings=design.trainings(config),
+    heads=tuple(map(str, config["sweep"].get("heads") or ())),
 )
 
 

@@ -36,6 +36,8 @@ class Run:
         Through which predictions are decomposed layer by layer.
     trainings
         Trainings of which the run has more than one checkpoint.
+    heads
+        Edges that are cut in single attention heads.
     """
 
     models: tuple[str, ...]
@@ -48,6 +50,7 @@ class Run:
     closed: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     lenses: tuple[str, ...] = ()
     trainings: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
