@@ -9,6 +9,6 @@ if __name__ == "__main__":
             figure=snakemake.params.figure,
             tables=dict(snakemake.input.items()),
             output=list(snakemake.output),
-            tasks=snakemake.params.tasks,
+            titles=snakemake.params.titles,
             given=dict(snakemake.params.items()),
         )

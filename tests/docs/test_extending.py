@@ -163,7 +163,8 @@ print(figure.rule, figure.path, figure.tables)
 write_table("pid.parquet", made(synthetic_run.TASKS[:2]).pid)
 given = {"model": "standin", "estimator": "flow", "definition": "broja"}
 tasks = dict.fromkeys(synthetic_run.TASKS[:2], "") | {synthetic_run.TASKS[0]: "one", synthetic_run.TASKS[1]: "two"}
-plot.run(figure="joint-information", tables={"pid": "pid.parquet"}, output=["a.svg"], tasks=tasks, given=given)
+titles = {"task": tasks}
+plot.run(figure="joint-information", tables={"pid": "pid.parquet"}, output=["a.svg"], titles=titles, given=given)
 """
     assert run(code) == "plot_joint_information {model}/joint-information ('pid',)"
     assert (tmp_path / "a.svg").stat().st_size > 1000

@@ -26,3 +26,18 @@ def test_links_lead_somewhere(page):
 
 def test_the_readme_is_read_in_two_minutes():
     assert len((ROOT / "README.md").read_text().split()) <= 600
+
+
+IMAGE = re.compile(r"!\[[^\]]*\]\((?:docs/)?(images/[^)]+)\)")
+
+
+def test_every_picture_is_shown_beside_the_command_that_makes_it():
+    shown = set()
+    for page in PAGES:
+        blocks = page.read_text().split("\n\n")
+        for place, block in enumerate(blocks):
+            for image in IMAGE.findall(block):
+                shown.add(image)
+                beside = "\n".join(blocks[max(0, place - 1) : place + 2])
+                assert re.search(r"`(snakemake|make|python) ?[^`]*`", beside), f"{page.name}: what makes {image}?"
+    assert shown == {f"images/{path.name}" for path in (ROOT / "docs" / "images").iterdir()}

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from docutils.core import publish_string
 from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from tests import synthetic_run as run
 
 from pidflow.analysis import claims, tables
@@ -324,9 +325,9 @@ GIVEN = OF_MODEL | {"condition": run.CUT, "conditions": ["intact", run.CUT], "mo
 ONE = {run.TASKS[2]: "relate two objects"}
 
 
-def drawn(stored, figure, output, tasks=ONE, **given):
+def drawn(stored, figure, output, tasks=ONE, titles=MappingProxyType({}), **given):
     paths = [str(path) for path in output]
-    stage.run(figure=figure, tables=stored, output=paths, tasks=tasks, given=GIVEN | given)
+    stage.run(figure=figure, tables=stored, output=paths, titles={"task": tasks} | titles, given=GIVEN | given)
     return [path.read_bytes() for path in output]
 
 
@@ -338,6 +339,21 @@ def test_stage_writes_equal_bytes_each_time(name, stored, tmp_path):
     assert first.startswith(b"<?xml")
     assert b"<dc:date>" not in first
     assert png.startswith(b"\x89PNG")
+
+
+def test_models_and_conditions_go_by_their_titles(stored, monkeypatch):
+    """In legends and headings; rows are found by them all the same."""
+    texts = []
+    monkeypatch.setattr(
+        stage, "write_figure", lambda figure, _: texts.extend(each.get_text() for each in figure.findobj(Text))
+    )
+    titles = {"condition": {run.CUT: "question cut off", run.RANDOM: "others cut"}, "model": {"standin": "small one"}}
+    drawn(stored, "knockout-changes", [], titles=titles, condition=run.CUT)
+    assert "question cut off minus intact" in texts
+    assert {"question cut off", "others cut"} <= set(texts)
+    drawn(stored, "layer-profiles", [], titles=titles, conditions=["intact", run.CUT])
+    assert run.CUT not in " ".join(texts)
+    assert "image-question" not in " ".join(texts)
 
 
 def test_stage_draws_tasks_in_the_wanted_order_under_their_titles(stored, monkeypatch):

@@ -121,7 +121,11 @@ def page(tmp_path, tables, questions):
         style=str(PAGE / "style.css"),
         script=str(PAGE / "page.js"),
         configuration=configuration,
-        titles={"a": "first task", "b": EVIL},
+        titles={
+            "task": {"a": "first task", "b": EVIL},
+            "model": {"m": "my model"},
+            "condition": {"image-question": "question blind"},
+        },
         provenance=str(record),
     )
     return tmp_path / "report.html"

@@ -233,9 +233,9 @@ def test_stage_writes_equal_bytes_each_time_in_the_wanted_order(name, tables, tm
     output = [str(tmp_path / each) for each in ("first.svg", "second.svg", "figure.png", "turned.svg")]
     tasks = {"easy-shape": "shape", "choose-attr": "attribute"}
     given = {"figure": f"sweep-{name}", "tables": stored, "given": {"model": "standin"}}
-    stage.run(output=output[:1], tasks=tasks, **given)
-    stage.run(output=output[1:3], tasks=tasks, **given)
-    stage.run(output=output[3:], tasks=dict(reversed(tasks.items())), **given)
+    stage.run(output=output[:1], titles={"task": tasks}, **given)
+    stage.run(output=output[1:3], titles={"task": tasks}, **given)
+    stage.run(output=output[3:], titles={"task": dict(reversed(tasks.items()))}, **given)
     first, second, png, turned = (path.read_bytes() for path in map(Path, output))
     assert first == second != turned
     assert png.startswith(b"\x89PNG")

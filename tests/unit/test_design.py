@@ -280,14 +280,43 @@ def test_claims_without_conditions(config):
     assert design.control_of(config, config["claims"]["knockout"]) is None
 
 
-def test_tasks_have_titles_in_words(config):
-    config["run"]["tasks"] = ["choose-attr", "easy-shape"]
+def test_tasks_models_and_conditions_have_titles_in_words(config):
+    config["run"] |= {"tasks": ["choose-attr", "easy-shape"], "conditions": ["intact", "image-question"]}
     del config["tasks"]["easy-shape"]["title"]
-    assert design.task_titles(config) == {"choose-attr": "choose an attribute", "easy-shape": "easy shape"}
-    assert "title" not in design.task_settings(config, "choose-attr")  # another title prepares no other questions
-    config["tasks"]["choose-attr"]["title"] = "easy shape"
-    with pytest.raises(ConfigError, match=r"tasks\.easy-shape\.title: another task of the run is called 'easy shape'"):
-        design.task_titles(config)
+    config["models"]["standin"]["title"] = "a small model"
+    config["interventions"]["image-question"]["title"] = "a cut"
+    config["interventions"]["no-image"]["title"] = "blind"
+    found = design.titles(design.check(config))
+    assert found["task"] == {"choose-attr": "choose an attribute", "easy-shape": "easy shape"}
+    assert found["model"] == {"standin": "a small model"}
+    assert {name: found["condition"][name] for name in ("intact", "image-question", "no-image")} == {
+        "intact": "intact",
+        "image-question": "a cut",
+        "no-image": "blind",
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "other"),
+    [("tasks", "easy-shape", "choose-attr"), ("interventions", "image-question", "intact")],
+)
+def test_two_of_a_run_have_two_titles(config, section, name, other):
+    taken = design.titles(config)["task"].get(other, other)
+    config[section][name]["title"] = taken
+    with pytest.raises(ConfigError, match=rf"config {section}\.\S+\.title: another of the run is called '{taken}'"):
+        design.titles(config)
+
+
+def test_a_title_reruns_nothing_but_what_shows_it(config):
+    plain = config["models"]["standin"], config["interventions"]["image-question"]
+    before = [design.model_shape(config, "standin"), design.model_entry(config, "standin")]
+    before += [design.intervention(config, "image-question"), design.task_settings(config, "choose-attr")]
+    for entry in (*plain, config["tasks"]["choose-attr"], config["interventions"]["no-image"]):
+        entry["title"] = f"another {id(entry)}"
+    after = [design.model_shape(config, "standin"), design.model_entry(config, "standin")]
+    after += [design.intervention(config, "image-question"), design.task_settings(config, "choose-attr")]
+    assert after == before
+    design.check(config)  # the condition without the image is what it is, whatever it is called
 
 
 def test_conditions(config):

@@ -75,7 +75,7 @@ for figure in FIGURES:
         params:
             **{name: value for name, value in figure.given(SHOWN).items() if name != "tasks"},
             figure=figure.id,
-            tasks=SHOWN.tasks,
+            titles=TITLES,
             code=code_digest("plot", figure.module.__name__),
         script:
             "../../scripts/plot.py"

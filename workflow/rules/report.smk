@@ -56,7 +56,7 @@ rule write_report:
     params:
         tables=REPORTED,
         configuration=config,
-        titles=design.task_titles(config),
+        titles=TITLES,
         code=code_digest("write_report"),
     script:
         "../../scripts/write_report.py"

@@ -92,7 +92,7 @@ def analysis_of(condition: str, target: str = OWN) -> str:
 
 
 def condition_and_target(analysis: str) -> tuple[str, str]:
-    """The condition and the target behind a name of :func:`analysis_of`."""
+    """The condition and the target of a name of :func:`analysis_of`."""
     condition, _, target = analysis.partition("@")
     return condition, target or OWN
 

@@ -1,4 +1,4 @@
-"""What a result was made from: digests of the code behind a stage."""
+"""What a result was made from: digests of the code of a stage."""
 
 import ast
 import atexit

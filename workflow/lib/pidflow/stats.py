@@ -1,4 +1,4 @@
-"""Errors of estimates, and what an interval says about a threshold.
+"""Errors of estimates, and what an interval states about a threshold.
 
 Everything here starts from delete-group jackknife replicates: the estimate recomputed without each of G groups of
 images. A statistic of several estimates (a share, a contrast of layers, a correlation) gets its error by recomputing it
@@ -193,7 +193,7 @@ def fisher(r: np.ndarray) -> np.ndarray:
 
 
 def verdict(low: float, high: float, *, threshold: float, above: bool) -> str:
-    """What a 95 % interval says about the claim that a quantity lies above (or below) `threshold`.
+    """What a 95 % interval states about the claim that a quantity lies above (or below) `threshold`.
 
     Supported when the whole interval lies on the claimed side, not supported when all of it lies on the other,
     undetermined otherwise. An interval of width zero, up to rounding, says nothing: its error was not measured.

@@ -17,7 +17,7 @@ _TOOLS = ("dev", "docs")
 
 @cache
 def _project() -> dict | None:
-    """What pyproject.toml of the clone says; None in an installation, where another project's may lie there."""
+    """What pyproject.toml of the clone states; None in an installation, where another project's may lie there."""
     if not _PROJECT.is_file():
         return None
     project = tomllib.loads(_PROJECT.read_text(encoding="utf-8")).get("project", {})

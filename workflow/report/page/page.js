@@ -200,7 +200,7 @@ function showQuestion(question) {
     pictureOf(question),
     tokensOf(question),
     tableOf(["condition", "says", "right", "probability of the right answer"], question.said.map(
-      (each) => [each.condition, each.spoken, each.correct ? "yes" : "no", sure(each.probability)])),
+      (each) => [data.labels.condition[each.condition] || each.condition, each.spoken, each.correct ? "yes" : "no", sure(each.probability)])),
     tableOf(["layer", "likeliest tokens if the state there were the last"], question.lens.map(
       (top, layer) => [layer, top.map(([text, value]) => `${text.trim() || "␣"} ${value.toFixed(2)}`).join("   ")])),
   );

@@ -286,7 +286,7 @@ class _Judged:
     def tasks(
         self, statement: Statement, condition: str | None, evidence: Mapping[str, _Evidence], *, missing: str
     ) -> list[Claim]:
-        """One claim per task and one about their mean; `missing` says why there is no task."""
+        """One claim per task and one about their mean; `missing` states why there is no task."""
         if not evidence:
             return [self.claim(statement, ALL_TASKS, condition, UNKNOWN, missing)]
         single = [self.claim(statement, task, condition, *found) for task, found in evidence.items()]

@@ -77,7 +77,7 @@ def table_differences(name: str, other: pd.DataFrame, this: pd.DataFrame) -> lis
 
 
 def _column_difference(there: pd.Series, here: pd.Series):
-    """What differs in a column, as a function of the table that says it; None for nothing."""
+    """What differs in a column, as a function of the table that shows it; None for nothing."""
     numbers = all(each.dtype.kind in "fiub" for each in (there, here))
     old, new = (
         each.to_numpy(dtype=float) if numbers else each.astype(str).to_numpy(dtype=object) for each in (there, here)

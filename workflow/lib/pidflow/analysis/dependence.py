@@ -100,7 +100,7 @@ def over_tasks(rows: pd.DataFrame, moderator: str) -> tuple[stats.Estimate, int]
 
 
 def redundancy_share(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Statistic of a profile: redundant over joint bits, each a mean over the layers behind the input."""
+    """Statistic of a profile: redundant over joint bits, each a mean over the layers after the input."""
     joint = mean_behind_input("mi_joint")(values, depth)
     return np.divide(
         mean_behind_input("redundancy")(values, depth), joint, out=np.full_like(joint, np.nan), where=joint > 0

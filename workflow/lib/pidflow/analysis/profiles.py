@@ -96,7 +96,7 @@ def quantity_of(values: np.ndarray, quantity: str) -> np.ndarray:
 
 
 def mean_behind_input(quantity: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Statistic: mean of a quantity over the layers behind the embedding output, whose states no cut can change."""
+    """Statistic: mean of a quantity over the layers after the embedding output, whose states no cut can change."""
 
     def of(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
         return quantity_of(values, quantity)[..., depth > 0].mean(axis=-1)
@@ -125,7 +125,7 @@ def by_condition(
 
 
 def comparable(a: Profile, b: Profile) -> bool:
-    """Whether both profiles have the same layers, and one behind the embedding output among them."""
+    """Whether both profiles have the same layers, and one of the embedding output among them."""
     return a.layers == b.layers and a.layers != [0]
 
 

@@ -1,4 +1,4 @@
-"""What the report of a run says: verdicts, scorecard, methods in words, and the tables behind its charts."""
+"""What the report of a run holds: verdicts, scorecard, methods in words, and the tables of its charts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,12 @@ def curves(pid: pd.DataFrame) -> dict[str, Any]:
     return as_columns(pid[pid["atom"].isin([*ATOMS, *INFORMATIONS])], kept)
 
 
-def verdicts(claims: pd.DataFrame, titles: Mapping[str, str]) -> list[dict[str, Any]]:
+def called(frame: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """A table with titles of tasks, models and conditions for their ids."""
+    return frame.assign(**{name: frame[name].replace(dict(of_kind)) for name, of_kind in titles.items()})
+
+
+def verdicts(claims: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """The claims, one group a statement with its rows and how often each verdict was given."""
     groups = []
     for statement, rows in claims.groupby("statement", sort=False):
@@ -53,7 +58,7 @@ def verdicts(claims: pd.DataFrame, titles: Mapping[str, str]) -> list[dict[str, 
             {
                 "statement": str(statement),
                 "counts": [(verdict, count) for verdict, count in counts if count],
-                "rows": rows.assign(task=rows["task"].map(lambda task: titles.get(task, task))).to_dict("records"),
+                "rows": called(rows, titles).to_dict("records"),
             }
         )
     return groups
@@ -67,7 +72,12 @@ def verdict_line(claims: pd.DataFrame) -> str:
 
 
 def scorecard(
-    answers: pd.DataFrame, pid: pd.DataFrame, titles: Mapping[str, str], *, estimator: str, definition: str
+    answers: pd.DataFrame,
+    pid: pd.DataFrame,
+    titles: Mapping[str, Mapping[str, str]],
+    *,
+    estimator: str,
+    definition: str,
 ) -> list[dict[str, Any]]:
     """Accuracy of every unit, the intact model first, and its atoms at the last layer where it was decomposed."""
     chosen = pid[(pid["estimator"] == estimator) & (pid["definition"] == definition)]
@@ -83,9 +93,9 @@ def scorecard(
         last = here[here["layer"] == here["layer"].max()].set_index("atom")["bits"]
         interval = f"{unit['accuracy_low']:.1%} to {unit['accuracy_high']:.1%}"
         rows.append(
-            {name: unit[name] for name in ("model", "condition", "n")}
+            {name: titles[name].get(unit[name], unit[name]) for name in ("model", "task", "condition")}
             | {
-                "task": titles.get(unit["task"], unit["task"]),
+                "n": unit["n"],
                 "accuracy": f"{unit['accuracy']:.1%} ({interval})",
                 "atoms": [f"{last[atom]:.2f}" if atom in last.index else "–" for atom in ATOMS],
             }
@@ -131,7 +141,9 @@ def _count(values: Sequence[Any], noun: str) -> str:
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, dict))
+    return ", ".join(
+        f"{key} {value}" for key, value in settings.items() if key != "title" and not isinstance(value, dict)
+    )
 
 
 def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:

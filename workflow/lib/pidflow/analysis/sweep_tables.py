@@ -115,7 +115,7 @@ def _key(row: dict, kind: str) -> tuple:
 
 
 def _groups(details: pd.DataFrame) -> dict[tuple, _Group]:
-    """The questions behind each row of the summary, in the order of their ids."""
+    """The questions of each row of the summary, in the order of their ids."""
     details = details.sort_values("item_id", kind="stable", ignore_index=True)
     right = details["right"].to_numpy(dtype=float)
     metrics = {"accuracy": right, "accuracy_change": right - details["intact_right"].to_numpy(dtype=float)}

@@ -141,7 +141,7 @@ def difference_table(
 
 
 def _reach(reached: Mapping[tuple[str, str, str], Reach] | None, found: Decomposition, word: str) -> str:
-    """A word about how far the intervention behind a decomposition reached; empty where that is not known."""
+    """A word about how far the intervention of a decomposition reached; empty where that is not known."""
     reach = (reached or {}).get((found.model, found.task, found.condition))
     return "" if reach is None else getattr(reach, word)
 

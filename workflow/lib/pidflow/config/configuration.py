@@ -5,7 +5,7 @@ Known keys, refusals and the JSON schema for editors are made from these classes
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, create_model
 
@@ -16,8 +16,9 @@ from pidflow.models.dynamics import AttentionSettings
 from pidflow.models.prompts import NAMES, named_or_template
 from pidflow.names import TARGETS
 from pidflow.plugins import registry
+from pidflow.plugins.choice import chosen
 from pidflow.plugins.refusals import expected
-from pidflow.plugins.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Unique, Whole, WindowSize
+from pidflow.plugins.settings import EdgeName, Id, Ids, Seed, Settings, Span, Text, Titled, Unique, Whole, WindowSize
 from pidflow.spectrum.estimate_settings import Breadth, SpectrumPid
 from pidflow.spectrum.settings import Spectrum
 
@@ -63,7 +64,7 @@ class Run(Settings):
     conditions: Ids = Field(description="intact and ids from interventions.")
 
 
-class Model(Settings):
+class Model(Titled):
     """What models of every family have in common."""
 
     renamed: ClassVar = {"layers": "blocks"}
@@ -147,12 +148,9 @@ class Standin(Settings):
     )
 
 
-class Task(Settings):
+class Task(Titled):
     """Questions of one kind."""
 
-    title: Annotated[str, Field(min_length=1, max_length=30)] | None = Field(
-        default=None, description="What figures call it, in words; the id with blanks for dashes when left out."
-    )
     dataset: Id = Field(description="Id from datasets.")
     select: Text | None = Field(default=None, description="Which of the dataset's rows; all of them when left out.")
     items: Whole = Field(ge=1, le=1_000_000, description="Largest number of questions to take.")
@@ -241,35 +239,6 @@ class Report(Settings):
     )
 
 
-def chosen(folder: str, key: str, *common: type[Settings]) -> Any:
-    """The type of a mapping whose `key` names a plug-in, which brings its settings beside those that all share.
-
-    Parameters
-    ----------
-    folder
-        Of the plug-ins, as in :data:`pidflow.plugins.registry.KINDS`.
-    common
-        Settings of every such entry; a plug-in's own go before them.
-    """
-    entries = tuple(
-        create_model(
-            f"{registry.KINDS[folder].capitalize().replace(' ', '')}_{name}",
-            __base__=_bases(getattr(registry.load(folder, name), "Settings", Settings), *common),
-            **{key: (Literal[name], Field(description=f"Names the {registry.KINDS[folder]}."))},
-        )
-        for name in registry.available(folder)
-    )
-    entry = entries[0]
-    for other in entries[1:]:
-        entry = entry | other
-    return Annotated[entry, Field(discriminator=key)] if len(entries) > 1 else entry
-
-
-def _bases(*classes: type[Settings]) -> tuple[type[Settings], ...]:
-    """The classes without those that another one derives from."""
-    return tuple(each for each in classes if not any(each in other.__mro__[1:] for other in classes)) or classes[:1]
-
-
 @cache
 def configuration() -> type[Settings]:
     """The class of the whole configuration, with the plug-ins that there are."""
@@ -295,7 +264,7 @@ def configuration() -> type[Settings]:
         tasks=(dict[Id, Task], Field(description="Tasks by id; each is a set of questions of one kind.")),
         items=(Items, Field(description="How questions are prepared.")),
         interventions=(
-            dict[Id, chosen("interventions.kinds", "kind")],
+            dict[Id, chosen("interventions.kinds", "kind", Titled)],
             Field(description="Interventions by id; each is a condition beside intact."),
         ),
         extract=(Extract, Field(description="What is stored of a forward pass.")),

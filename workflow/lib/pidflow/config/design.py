@@ -59,13 +59,17 @@ def schema() -> dict[str, Any]:
 
 
 def intervention(config: dict, condition: str) -> dict | None:
-    """The intervention behind a condition, None for ``intact``."""
-    return None if condition == INTACT else _entry(config, "interventions", condition)
+    """The intervention of a condition, without its title; None for ``intact``."""
+    return None if condition == INTACT else _untitled(_entry(config, "interventions", condition))
+
+
+def _untitled(entry: dict) -> dict:
+    return {key: value for key, value in entry.items() if key != "title"}
 
 
 def model_entry(config: dict, model: str) -> dict:
-    """A model's entry, without where it stands in a study."""
-    return {key: value for key, value in _entry(config, "models", model).items() if key not in STUDIED}
+    """A model's entry, without its title and where it stands in a study."""
+    return {key: value for key, value in _untitled(_entry(config, "models", model)).items() if key not in STUDIED}
 
 
 def model_shape(config: dict, model: str) -> dict:
@@ -79,24 +83,35 @@ def judged_knockout(config: dict) -> str | None:
     return knockout if knockout in config["run"]["conditions"] else None
 
 
-def task_titles(config: dict) -> dict[str, str]:
-    """What figures call each task of the run: its ``title``, or else its id with blanks for dashes.
+def titles(config: dict) -> dict[str, dict[str, str]]:
+    """What figures and the report call each ``task``, ``model`` and ``condition`` of the run.
+
+    Its ``title``, or else its id, in which tasks have blanks for dashes.
 
     Raises
     ------
     ConfigError
-        When two tasks of the run have the same.
+        When two of the run have the same.
     """
-    titles: dict[str, str] = {}
-    for task in config["run"]["tasks"]:
-        title = config["tasks"][task].get("title") or re.sub("[-.]", " ", task)
-        if title in titles.values():
+    conditions = [*config["run"]["conditions"], *answers_only(config)]
+    return {
+        "task": _titles(config, "tasks", {task: re.sub("[-.]", " ", task) for task in config["run"]["tasks"]}),
+        "model": _titles(config, "models", {model: model for model in config["run"]["models"]}),
+        "condition": _titles(config, "interventions", {condition: condition for condition in conditions}),
+    }
+
+
+def _titles(config: dict, section: str, names: dict[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, otherwise in names.items():
+        title = config[section].get(name, {}).get("title") or otherwise
+        if title in found.values():
             raise ConfigError(
-                f"config tasks.{task}.title: another task of the run is called '{title}', and figures tell tasks apart "
-                "by their titles; give one of them another title"
+                f"config {section}.{name}.title: another of the run is called '{title}', and figures tell {section} "
+                "apart by their titles; give one of them another title"
             )
-        titles[task] = title
-    return titles
+        found[name] = title
+    return found
 
 
 def answers_only(config: dict) -> list[str]:
@@ -231,7 +246,7 @@ def _defined(chosen, defined, where: str, section: str) -> None:
 
 def moved(config: dict) -> dict[str, dict]:
     """The interventions that a sweep moves through the model, by id."""
-    return {name: config["interventions"][name] for name in config["sweep"].get("interventions", [])}
+    return {name: intervention(config, name) for name in config["sweep"].get("interventions", [])}
 
 
 def _moved(config: dict) -> None:
@@ -268,7 +283,7 @@ def _claimed(config: dict) -> None:
         )
     for name, plan, what in (("blind", BLIND, "image"), ("unasked", UNASKED, "question")):
         chosen = config["claims"][name]
-        if chosen is not None and interventions[chosen] != plan:
+        if chosen is not None and intervention(config, chosen) != plan:
             raise ConfigError(
                 f"config claims.{name}: '{chosen}' is {_described(interventions[chosen])}, which is not the loss of "
                 f"the {what} alone and of all of it; expected {_described(plan)}"

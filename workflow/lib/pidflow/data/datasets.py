@@ -39,7 +39,7 @@ class Dataset:
 
     @property
     def shaping(self) -> dict[str, Any]:
-        """The reader and what results depend on: its settings, and digests in place of what only says where things lie.
+        """The reader and what results depend on: its settings, and digests in place of where things lie.
 
         Raises
         ------

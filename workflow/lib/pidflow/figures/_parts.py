@@ -147,7 +147,7 @@ def _beside(axes: Axes, text: str, place: tuple[float, float], transform: Transf
 
 
 def mean_label(quantity: str, rows: pd.DataFrame) -> str:
-    """Label of an axis of bits, which says whether they are a mean over tasks."""
+    """Label of an axis of bits, which states whether they are a mean over tasks."""
     tasks = rows["task"].nunique()
     return f"{quantity} (bits)" if tasks == 1 else f"{quantity} (bits, mean of {tasks} tasks)"
 

@@ -21,7 +21,7 @@ def said(spectrum: pd.DataFrame, *, mode: str = "repaired") -> pd.DataFrame:
 
 
 def nothing(sentence: str) -> Figure:
-    """A figure that says why it shows nothing."""
+    """A figure that states why it shows nothing."""
     figure = look.new_figure(look.COLUMN, 0.9)
     axes = figure.subplots()
     axes.set_axis_off()

@@ -80,7 +80,7 @@ def entries(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None of a line that was not finished."""
+    """What a line holds; None of a line that was not finished."""
     try:
         return json.loads(line) if line.endswith(b"\n") else None
     except ValueError:

@@ -42,7 +42,7 @@ class Objective(Protocol):
         """Loss of each member on the next batch, ``(S,)``."""
 
     def judged(self, parameters: Parameters) -> Tensor:
-        """Losses that are recorded, ``(C, S)``; the last of them says when to stop."""
+        """Losses that are recorded, ``(C, S)``; the last of them states when to stop."""
 
     def select(self, members: Tensor) -> Objective:
         """The objective of some members, going on with the same batches."""

@@ -133,7 +133,7 @@ def states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[BlockC
 
 
 def _seen(mask: torch.Tensor | None, queries: int, keys: int, *, causal: bool, device: torch.device) -> torch.Tensor:
-    """Boolean ``(…, queries, keys)`` of a library's mask; without one, `causal` says what is open."""
+    """Boolean ``(…, queries, keys)`` of a library's mask; without one, `causal` states what is open."""
     if mask is None:
         open_pairs = torch.ones(queries, keys, dtype=torch.bool, device=device)
         return open_pairs.tril(keys - queries) if causal else open_pairs

@@ -104,7 +104,7 @@ class Intervention(ABC):
         return None
 
     def touched(self, spans: Spans) -> torch.Tensor:
-        """Boolean ``(B, T)``: positions whose states are rewritten. Only where ``rewrites`` says at which place."""
+        """Boolean ``(B, T)``: positions whose states are rewritten. Only where ``rewrites`` states at which place."""
         raise NotImplementedError
 
     def rewritten(self, states: torch.Tensor, spans: Spans, names: Sequence[str], *, block: int) -> torch.Tensor:

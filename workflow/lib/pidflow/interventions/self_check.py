@@ -1,4 +1,4 @@
-"""Proof, on a small batch, that knockout does to a model what it says."""
+"""Proof, on a small batch, that knockout does to a model what it is meant to do."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +63,7 @@ class SelfCheck:
 
 
 def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
-    """Prove on a small batch that knockout does to this model what it says.
+    """Prove on a small batch that knockout does to this model what it is meant to do.
 
     A cut of nothing leaves the logits bit-equal; with image -> question cut in all blocks every cut edge has weight
     exactly 0 in every block and head, rows sum to 1, and the logits of every row move (so the spans hold what the model

@@ -34,7 +34,7 @@ class Edges(Protocol):
     def allowed(
         self, layer: int, queries: int, keys: int, base: torch.Tensor | None, *, causal: bool = True
     ) -> torch.Tensor | None:
-        """The mask of one block: ``base`` itself where nothing is cut; without one, `causal` says what is open."""
+        """The mask of one block: ``base`` itself where nothing is cut; without one, `causal` states what is open."""
 
     def blinded(self, layer: int, queries: int) -> torch.Tensor | None:
         """Boolean ``(B, queries)``: rows of a block that attends to the picture which lose it; None: none do."""

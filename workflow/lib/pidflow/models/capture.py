@@ -46,7 +46,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Captured:
-    """What one forward pass left behind.
+    """What one forward pass left.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class Capture:
         self.final.append(normed[:, -1].float())
 
     def captured(self, logits: torch.Tensor) -> Captured:
-        """What the forward left behind; `logits` ``(B, V)`` at the last position."""
+        """What the forward left; `logits` ``(B, V)`` at the last position."""
         return Captured(states=torch.stack(self.states), final=self.final[0], logits=logits.float())
 
 

@@ -55,7 +55,7 @@ class Example:
 
     @property
     def shown(self) -> tuple[tuple[str, ...], str]:
-        """Options and right answer as the question shows them: the texts behind letters."""
+        """Options and right answer as the question shows them: the texts of letters."""
         if not self.offered:
             return self.options, self.answer
         behind = dict(zip(self.options, self.offered, strict=True))

@@ -1,4 +1,4 @@
-"""Proof that image tokens show what their layout says: a painted box moves those that span ``object`` marks.
+"""Proof that image tokens show what their layout marks: a painted box moves those that span ``object`` marks.
 
 Where patches are read, each is kept to itself meanwhile: all attention outside the language model lets every position
 see itself alone, so that what moves is what shows the box and nothing that heard of it.

@@ -38,7 +38,7 @@ class Parts:
 
 
 def parts_of(model: nn.Module, family: Family) -> Parts:
-    """The parts of a model, where its family says they are or else where the library's own decoder has them.
+    """The parts of a model, where its family states they are or else where the library's own decoder has them.
 
     Raises
     ------

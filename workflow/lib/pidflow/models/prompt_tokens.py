@@ -148,7 +148,7 @@ def _tensor(value: Any) -> torch.Tensor | None:
 
 
 def _aligned(ids: list[int], pieces: Sequence[tuple[str, list[int], list[tuple[int, int]]]]) -> tuple[str, np.ndarray]:
-    """The text behind some ids, made of the pieces that were tokenised, and each token's place in it, ``(T, 2)``."""
+    """The text of some ids, made of the pieces that were tokenised, and each token's place in it, ``(T, 2)``."""
     placed, taken = [], np.zeros(len(ids), dtype=bool)
     for text, piece, offsets in sorted(pieces, key=lambda each: -len(each[1])):
         # A processor may drop the mark that its tokenizer puts in front of a piece.

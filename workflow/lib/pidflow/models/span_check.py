@@ -28,7 +28,7 @@ class SpanReader:
         self.check(ids, prompt, "question", prompt.asked)
 
     def check(self, ids: np.ndarray, prompt: PromptText, name: str, expected: str) -> None:
-        """The self-check: the span says what the text says; unknown words count as whatever stands there."""
+        """The self-check: the span holds what the text holds; unknown words count as whatever stands there."""
         pieces: list[list[int]] = [[]]
         for index in ids.tolist():
             if index == self.unknown:

@@ -47,7 +47,7 @@ class Spoken:
 
 
 def spoken(loaded: LoadedModel, ids: torch.Tensor, real: torch.Tensor) -> Spoken:
-    """The answers behind token ids ``(B, m)`` of which some are real (the token that ends an answer is)."""
+    """The answers of token ids ``(B, m)`` of which some are real (the token that ends an answer is)."""
     ends, tokenizer = end_tokens(loaded), loaded.tokenizer
     whole = [row[:count] for row, count in zip(ids.tolist(), real.sum(1).tolist(), strict=True)]
     said = tuple(tuple(until_end(row, ends)) for row in whole)
@@ -139,7 +139,7 @@ def is_blank(tokenizer: Any, index: int) -> bool:
 
 
 def leading_blanks(tokenizer: Any, ids: Sequence[int]) -> int:
-    """How many tokens come before the first one that says something."""
+    """How many tokens come before the first one that states something."""
     return next((place for place, index in enumerate(ids) if not is_blank(tokenizer, index)), len(ids))
 
 

@@ -36,7 +36,7 @@ ROWS_PER_DIMENSION = 1.5
 
 @dataclass(frozen=True)
 class CrossFit:
-    """What dividing the rows says about the union information; entry 0 for all rows, then without each block.
+    """What dividing the rows tells about the union information; entry 0 for all rows, then without each block.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-r"""The program behind the decomposition of discrete systems, solved with a proof of how far off the answer can be.
+r"""The program of the decomposition of discrete systems, solved with a proof of how far off the answer can be.
 
 Wanted is the least ``f(q) = sum q log q(y | x1, x2)`` over tables with the pair marginals of x1 and of x2 with y.
 

@@ -102,7 +102,7 @@ def _validator(without_numbers: bool):
 
 
 def _without_numbers(record: Any) -> bool:
-    """Whether a record says that its information has no bound."""
+    """Whether a record states that its information has no bound."""
     estimate = record.get("estimate") if isinstance(record, Mapping) else None
     return isinstance(estimate, Mapping) and estimate.get("union_correction") == UNBOUNDED
 

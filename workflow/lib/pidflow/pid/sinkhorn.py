@@ -1,4 +1,4 @@
-r"""Couplings of the rows of two sources that keep what each says about a discrete target.
+r"""Couplings of the rows of two sources that keep what each tells about a discrete target.
 
 A coupling is an array ``q`` of shape ``(ky, m, k)``: the mass of label y, row i of source 1 and row j of source 2. What
 each source says is kept when ``sum_j q[y, i, j] = r[y, i]`` and ``sum_i q[y, i, j] = c[y, j]``, with ``r[y, i] = p(y |

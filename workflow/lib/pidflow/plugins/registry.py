@@ -32,7 +32,7 @@ def available(folder: str) -> tuple[str, ...]:
 
 
 def module_of(folder: str, name: str) -> str:
-    """Full name of the module behind a plug-in, which a digest of the code covers.
+    """Full name of the module of a plug-in, which a digest of the code covers.
 
     Raises
     ------

@@ -268,3 +268,12 @@ Span = Annotated[
 EdgeName = Annotated[
     str, BeforeValidator(_edge), _described("source->target, two spans such as image->question", type="string")
 ]
+
+
+class Titled(Settings):
+    """What people read may call an entry otherwise than by its id."""
+
+    title: Annotated[str, Field(min_length=1, max_length=30)] | None = Field(
+        default=None,
+        description="What figures and the report call it; else its id, in which tasks have blanks for dashes.",
+    )

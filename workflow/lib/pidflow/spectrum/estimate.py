@@ -188,7 +188,7 @@ class _Task:
         ]
 
     def layer(self, lens: str, layer: int) -> Spectrum:
-        """What a layer says through a lens, by the repaired estimate; no threshold acts."""
+        """What a layer states through a lens, by the repaired estimate; no threshold acts."""
         kept = np.ones(len(self.predictions), dtype=bool)
         if lens == TUNED:
             kept = ~self.predictions.training

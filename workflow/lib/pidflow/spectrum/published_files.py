@@ -178,7 +178,7 @@ def _logarithms(where: str, values: np.ndarray) -> np.ndarray:
 
 
 def _texts(question: str, letters: str) -> tuple[str, ...]:
-    """The texts behind the letters where the question has a line for each, else the letters."""
+    """The texts of the letters where the question has a line for each, else the letters."""
     found = dict(_LINE.findall(question))
     texts = tuple(found.get(letter, "") for letter in letters)
     return texts if all(texts) and len(set(texts)) == len(texts) else tuple(letters)

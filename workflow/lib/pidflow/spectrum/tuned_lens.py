@@ -1,4 +1,4 @@
-"""A lens that is fitted: what a layer's readout, moved affinely among the labels, says about the model's own answer.
+"""A lens that is fitted: what a layer's readout, moved affinely among the labels, states about the model's own answer.
 
 Through the logit lens a layer that writes the answer in other directions, or with another offset, looks ignorant. The
 tuned lens here maps the log-probabilities that the logit lens gives the labels, by one matrix and one offset a layer,

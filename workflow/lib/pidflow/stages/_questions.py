@@ -61,7 +61,7 @@ def asking(
     threads: int | None = None,
     shaped: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
 ) -> Iterator[tuple["Questions", store.Identity]]:
-    """A model that attends as its entry says, and the questions of a table, while a job works on them.
+    """A model that attends as its entry states, and the questions of a table, while a job works on them.
 
     Parameters
     ----------

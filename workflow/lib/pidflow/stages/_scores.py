@@ -48,7 +48,7 @@ class Scores:
 
     @property
     def place(self) -> dict[str, Any]:
-        """What says which unit this is, for the attributes of files made from it."""
+        """What states which unit this is, for the attributes of files made from it."""
         return place_of(self.attrs)
 
 

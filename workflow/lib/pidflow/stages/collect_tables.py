@@ -170,7 +170,7 @@ def _baselines(
 
 
 def _items(path: str) -> np.ndarray:
-    """Questions behind the rows of a file of principal scores."""
+    """Questions of the rows of a file of principal scores."""
     with reading_h5(path, kind="pca") as file:
         return take(file, "item_id")
 

@@ -38,7 +38,7 @@ def run(
     seed: int,
     unit: Mapping[str, str] | None = None,
 ) -> None:
-    """Decompose what every layer says about the target; what flows found is corrected by what they lose in the twin.
+    """Decompose what every layer states about the target; what flows found is corrected by what they lose in the twin.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,13 +16,18 @@ from pidflow.names import ALL_TASKS
 
 log = logging.getLogger(__name__)
 
+# Columns of tables, and what figures ask for, that name models or conditions.
+_COLUMNS = ("model", "condition", "control")
+_KINDS = {"model": "model", "models": "model", "closed": "model"}
+_KINDS |= dict.fromkeys(("condition", "conditions", "control", "knockout", "blind"), "condition")
+
 
 def run(
     *,
     figure: str,
     tables: Mapping[str, str],
     output: Sequence[str],
-    tasks: Mapping[str, str],
+    titles: Mapping[str, Mapping[str, str]],
     given: Mapping[str, object],
 ) -> None:
     """Draw a figure and write it to every path, by its suffix.
@@ -34,9 +40,9 @@ def run(
         Parquet files by name of table, at least those that the figure reads.
     output
         Files to write, each an svg or a png.
-    tasks
-        Titles of the tasks that are drawn, by id and in order: rows of other tasks are left out, and the figure sees
-        titles where the tables have ids.
+    titles
+        What to call each ``task``, ``model`` and ``condition``, by id and in order: the figure sees titles where the
+        tables and `given` have ids. Rows of other tasks are left out.
     given
         What the figure asks for besides, by name (:class:`pidflow.figures._registry.Run`); more does no harm.
 
@@ -50,9 +56,10 @@ def run(
         if (suffix := Path(path).suffix.removeprefix(".")) not in FORMATS:
             raise DataError(f"{path}: figures are written as {' or '.join(FORMATS)}, not '{suffix}'")
     asked = declared(figure)
-    frames = [of_tasks(read_table(tables[name]), tasks) for name in asked.tables]
+    frames = [named(of_tasks(read_table(tables[name]), titles["task"]), titles) for name in asked.tables]
+    wishes = {name: _called(given[name], titles.get(_KINDS.get(name), {})) for name in asked.wishes}
     try:
-        drawn = asked.module.draw(*frames, **{name: given[name] for name in asked.wishes})
+        drawn = asked.module.draw(*frames, **wishes)
     except DataError as err:
         raise DataError(f"figure '{figure}' of {', '.join(tables[name] for name in asked.tables)}: {err}") from err
     write_figure(drawn, output)
@@ -66,6 +73,21 @@ def of_tasks(frame: pd.DataFrame, tasks: Mapping[str, str]) -> pd.DataFrame:
     kept = frame[frame["task"].isin(place)]
     ordered = kept.sort_values("task", key=lambda column: column.map(place), kind="stable", ignore_index=True)
     return ordered.assign(task=ordered["task"].replace(dict(tasks)))
+
+
+def named(frame: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """The table with titles of models and conditions for their ids."""
+    columns = {column: _KINDS[column] for column in _COLUMNS if column in frame}
+    return frame.assign(**{name: frame[name].replace(dict(titles.get(kind, {}))) for name, kind in columns.items()})
+
+
+def _called(value: Any, titles: Mapping[str, str]) -> Any:
+    """An id, a list of ids or a mapping of them, with titles for them."""
+    if isinstance(value, Mapping):
+        return {titles.get(name, name): inner for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [titles.get(name, name) for name in value]
+    return titles.get(value, value)
 
 
 def write_figure(figure: Figure, output: Sequence[str]) -> None:

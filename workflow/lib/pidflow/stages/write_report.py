@@ -33,7 +33,7 @@ def run(
     style: str,
     script: str,
     configuration: Mapping[str, Any],
-    titles: Mapping[str, str],
+    titles: Mapping[str, Mapping[str, str]],
     provenance: str,
 ) -> None:
     """Write the report.
@@ -51,7 +51,7 @@ def run(
     configuration
         The configuration of the run as resolved.
     titles
-        What figures call each task.
+        What to call each ``task``, ``model`` and ``condition``, by id.
     provenance
         Record of stage ``record_provenance``.
 
@@ -65,10 +65,11 @@ def run(
     estimator, definition = (configuration["claims"][key][0] for key in ("estimators", "definitions"))
     maps = _sweep_maps(found["sweeps"]) if "sweeps" in found else []
     shown = [_shown(path) for path in questions]
+    models = [titles["model"].get(name, name) for name in configuration["run"]["models"]]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     text = environment.from_string(Path(page).read_text(encoding="utf-8")).render(
         title="What drives the answers",
-        subtitle=f"{', '.join(configuration['run']['models'])}: {len(configuration['run']['tasks'])} tasks, "
+        subtitle=f"{', '.join(models)}: {len(configuration['run']['tasks'])} tasks, "
         f"{len(configuration['run']['conditions'])} conditions",
         sections=[
             ("verdicts", "Verdicts"),
@@ -107,7 +108,12 @@ def _shown(path: str) -> dict[str, Any]:
 
 
 def _data(
-    pid: pd.DataFrame, maps: list[dict[str, Any]], titles: Mapping[str, str], *, estimator: str, definition: str
+    pid: pd.DataFrame,
+    maps: list[dict[str, Any]],
+    titles: Mapping[str, Mapping[str, str]],
+    *,
+    estimator: str,
+    definition: str,
 ) -> dict[str, Any]:
     """What the script of the page reads."""
     informations = [{"id": name, "color": color} for name, color in zip(INFORMATIONS, _INFORMATION_COLORS, strict=True)]
@@ -116,7 +122,8 @@ def _data(
         "maps": maps,
         "atoms": [{"id": atom, "color": look.ATOM_COLORS[atom]} for atom in ATOMS],
         "informations": informations,
-        "labels": {"task": dict(titles), "atom": look.ATOM_LABELS | _INFORMATION_LABELS},
+        "labels": {kind: dict(names) for kind, names in titles.items()}
+        | {"atom": look.ATOM_LABELS | _INFORMATION_LABELS},
         "first": {"estimator": estimator, "definition": definition, "condition": "intact"},
     }
 

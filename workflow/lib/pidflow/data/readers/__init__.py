@@ -1,4 +1,4 @@
-"""Readers: one file a source of questions; the file's name is what a dataset's ``reader`` says.
+"""Readers: one file a source of questions; the file's name is what a dataset's ``reader`` names.
 
 A reader has ``Settings``; ``read(settings, *, select, count, seed)``, which gives a
 :class:`~pidflow.data.items.Reading`; ``folder(settings)``, which

@@ -1,4 +1,4 @@
-"""Cells of a table as text, answers offered and boxes, or one sentence that says why not."""
+"""Cells of a table as text, answers offered and boxes, or one sentence that states why not."""
 
 import json
 import math

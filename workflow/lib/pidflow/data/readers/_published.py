@@ -94,7 +94,7 @@ def label_of(values: Mapping[str, Any], column: str, labels: Sequence[str]) -> s
 
 
 def named_in(question: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the names that the question says, each once and as it says them: the name or its plural."""
+    """Those of the names that the question has, each once and as it has them: the name or its plural."""
     found = (re.search(rf"(?<!\w){_inflected(name)}(?!\w)", question, re.IGNORECASE) for name in names if name)
     return tuple(dict.fromkeys(match[0] for match in found if match))
 

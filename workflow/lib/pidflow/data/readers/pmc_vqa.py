@@ -83,7 +83,7 @@ def _collect(collected: Collected, place: str, values: dict[str, Any], number: i
 
 
 def _letter(values: dict[str, Any], offered: tuple[str, ...]) -> str | None:
-    """The letter of the right choice, however the version says it."""
+    """The letter of the right choice, however the version gives it."""
     said = [str(values[column]).strip() for column in _ANSWERS if values.get(column)]
     if not said:
         raise DataError(f"no answer in {', '.join(map(shown, _ANSWERS))}")

@@ -38,7 +38,7 @@ class EdgeSettings(Settings):
 
 @dataclass(frozen=True)
 class EdgeIntervention(Intervention):
-    """Takes attention edges away in some blocks; a kind says which, in :meth:`taken`.
+    """Takes attention edges away in some blocks; a kind states which, in :meth:`taken`.
 
     Attributes
     ----------

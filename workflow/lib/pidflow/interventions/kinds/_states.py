@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StateIntervention(Intervention):
-    """Rewrites the states of a span in some blocks; a kind says where in the block and how, in :meth:`rewritten`.
+    """Rewrites the states of a span in some blocks; a kind states where in the block and how, in :meth:`rewritten`.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def softcapped(logits: Any, config: Any) -> Any:
-    """Logits bounded where the language model's configuration says so (``final_logit_softcapping``)."""
+    """Logits bounded where the language model's configuration states it (``final_logit_softcapping``)."""
     bound = getattr(config, "final_logit_softcapping", None)
     return logits if bound is None else bound * (logits / bound).tanh()
 

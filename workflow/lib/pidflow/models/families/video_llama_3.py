@@ -1,4 +1,4 @@
-"""VideoLLaMA 3: one grid of patches, merged as its processor says."""
+"""VideoLLaMA 3: one grid of patches, merged as its processor does it."""
 
 from pidflow.models.families._family import Family
 from pidflow.models.families._layouts import merged_grid

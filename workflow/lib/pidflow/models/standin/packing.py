@@ -104,7 +104,7 @@ class Packer:
         return self._cache[text]
 
     def pack(self, pictures: list[Picture], *, questions: bool, captions: list[bool]) -> Batch:
-        """One row per picture: its questions, if asked for, and its caption where ``captions`` says so."""
+        """One row per picture: its questions, if asked for, and its caption where ``captions`` states it."""
         rows, tasks, answer_at, places, spans = [], [], [], [], []
         for index, (picture, captioned) in enumerate(zip(pictures, captions, strict=True)):
             blocks = list(picture.questions) if questions else []
