@@ -82,7 +82,9 @@ class Model(Titled):
     quantize: Literal["8bit", "4bit"] | None = Field(
         default=None, description="Weights of the decoder blocks in 8 or 4 bits, by bitsandbytes; null for as they are."
     )
-    batch_size: Whole = Field(default=16, ge=1, le=4096, description="Questions a forward pass.")
+    batch_size: Literal["auto"] | Annotated[Whole, Field(ge=1, le=4096)] = Field(
+        default=16, description="Questions a forward pass; auto for what a GPU has room for."
+    )
     device: Annotated[str, _DEVICE] = Field(
         default="auto", description="Where it runs; auto takes cuda, then mps, then cpu."
     )

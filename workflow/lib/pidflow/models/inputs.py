@@ -119,10 +119,24 @@ class Batch:
         }
         return replace(single, inputs=inputs, spans=single.spans.without_padding(real))
 
-    def to(self, loaded: LoadedModel) -> "Batch":
-        """The batch on the model's device, pixels in the model's precision."""
+    def staged(self, loaded: LoadedModel) -> "Batch":
+        """The batch as it goes to the model's device: pixels in its precision, for a GPU in memory that it can read."""
         inputs = {
-            name: tensor.to(loaded.device, loaded.dtype if tensor.is_floating_point() else tensor.dtype)
+            name: tensor.to(loaded.dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in self.inputs.items()
+        }
+        if loaded.device.type == "cuda":
+            inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
+        return replace(self, inputs=inputs)
+
+    def to(self, loaded: LoadedModel) -> "Batch":
+        """The batch on the model's device, pixels in the model's precision; the copy may go on behind what follows."""
+        inputs = {
+            name: tensor.to(
+                loaded.device,
+                loaded.dtype if tensor.is_floating_point() else tensor.dtype,
+                non_blocking=loaded.device.type == "cuda",
+            )
             for name, tensor in self.inputs.items()
         }
         return replace(self, inputs=inputs, spans=self.spans.to(loaded.device))

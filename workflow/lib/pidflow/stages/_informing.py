@@ -9,7 +9,7 @@ from pidflow.errors import DataError
 from pidflow.interventions.draws import row_seed
 from pidflow.interventions.intervention import Intervention
 from pidflow.models.inputs import Batch
-from pidflow.stages._questions import Questions
+from pidflow.stages._questions import BATCH_SIZE, Questions
 
 SAMPLE = 64  # questions that means are taken over
 
@@ -58,7 +58,7 @@ class Informing:
         return any(each.needs == what for plan in self.plans for each in plan)
 
     def _sample(self) -> Sequence[Batch]:
-        count, size = len(self.questions), self.questions.batch_size
+        count, size = len(self.questions), BATCH_SIZE
         chosen = np.random.default_rng(self.seed).permutation(count)[:SAMPLE]
         return [self.questions.batch_of(chosen[first : first + size]) for first in range(0, len(chosen), size)]
 

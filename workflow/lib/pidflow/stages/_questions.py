@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from pidflow.models.dynamics import dynamics_of
 from pidflow.models.images import image_size, read_image
 from pidflow.models.inputs import Batch, Example, encode
 from pidflow.models.loading import LoadedModel, load
+from pidflow.models.room import fitting, free_memory, peak_of
+from pidflow.stages._ahead import ahead
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,8 @@ MODEL_KEYS = (
     "series",
     "step",
 )
-BATCH_SIZE = 16
+BATCH_SIZE, AUTO = 16, "auto"
+_AHEAD = 2  # batches that are read and encoded while the model is at one
 _SELF_CHECK_ROWS = 2
 
 T = TypeVar("T")
@@ -88,7 +91,7 @@ def asking(
         raise type(err)(f"{model_id}, {task}: {err}") from err
 
 
-def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> tuple[LoadedModel, int]:
+def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> tuple[LoadedModel, int | str]:
     """The model of a configuration entry, its prompt with the task's instruction in it, and its batch size."""
     unknown = set(model) - set(MODEL_KEYS)
     if unknown or not {"family", "path"} <= set(model):
@@ -97,8 +100,8 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
         )
     settings = {key: value for key, value in model.items() if value is not None}
     batch_size = settings.pop("batch_size", BATCH_SIZE)
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigError(f"batch_size must be a whole number of at least 1, found {batch_size!r}")
+    if batch_size != AUTO and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ConfigError(f"batch_size must be a whole number of at least 1, or {AUTO}, found {batch_size!r}")
     for name in ("series", "step"):  # where the model stands among others, which changes nothing of it
         settings.pop(name, None)
     attention = settings.pop("attention", None)  # see own_attention
@@ -200,13 +203,17 @@ def examples_of(table: pd.DataFrame) -> list[Example]:
 class Questions:
     """The questions of one task, run through a model batch by batch.
 
-    Batches hold prompts of like length, since a short one among long ones costs as much as these. The next batch is
-    read and encoded by a thread while the model works on this one. Before the first the model is checked. Where a GPU
-    has no room for a batch, it is halved, as all after it.
+    Batches hold prompts of like length, since a short one among long ones costs as much as these. The next batches are
+    read and encoded by a thread while the model works on this one, their pictures by as many threads as torch has.
+    Before the first the model is checked. A batch size of ``"auto"`` is what a GPU has room for, found on the longest
+    prompts of the first chunk; elsewhere it is 16. Where a GPU has no room for a batch, it is halved, as all after it.
     """
 
-    def __init__(self, loaded: LoadedModel, table: pd.DataFrame, files: Sequence[Picture], *, batch_size: int) -> None:
+    def __init__(
+        self, loaded: LoadedModel, table: pd.DataFrame, files: Sequence[Picture], *, batch_size: int | str
+    ) -> None:
         self.loaded, self.table, self.files, self.batch_size = loaded, table, files, batch_size
+        self.readers = ThreadPoolExecutor(max_workers=torch.get_num_threads())
         self.names = list(table["item_id"])
         self.examples = examples_of(table)
 
@@ -246,13 +253,17 @@ class Questions:
         NumericsError
             If the model fails the self-check of knockouts.
         """
-        for chunk, batch in _one_ahead(self._batches(rows)):
-            _ = self.check  # once, before anything else
+        _ = self.check  # once, before anything else
+        rows = self._by_length(rows)
+        if self.batch_size == AUTO:
+            self.batch_size = self._fitting(work, rows)
+        for chunk, batch in ahead(self._batches(rows), count=_AHEAD):
             done = 0
             while done < len(chunk):
                 part = slice(done, done + self.batch_size)
                 try:
-                    result = work(batch.take(part).to(self.loaded), chunk[part])
+                    given = batch if len(chunk[part]) == len(batch) else batch.take(part)
+                    result = work(given.to(self.loaded), chunk[part])
                 except torch.OutOfMemoryError as err:
                     self._halve(len(chunk[part]), err)
                     torch.cuda.empty_cache()
@@ -269,20 +280,37 @@ class Questions:
         self.batch_size = size // 2
         log.warning("the GPU ran out of memory; going on with batches of %d", self.batch_size)
 
+    def _fitting(self, work: Callable[[Batch, np.ndarray], T], rows: np.ndarray) -> int:
+        """The batch size that there is room for, by what the work takes on the longest prompts."""
+        free = free_memory(self.loaded.device)
+        if free is None or len(rows) < 2:
+            return BATCH_SIZE
+        peaks = []
+        for count in (1, 2):
+            longest = rows[-count:]
+            batch = self.batch_of(longest)
+            peaks.append(peak_of(partial(work, batch, longest), self.loaded.device))
+        size = fitting(*peaks, free=free)
+        log.info("batches of %d: one question takes %.3g GB, two %.3g, of %.3g", size, *np.array([*peaks, free]) / 1e9)
+        return size
+
+    def _by_length(self, rows: np.ndarray) -> np.ndarray:
+        """The questions, those with the shortest prompts first."""
+        lengths = dict(zip(map(int, rows), self.readers.map(self._length, rows), strict=True))
+        return np.array(sorted(lengths, key=lengths.__getitem__))
+
     def _batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Numbers of questions and encoded batch, the shortest prompts first."""
-        lengths = {int(row): self._length(row) for row in rows}
-        rows = np.array(sorted(lengths, key=lengths.__getitem__))
+        """Numbers of questions and batch, ready to be moved to the device."""
         while len(rows):
             chunk, rows = rows[: self.batch_size], rows[self.batch_size :]
-            yield chunk, self._encoded(chunk)
+            yield chunk, self._encoded(chunk).staged(self.loaded)
 
     def batch_of(self, rows: np.ndarray) -> Batch:
         """Some questions, in this order, on the model's device."""
         return self._encoded(rows).to(self.loaded)
 
     def _encoded(self, rows: np.ndarray) -> Batch:
-        pictures = [self._named(row, read_image) for row in rows]
+        pictures = list(self.readers.map(partial(self._named, read=read_image), rows))
         return encode(self.loaded, [self.examples[row] for row in rows], pictures)
 
     def _length(self, row: int) -> tuple[int, int]:
@@ -295,15 +323,6 @@ class Questions:
             return read(self.files[row])
         except DataError as err:
             raise DataError(f"{self.examples[row].name}: {err}") from err
-
-
-def _one_ahead(batches: Iterator[tuple[np.ndarray, Batch]]) -> Iterator[tuple[np.ndarray, Batch]]:
-    """The same batches; the next one is read and encoded by a thread while the model works on this one."""
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        upcoming = worker.submit(next, batches, None)
-        while (batch := upcoming.result()) is not None:
-            upcoming = worker.submit(next, batches, None)
-            yield batch
 
 
 def _listed(value: Any) -> list[Any]:
