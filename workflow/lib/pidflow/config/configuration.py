@@ -82,7 +82,7 @@ class Model(Titled):
     quantize: Literal["8bit", "4bit"] | None = Field(
         default=None, description="Weights of the decoder blocks in 8 or 4 bits, by bitsandbytes; null for as they are."
     )
-    batch_size: Literal["auto"] | Annotated[Whole, Field(ge=1, le=4096)] = Field(
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
         default=16, description="Questions a forward pass; auto for what a GPU has room for."
     )
     device: Annotated[str, _DEVICE] = Field(
