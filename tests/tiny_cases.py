@@ -96,6 +96,13 @@ CASES = {
         IMAGE,
         NEXT | TOKEN | {"text_config.model_type": "mistral", "text_config.sliding_window": None},
     ),
+    "llava-next-llama-3": Tiny(
+        "llava_next",
+        _llava_next,
+        IMAGE | {"h": "<|start_header_id|>", "i": "<|end_header_id|>", "j": "<|eot_id|>"},
+        NEXT | TOKEN | {"text_config.rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
+        "llama-3",
+    ),
     "llava-onevision": Tiny(
         "llava_onevision",
         lambda made: _pictures(
@@ -474,7 +481,8 @@ def _with_families(cases):
     """Every case with the id of its family: the case's own name, unless it is one of several of a family."""
     from dataclasses import replace
 
-    shared = {"llava-next-vicuna": "llava-next", "llava-next-mistral": "llava-next", "paligemma2": "paligemma"}
+    shared = dict.fromkeys(("llava-next-vicuna", "llava-next-mistral", "llava-next-llama-3"), "llava-next")
+    shared |= {"paligemma2": "paligemma"}
     return {name: replace(tiny, family=tiny.family or shared.get(name, name)) for name, tiny in cases.items()}
 
 

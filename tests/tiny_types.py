@@ -131,6 +131,12 @@ TYPES = {
         CASES["internvl"].special,
         {"image_token_id": _id("<IMG_CONTEXT>"), "vision_config.image_size": 32, "vision_config.patch_size": 4},
     ),
+    "pp_chart2table": Tiny(
+        "pp_chart2table",
+        CASES["internvl"].processor,
+        CASES["internvl"].special,
+        {"image_token_id": _id("<IMG_CONTEXT>"), "vision_config.image_size": 32, "vision_config.patch_size": 4},
+    ),
     "qianfan_ocr": Tiny(
         "qianfan_ocr",
         lambda made: _pictures(
@@ -227,4 +233,16 @@ TYPES = {
 # Types that a check refuses, and what it says of them.
 FAILS = {
     "qwen3_5": (_like_qwen("qwen3_5", "Qwen3VLProcessor"), "the attention function ran in 0 of 3 blocks"),
+    # Two of three blocks convolve.
+    "lfm3_vl": (
+        Tiny(
+            "lfm3_vl",
+            _qwen("Qwen2VLProcessor"),
+            QWEN_SPECIAL,
+            QWEN_IDS | {"vision_config.out_hidden_size": 32},
+            QWEN_PROMPT,
+        ),
+        "the attention function ran in 1 of 3 blocks",
+    ),
+    "qwen3_5_moe": (_like_qwen("qwen3_5_moe", "Qwen3VLProcessor"), "the attention function ran in 0 of 3 blocks"),
 }

@@ -22,6 +22,7 @@ from transformers.utils import logging as library_logging
 from pidflow.errors import PidflowError
 from pidflow.interventions.self_check import self_check
 from pidflow.models.refused import REFUSED
+from pidflow.plugins.registry import available
 
 UNTRIED = "no tiny checkpoint of it has been built"
 
@@ -40,7 +41,8 @@ def verdict(kind):
     """Rows of a type: a name and the verdict."""
     own = {name: tiny for name, tiny in CASES.items() if tiny.model_type == kind}
     if not own and kind in TYPES:
-        own = {kind: replace(TYPES[kind], family="generic")}
+        family = kind.replace("_", "-")
+        own = {kind: replace(TYPES[kind], family=family if family in available("models.families") else "generic")}
     if kind in FAILS:
         own = {kind: replace(FAILS[kind][0], family="generic")}
     if kind in REFUSED:

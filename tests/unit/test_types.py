@@ -18,7 +18,7 @@ from pidflow.plugins import registry
 OTHERS = sorted(set(TYPES) - {name.replace("-", "_") for name in registry.available("models.families")})
 
 # Convolutions carry what a patch shows to its neighbours; newlines between tiles are told by family llava-next alone.
-PLACELESS = {"got_ocr2", "llava_next_video"}
+PLACELESS = {"got_ocr2", "pp_chart2table", "llava_next_video"}
 
 
 @pytest.mark.parametrize("name", OTHERS)

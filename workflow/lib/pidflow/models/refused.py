@@ -16,6 +16,7 @@ REFUSED = {
     "blip": "an encoder of the picture and a captioning decoder of its own",
     "internlm2": "the library has no class for InternLM2; take a conversion whose language model is Qwen2 or Llama",
     "internvl_chat": "its checkpoints bring code of their own, which is not run; take the conversion that ends in -hf",
+    "shieldgemma2": "it answers with the probability that a picture breaks a rule, not in words",
     "pi0": "it answers with movements of a robot",
     "evolla": "it reads proteins, not pictures",
     "diffusion_gemma": "it fills in its answer in any order, so no position chooses the next token",
