@@ -77,7 +77,7 @@ def test_every_result_is_there(study):
     _, work, _ = study
     pid = pd.read_parquet(work / "results/tables/pid.parquet")
     cells = pid[["task", "condition", "layer", "estimator", "definition"]].drop_duplicates()
-    assert len(cells) == 2 * 2 * 3 * 3 * 3
+    assert len(cells) == 2 * 2 * 3 * 4 * 3
     parts = pid.pivot_table(index=list(cells.columns), columns="atom", values="bits")
     atoms = parts[["redundancy", "unique_vision", "unique_language", "synergy"]].sum(axis=1)
     pd.testing.assert_series_equal(atoms, parts["mi_joint"], check_names=False, atol=1e-9)
@@ -232,7 +232,7 @@ def test_an_estimator_that_nobody_asks_for_reruns_nothing(study):
     path = repository / "workflow/lib/pidflow/pid/estimators/mine.py"
     path.write_text((path.parent / "gaussian.py").read_text())
     done = run("--dry-run")
-    asked = jobs(run("--dry-run", changes={"pid": {"estimators": ["gaussian", "copula", "flow", "mine"]}}))
+    asked = jobs(run("--dry-run", changes={"pid": {"estimators": ["gaussian", "copula", "flow", "auto", "mine"]}}))
     path.unlink()
     assert "Nothing to be done" in done.stdout + done.stderr
     assert asked["estimate_pid_tiny"] == 2 * 2
