@@ -20,10 +20,12 @@ import numpy as np
 
 from pidflow.data.readers import easy_vqa
 from pidflow.names import ATOMS
+from pidflow.spectrum.clustered import clustered_predictions, merged_predictions
 from pidflow.spectrum.decompose import PredictedRows, decompose_predictions
-from pidflow.spectrum.estimate import How, estimate_spectrum
+from pidflow.spectrum.labels import labels_of
 from pidflow.spectrum.planted import planted_rows
 from pidflow.spectrum.predictions_file import read_predictions
+from pidflow.spectrum.scores import TAU, right, scored
 from pidflow.spectrum.tuned_lens import calibrated
 
 SYSTEMS = {
@@ -147,22 +149,34 @@ def real(folder):
         tasks = {q.task for q in rows}
         best = decompose_predictions(known(rows, [q for q in asked if q.task in tasks]), tolerance_bits=5e-3)
         print(f"\n{path.parent.name}, {path.stem}: {len(rows)} questions; H(A) {best.entropy:.3f} bits")
-        print(f"{'':34}R      vision  words   synergy joint   gap    off the check by")
-        print(line("known", best, None))
-        for replacement, calibrate in product(REPLACEMENTS, (False, True)):
-            how = How(replacement=replacement, lenses=(), calibrate=calibrate)
-            found = estimate_spectrum(predictions, how, model=path.parent.name, task=path.stem)
-            said = next(each for each in found.spectra if each.method == "coupling")
-            right = [next(p.right[0] for p in found.passes if p.key == key) for key in ("joint", found.vision)]
-            label = f"{replacement}, {'held against joint' if calibrate else 'as given'}"
-            accuracies = f"right {right[0]:.3f}, without the question {right[1]:.3f}"
-            print(line(label, said, said.check), accuracies, flush=True)
+        print(f"{'':28}R      vision  words   synergy joint   gap    off exact BROJA, merged  right")
+        print(line("known", best))
+        for replacement, hold in product(REPLACEMENTS, (False, True)):
+            keys = [f"question-masked/{replacement}", f"language-only/{replacement}", "joint"]
+            labels = labels_of(predictions.options)
+            given = [labels.spread(scored(predictions, key, threshold=TAU).probabilities) for key in keys]
+            said = PredictedRows(*given, predictions.image_id)
+            said = calibrated(said) if hold else said
+            found, merged = decompose_predictions(said), merged_predictions(said)
+            apart = [
+                off(clustered_predictions(said), found),
+                off(clustered_predictions(merged), decompose_predictions(merged)),
+            ]
+            right_in = [float(right(predictions, key).mean()) for key in keys[::-1]]
+            numbers = (
+                "  ".join(f"{value:.4f}" for value in apart) + "  " + " ".join(f"{value:.3f}" for value in right_in)
+            )
+            print(line(f"{replacement}, {'held' if hold else 'as given'}", found), numbers, flush=True)
 
 
-def line(label, found, check):
+def off(check, found):
+    """Largest difference of an atom."""
+    return max(abs(check.bits[atom] - found.bits[atom]) for atom in ATOMS)
+
+
+def line(label, found):
     bits = "  ".join(f"{found.bits[atom]:6.3f}" for atom in (*ATOMS, "mi_joint"))
-    off = "" if check is None else f"{max(abs(check.bits[atom] - found.bits[atom]) for atom in ATOMS):.3f}"
-    return f"{label:32} {bits}  {found.gap_bits:.3f}  {off}"
+    return f"{label:26} {bits}  {found.gap_bits:.3f} "
 
 
 def main():

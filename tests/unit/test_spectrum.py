@@ -11,7 +11,7 @@ from tests.synthetic_predictions import TRUTH, synthetic_predictions
 from pidflow.data.readers import easy_vqa
 from pidflow.errors import DataError
 from pidflow.names import ATOMS, QUANTITIES
-from pidflow.spectrum.clustered import clustered_predictions, decompose_sources, source_table
+from pidflow.spectrum.clustered import clustered_predictions, decompose_sources, merged_predictions, source_table
 from pidflow.spectrum.decompose import PredictedRows, decompose_predictions
 from pidflow.spectrum.estimate import How, estimate_spectrum
 from pidflow.spectrum.labels import labels_of
@@ -120,6 +120,16 @@ def test_easy_vqa_has_its_exact_information():
     assert found.bits["mi_language"] == pytest.approx(i_q, abs=0.06)
     for name in QUANTITIES:
         assert check.bits[name] == pytest.approx(found.bits[name], abs=0.02)
+
+
+def test_coupling_and_exact_solution_are_one_where_clusters_lose_nothing():
+    rows = soft_rows(300, 4, seed=3)
+    small = merged_predictions(rows)
+    found, exact, lossy = decompose_predictions(small), clustered_predictions(small), clustered_predictions(rows)
+    assert exact.lost_bits < 1e-6 < 0.01 < lossy.lost_bits
+    for name in QUANTITIES:
+        assert exact.bits[name] == pytest.approx(found.bits[name], abs=found.gap_bits + 1e-4)
+        assert exact.bits[name] == pytest.approx(lossy.bits[name], abs=1e-6)
 
 
 def test_sources_are_clustered_and_their_bias_is_taken_off():
