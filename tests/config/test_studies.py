@@ -60,10 +60,11 @@ def test_the_study_of_many_models_lists_26_and_pretends_no_more_than_it_can_load
 def test_the_study_of_continuous_time_differs_in_attention_alone():
     config = defaults()
     update_config(config, yaml.safe_load((FOLDER / "continuous-time.yaml").read_text()))
-    ordinary, diffused, trained = (config["models"][name] for name in config["run"]["models"])
+    ordinary, diffused, trained = (dict(config["models"][name]) for name in config["run"]["models"])
+    assert len({each.pop("title") for each in (ordinary, diffused, trained)}) == 3, "legends tell them apart"
     assert diffused == ordinary | {"attention": trained["attention"]}
     assert diffused["attention"] == {
-        key: value for key, value in config["interventions"]["diffusion"].items() if key not in ("kind", "blocks")
+        key: value for key, value in config["interventions"]["diffusion"].items() if key not in ("kind", "blocks", "title")
     }
 
 
