@@ -25,6 +25,7 @@ LACKING = [name for name in ("snakemake_storage_plugin_s3", "moto", "flask") if 
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"no {', '.join(LACKING)}: make test-clusters installs them")
 NO_PODS = find_spec("snakemake_executor_plugin_kubernetes") is None
 BUCKET = "s3://test-bucket/some/folder"
+CUT = "image-question"
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +50,6 @@ def server(tmp_path_factory):
     finally:
         started.terminate()
         started.wait()
-
-
-@pytest.fixture(scope="module")
-def each_alone(tmp_path_factory, snakemake):
-    """Results on this machine where nothing waits for the conditions beside the intact one: each is run by its own job.
-
-    Run along with the intact model a condition has other batches, and other last bits.
-    """
-    folder = small_study.make(tmp_path_factory.mktemp("alone") / "work")
-    snakemake(small_study.ANSWERS, "--configfile", "study.yaml", cwd=folder, timeout=1800)
-    shutil.rmtree((folder / small_study.ANSWERS).parent / WAITING)
-    snakemake(*small_study.TARGETS, "--configfile", "study.yaml", cwd=folder, timeout=1800)
-    return small_study.contents(folder)
 
 
 def of_server(url):
@@ -104,10 +92,10 @@ def objects(url, place=BUCKET):
     return {Path(name).relative_to(folder): client.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
 
 
-def test_results_are_those_of_a_local_run_bit_by_bit(stored, each_alone):
+def test_results_are_those_of_a_local_run_bit_by_bit(stored, undisturbed):
     *_, url = stored
     found = {path: content for path, content in objects(url).items() if path.parts[1] not in ("logs", "benchmarks")}
-    assert small_study.differing(found, each_alone) == []
+    assert small_study.differing(found, undisturbed) == []
 
 
 def test_logs_and_benchmarks_are_stored_too(stored):
@@ -116,12 +104,13 @@ def test_logs_and_benchmarks_are_stored_too(stored):
     assert {"logs", "benchmarks"} <= kinds
 
 
-def test_nothing_is_left_for_other_jobs_that_cannot_see_it(stored):
-    """A condition is run by its own job, and nobody leaves files beside results."""
+def test_what_jobs_leave_for_others_is_taken_from_local_copies_and_never_stored(stored):
     work, _, url = stored
     assert not (work / "results").exists() or small_study.contents(work) == {}
-    assert not [path for path in objects(url) if ".waiting" in path.parts]
-    assert not list(work.rglob(".waiting"))
+    assert not [path for path in objects(url) if WAITING in path.parts]
+    log = objects(url)[Path(f"results/logs/extract_activations/tiny/{small_study.TASK}/{CUT}.log")]
+    assert b"taken from there" in log
+    assert not [path for path in work.rglob(f"{WAITING}/*") if CUT in path.name]
 
 
 def test_then_nothing_is_to_be_done_even_without_local_copies(stored):
@@ -173,10 +162,13 @@ def test_pods_are_planned_with_what_jobs_need(server, clone, snakemake):
     assert asked["extract_activations"]["gpu"] == "1"
     assert asked["extract_activations"]["mem_mb"] == "32000"
     assert "gpu" not in asked["train_flow"]
+    needed = re.findall(r"^ *rule extract_\w+:\n *input: (.*)$", done.stdout + done.stderr, flags=re.MULTILINE)
+    assert len(needed) == 4
+    assert not [files for files in needed if small_study.ANSWERS in files], "a condition waits for the intact one"
 
 
 @pytest.mark.skipif(NO_PODS, reason="no executor plug-in: make test-clusters installs it")
-def test_a_pod_needs_nothing_but_the_bucket(server, clone, each_alone, tmp_path, snakemake):
+def test_a_pod_needs_nothing_but_the_bucket(server, clone, undisturbed, tmp_path, snakemake):
     """The first two jobs, each in an empty folder: sources, inputs and outputs all go through the storage."""
     with pods.serving(tmp_path / "cluster") as (cluster, kubeconfig):
         done = snakemake(
@@ -188,9 +180,9 @@ def test_a_pod_needs_nothing_but_the_bucket(server, clone, each_alone, tmp_path,
             check=False,
         )
         assert done.returncode == 0, done.stderr + cluster.logs()
-    found = {path: data for path, data in objects(server, f"{BUCKET}-of-pods").items() if path in each_alone}
+    found = {path: data for path, data in objects(server, f"{BUCKET}-of-pods").items() if path in undisturbed}
     assert Path(small_study.ANSWERS) in found
-    assert [str(path) for path, content in found.items() if content != each_alone[path]] == []
+    assert [str(path) for path, content in found.items() if content != undisturbed[path]] == []
     limits = [job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] for job in cluster.jobs.values()]
     assert [each.get("nvidia.com/gpu") for each in limits] == [None, "1"]
     assert [each["memory"] for each in limits] == ["4000M", "32000M"]

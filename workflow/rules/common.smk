@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.settings.types import SharedFSUsage
 from snakemake.utils import update_config
 
 # The repository, wherever the workflow that uses it lies. A file of it that is read elsewhere than in a clone has none
@@ -65,9 +66,9 @@ SHOWN = Run(
 )
 
 
-# A job may leave results for others beside its own (pidflow.stages._waiting) where those work in the same folder. With
-# results in object storage they do not: a job sees its declared inputs alone, and each does its work itself.
-BESIDE = workflow.storage_settings.default_storage_provider is None
+# A job may leave results for others beside its own (pidflow.stages._waiting) where those work in the same folder. Where
+# no disk is shared, as by pods, a job sees its declared inputs alone, and each does its work itself.
+BESIDE = SharedFSUsage.STORAGE_LOCAL_COPIES in workflow.storage_settings.shared_fs_usage
 
 
 wildcard_constraints:
