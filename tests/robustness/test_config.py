@@ -41,7 +41,11 @@ BAD = [
         "models.standin.blocks: found 'two', .* from 1 to 1,000 .number of decoder blocks",
     ),
     ("models.standin.blocks", 0, "models.standin.blocks: found 0, expected"),
-    ("models.standin.batch_size", 0, "models.standin.batch_size: found 0, expected auto or a whole number from 1 to 4,096"),
+    (
+        "models.standin.batch_size",
+        0,
+        "models.standin.batch_size: found 0, expected auto or a whole number from 1 to 4,096",
+    ),
     ("models.standin.batch_size", 10**7, "models.standin.batch_size: found 10000000, expected"),
     ("pca.max_components", 0, "pca.max_components: found 0, expected a whole number from 1"),
     ("pca.target_components", 3.5, "pca.target_components: found 3.5, expected a whole number"),

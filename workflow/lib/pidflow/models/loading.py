@@ -1,7 +1,6 @@
 """Loading a model of a family (a file of :mod:`pidflow.models.families`): weights, processor, prompt."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,11 +21,8 @@ from pidflow.models.parts import Parts, parts_of
 from pidflow.models.placement import quantized, resolve_device, resolve_dtype
 from pidflow.models.processors import image_token_of, load_processor, placeholder_of
 from pidflow.models.prompts import Prompt, prompt_of
-from pidflow.models.refused import check_type
+from pidflow.models.refused import check_processor, check_type, check_weights
 from pidflow.plugins import registry
-
-# Buffers that older versions of the library saved and that newer ones compute: in a checkpoint they do no harm.
-_COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +200,7 @@ def load(
     with _loading(path, "processor or tokenizer"):
         processor = load_processor(folder, config, **source)
     entry.prepare(processor)
-    _check_processor(path, processor, config, entry)
+    check_processor(path, processor, config, entry)
     prompting = prompt_of(prompt, family=family, processor=processor, config=config, instruction=instruction)
     with _loading(path, "weights"):
         model, info = getattr(transformers, entry.loader).from_pretrained(
@@ -216,7 +212,7 @@ def load(
             **fewer_bits,
             **source,
         )
-    _check_weights(path, model, info)
+    check_weights(path, model, info)
     name = revision or weights.content_digest(folder)
     if quantize is None:
         model = model.to(place)
@@ -244,57 +240,6 @@ def _loading(path: str, what: str) -> Iterator[None]:
             f"model '{path}': its {what} cannot be loaded ({type(err).__name__}: {reason}); fetch the model again, or "
             "correct 'family' or 'path'"
         ) from err
-
-
-def _check_processor(path: str, processor: Any, config: Any, family: Family) -> None:
-    """The processor makes the pictures and tokens that the model was built for."""
-    vision, images = getattr(config, "vision_config", None), getattr(processor, "image_processor", None)
-    crop = getattr(images, "crop_size", None) if getattr(images, "do_center_crop", False) else None
-    pairs = [
-        ("pictures of {} pixels", (crop or {}).get("height"), getattr(vision, "image_size", None)),
-        ("patches of {} pixels", _patch_of(processor), getattr(vision, "patch_size", None)),
-        ("the image token {}", _replaced_token(processor, family), getattr(config, "image_token_id", None)),
-    ]
-    for what, found, expected in pairs:
-        if isinstance(found, int) and isinstance(expected, int) and found != expected:
-            raise DataError(
-                f"model '{path}': its processor makes {what.format(found)}, its configuration expects "
-                f"{what.format(expected)}; the two come from different models, fetch the model again"
-            )
-
-
-def _patch_of(processor: Any) -> Any:
-    """Side of a patch of the vision tower where a processor counts in them; others count merged ones."""
-    return processor.patch_size if hasattr(processor, "num_additional_image_tokens") else None
-
-
-def _replaced_token(processor: Any, family: Family) -> Any:
-    """Id of the token that a processor repeats for the picture; some call another one their image token."""
-    if family.image_token is not None:
-        return processor.tokenizer.convert_tokens_to_ids(family.image_token)
-    found = getattr(processor.tokenizer, "image_token_id", None)
-    return found if found is not None else getattr(processor, "image_token_id", None)
-
-
-def _check_weights(path: str, model: nn.Module, info: Mapping[str, Any]) -> None:
-    """Every weight of the checkpoint has its place, every place its weight, and all are numbers."""
-    unexpected = [name for name in sorted(info["unexpected_keys"]) if not _COMPUTED.search(name)]
-    for names, what in (
-        (sorted(info["missing_keys"]), "missing"),
-        (sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]), "of another shape"),
-        (unexpected, "without a place in the model, which its config.json makes smaller than the checkpoint"),
-    ):
-        if names:
-            raise DataError(
-                f"model '{path}': {len(names)} weights are {what} ({', '.join(names[:3])}{', …' * (len(names) > 3)}); "
-                "the checkpoint is incomplete, changed or of another family, fetch it again"
-            )
-    for name, values in model.named_parameters():
-        if not torch.isfinite(values).all():
-            raise DataError(
-                f"model '{path}': weight {name} holds NaN or infinity in {values.dtype}; fetch the model again, or set "
-                "dtype to what it was saved in"
-            )
 
 
 def wrap(

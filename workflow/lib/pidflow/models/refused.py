@@ -1,8 +1,13 @@
-"""Models that are refused by name, before any work: what cannot be measured here, and why."""
+"""Models that are refused before any work: what cannot be measured here, and checkpoints that are not whole."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from pidflow.errors import ConfigError
+import torch
+from torch import nn
+
+from pidflow.errors import ConfigError, DataError
 from pidflow.models.families._family import Family
 
 _ENCODER_DECODER = "an encoder reads the question and a decoder of its own answers, so image and words share no stream"
@@ -23,6 +28,8 @@ REFUSED = {
     "cosmos3_omni": "it draws pictures with a tower of its own beside the text",
 }
 """By ``model_type``, why."""
+# Buffers that older versions of the library saved and that newer ones compute: in a checkpoint they do no harm.
+_COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
 
 
 def check_type(path: str, config: Any, family: Family) -> None:
@@ -51,3 +58,54 @@ def check_type(path: str, config: Any, family: Family) -> None:
 
 def _text_type(config: Any) -> str | None:
     return getattr(config.get_text_config(), "model_type", None)
+
+
+def check_processor(path: str, processor: Any, config: Any, family: Family) -> None:
+    """The processor makes the pictures and tokens that the model was built for."""
+    vision, images = getattr(config, "vision_config", None), getattr(processor, "image_processor", None)
+    crop = getattr(images, "crop_size", None) if getattr(images, "do_center_crop", False) else None
+    pairs = [
+        ("pictures of {} pixels", (crop or {}).get("height"), getattr(vision, "image_size", None)),
+        ("patches of {} pixels", _patch_of(processor), getattr(vision, "patch_size", None)),
+        ("the image token {}", _replaced_token(processor, family), getattr(config, "image_token_id", None)),
+    ]
+    for what, found, expected in pairs:
+        if isinstance(found, int) and isinstance(expected, int) and found != expected:
+            raise DataError(
+                f"model '{path}': its processor makes {what.format(found)}, its configuration expects "
+                f"{what.format(expected)}; the two come from different models, fetch the model again"
+            )
+
+
+def _patch_of(processor: Any) -> Any:
+    """Side of a patch of the vision tower where a processor counts in them; others count merged ones."""
+    return processor.patch_size if hasattr(processor, "num_additional_image_tokens") else None
+
+
+def _replaced_token(processor: Any, family: Family) -> Any:
+    """Id of the token that a processor repeats for the picture; some call another one their image token."""
+    if family.image_token is not None:
+        return processor.tokenizer.convert_tokens_to_ids(family.image_token)
+    found = getattr(processor.tokenizer, "image_token_id", None)
+    return found if found is not None else getattr(processor, "image_token_id", None)
+
+
+def check_weights(path: str, model: nn.Module, info: Mapping[str, Any]) -> None:
+    """Every weight of the checkpoint has its place, every place its weight, and all are numbers."""
+    unexpected = [name for name in sorted(info["unexpected_keys"]) if not _COMPUTED.search(name)]
+    for names, what in (
+        (sorted(info["missing_keys"]), "missing"),
+        (sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]), "of another shape"),
+        (unexpected, "without a place in the model, which its config.json makes smaller than the checkpoint"),
+    ):
+        if names:
+            raise DataError(
+                f"model '{path}': {len(names)} weights are {what} ({', '.join(names[:3])}{', …' * (len(names) > 3)}); "
+                "the checkpoint is incomplete, changed or of another family, fetch it again"
+            )
+    for name, values in model.named_parameters():
+        if not torch.isfinite(values).all():
+            raise DataError(
+                f"model '{path}': weight {name} holds NaN or infinity in {values.dtype}; fetch the model again, or set "
+                "dtype to what it was saved in"
+            )
