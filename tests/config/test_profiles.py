@@ -38,7 +38,7 @@ def test_every_figure_travels_with_the_others():
 
 def test_what_asks_for_a_gpu_says_how_much_memory_and_for_how_long():
     assert on_a_gpu() <= set(CLUSTER["set-resources"])
-    assert len(on_a_gpu()) == 5
+    assert len(on_a_gpu()) == 6
 
 
 @pytest.mark.parametrize("rule", CLUSTER["set-resources"])

@@ -63,9 +63,9 @@ def test_the_study_of_continuous_time_differs_in_attention_alone():
     ordinary, diffused, trained = (dict(config["models"][name]) for name in config["run"]["models"])
     assert len({each.pop("title") for each in (ordinary, diffused, trained)}) == 3, "legends tell them apart"
     assert diffused == ordinary | {"attention": trained["attention"]}
-    assert diffused["attention"] == {
-        key: value for key, value in config["interventions"]["diffusion"].items() if key not in ("kind", "blocks", "title")
-    }
+    of_condition = config["interventions"]["diffusion"]
+    assert diffused["attention"] == {name: of_condition[name] for name in diffused["attention"]}
+    assert set(of_condition) - set(diffused["attention"]) == {"kind", "blocks", "title"}
 
 
 def test_every_prepared_task_can_be_run():

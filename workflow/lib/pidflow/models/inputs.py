@@ -130,7 +130,7 @@ class Batch:
         return replace(self, inputs=inputs)
 
     def to(self, loaded: LoadedModel) -> "Batch":
-        """The batch on the model's device, pixels in the model's precision; the copy may go on behind what follows."""
+        """The batch on the model's device, pixels in the model's precision; the copy may go on while what follows runs."""
         inputs = {
             name: tensor.to(
                 loaded.device,
