@@ -256,4 +256,7 @@ def test_two_systems_meet_in_the_end():
     found = agreement_of(both).iloc[0]
     assert found["correlation"] > 0.95
     assert found["largest_states"] == found["largest_predictions"] == "synergy"
+    silent = agreement_of(both.assign(share=both["share"].where(both["system"] == "states"))).iloc[0]
+    assert (silent["largest_states"], silent["largest_predictions"]) == ("synergy", None)
+    assert np.isnan(silent["correlation"])
     assert two_systems_table(pid.assign(model="other"), table, estimator="flow", definition="broja").empty

@@ -264,3 +264,11 @@ def test_a_model_that_guesses_without_the_question_is_held_against_its_answers()
     assert held.raw["mi_vision"] > 0.8
     assert held.moved["vision"] > 0.4  # what was done to the predictions is told
     assert not held.warnings
+
+
+def test_parts_of_next_to_nothing_have_no_shares():
+    even = np.full((40, 2), 0.5)
+    found = rows_of("synergy", n=40)
+    assert found.shares["synergy"] == pytest.approx(found.bits["synergy"] / found.bits["mi_joint"])
+    nothing = replace(found, bits=decompose_predictions(PredictedRows(even, even, even, np.arange(40))).bits)
+    assert np.isnan(list(nothing.shares.values())).all()

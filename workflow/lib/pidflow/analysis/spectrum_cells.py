@@ -10,7 +10,7 @@ import numpy as np
 from pidflow import stats
 from pidflow.names import QUANTITIES
 from pidflow.spectrum.modes import COUPLING, NETWORKS, PUBLISHED, REPAIRED
-from pidflow.spectrum.results import PassResult, Spectrum, TaskSpectrum
+from pidflow.spectrum.results import LEAST_JOINT, PassResult, Spectrum, TaskSpectrum
 
 ACCURACIES = ("accuracy", "accuracy_vision", "accuracy_language")
 # What an accuracy-delta baseline has to offer instead of atoms: accuracy lost without a source, gained by having both.
@@ -69,7 +69,7 @@ def cells_of(found: Sequence[TaskSpectrum], infos: Mapping[str, ModelInfo], *, m
             continue
         bits = {name: _column(spectrum.bits[name], spectrum.replicates[name]) for name in QUANTITIES}
         bits["interaction"] = bits["mi_vision"] + bits["mi_language"] - bits["mi_joint"]
-        joint = np.where(bits["mi_joint"] > 0, bits["mi_joint"], np.nan)
+        joint = np.where(bits["mi_joint"] >= LEAST_JOINT, bits["mi_joint"], np.nan)
         bits |= {name: bits[name.removeprefix("share_")] / joint for name in SHARES}
         passes = {each.key: each for each in each.passes}
         right = {

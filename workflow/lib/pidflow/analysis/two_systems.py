@@ -50,14 +50,17 @@ def two_systems_table(pid: pd.DataFrame, spectrum: pd.DataFrame, *, estimator: s
 
 
 def agreement_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Per model and task: correlation of the four shares between the systems in the end, the largest atom of each."""
-    end = table[table["layer"].isna()].pivot_table(
-        index=["model", "task", "system"], columns="atom", values="share", sort=False
+    """Per model and task: correlation of the four shares between the systems in the end, the largest atom of each.
+
+    Where predictions tell nothing, they have no shares, and neither number.
+    """
+    end = (
+        table[table["layer"].isna()].set_index(["model", "task", "system", "atom"])["share"].unstack("atom", sort=False)
     )
     rows = []
     for model, task in dict.fromkeys((model, task) for model, task, _ in end.index):
         one, two = (end.loc[(model, task, system), list(ATOMS)].to_numpy() for system in (STATES, PREDICTIONS))
-        largest = [ATOMS[int(np.argmax(each))] for each in (one, two)]
+        largest = [ATOMS[int(np.argmax(each))] if np.isfinite(each).all() else None for each in (one, two)]
         rows.append([model, task, float(stats.correlation(one, two)), *largest])
     return pd.DataFrame(rows, columns=["model", "task", "correlation", "largest_states", "largest_predictions"])
 

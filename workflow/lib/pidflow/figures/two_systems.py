@@ -48,5 +48,6 @@ def draw(two_systems: pd.DataFrame, *, model: str) -> Figure:
     )
     axes.invert_yaxis()
     axes.set_xlabel("share of the joint information")
+    axes.set_xlim(0, 1)
     look.legend_below(figure, look.atom_patches(ATOMS))
     return figure

@@ -8,6 +8,9 @@ import numpy as np
 from pidflow.names import ATOMS
 from pidflow.stats import jackknife_se, within
 
+# Bits of joint information below which its parts have no shares: nothing over nothing.
+LEAST_JOINT = 0.01
+
 
 @dataclass(frozen=True)
 class Twin:
@@ -122,9 +125,9 @@ class Spectrum:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Each atom as a share of the joint information; NaN where that is not above zero."""
+        """Each atom as a share of the joint information; NaN where that is below `LEAST_JOINT`."""
         joint = self.bits["mi_joint"]
-        return {atom: self.bits[atom] / joint if joint > 0 else float("nan") for atom in ATOMS}
+        return {atom: self.bits[atom] / joint if joint >= LEAST_JOINT else float("nan") for atom in ATOMS}
 
 
 @dataclass(frozen=True)
