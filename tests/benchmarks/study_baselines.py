@@ -75,7 +75,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("results", type=Path, nargs="+")
-    parser.add_argument("--estimator", default="flow")
+    parser.add_argument("--estimator", default="auto")
     parser.add_argument("--definition", default="broja")
     asked = parser.parse_args()
     table = pd.concat([beside(each, asked.estimator, asked.definition) for each in asked.results], ignore_index=True)
