@@ -130,7 +130,7 @@ class Batch:
         return replace(self, inputs=inputs)
 
     def to(self, loaded: LoadedModel) -> "Batch":
-        """The batch on the model's device, pixels in the model's precision; the copy may go on while what follows runs."""
+        """The batch on the model's device, pixels in the model's precision; the copy may go on meanwhile."""
         inputs = {
             name: tensor.to(
                 loaded.device,
