@@ -229,8 +229,8 @@ def main():
     unit = kind.removesuffix("s")
     print(f"stage: {1 / each:.1f} questions a {unit}; loop: {1 / single:.1f}; ratio {single / each:.2f}")
     print(
-        f"one pass takes {operations / 1e9:.3g} GFLOP a question: {operations / each / peak:.1%} of the measured matmul "
-        f"peak of {peak / 1e9:.3g} GFLOP/s, answers, reading and writing included"
+        f"one pass takes {operations / 1e9:.3g} GFLOP a question: {operations / each / peak:.1%} of the measured "
+        f"matmul peak, {peak / 1e9:.3g} GFLOP/s, answers, reading and writing included"
     )
     print(f"writing: {parts['writing'] / took:.1%} of all; peak memory {memory / 1e9:.2f} GB")
     hidden = 1 - parts["waiting"] / max(parts["reading"], 1e-9)
