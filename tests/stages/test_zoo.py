@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pidflow.analysis.breadth import LEAST_MODELS, RECOVERED
 from pidflow.stages import train_standin
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = ROOT / "workflow/resources/zoo"
 CONFIG = yaml.safe_load((ROOT / "config/zoo.yaml").read_text())
 EXPECTED = yaml.safe_load((ZOO / "expected.yaml").read_text())
-TRAINED = ROOT / "results/standins"
-RECORDS = {path.parent.name: json.loads(path.read_text()) for path in TRAINED.glob("zoo-*/training.json")}
+RECORDS = {path.parent.name: json.loads(path.read_text()) for path in ZOO.glob("zoo-*/training.json")}
+WEIGHTS = 40_000_000  # bytes of weights that the repository may hold
 
 
 def test_two_dozen_models_are_states_of_twelve_trainings():
     standins, models = CONFIG["standins"], CONFIG["models"]
     assert len(standins) == 12
-    assert CONFIG["run"]["models"] == list(standins)
     assert {model["series"] for model in models.values()} == set(standins)
     for name, model in models.items():
         assert model["blocks"] == standins[model["series"]]["blocks"]
@@ -46,31 +46,44 @@ def test_orders_are_about_models_of_the_zoo(expected):
     assert all(expected["task"] in each["tasks"] for each in CONFIG["standins"].values())
 
 
-@pytest.mark.skipif(not RECORDS, reason="none of the zoo is trained here; target zoo does")
-def test_what_is_here_was_trained_as_the_configuration_says():
-    for name, record in RECORDS.items():
-        wanted = CONFIG["standins"][name]
-        assert {key: record[key] for key in ("width", "blocks", "language_prior", "pictures", "tasks")} == {
-            key: wanted[key] for key in ("width", "blocks", "language_prior", "pictures", "tasks")
-        }
-        for phase, changed in wanted["phases"].items():
-            assert changed.items() <= record["phases"][phase].items()
+def test_what_is_shipped_is_run_and_was_trained_as_the_configuration_says():
+    assert CONFIG["run"]["models"] == [name for name in CONFIG["standins"] if name in RECORDS]
+    for name, wanted in CONFIG["standins"].items():
+        shipped = name in RECORDS
+        folder = "workflow/resources/zoo" if shipped else "results/standins"
+        assert CONFIG["models"][name]["path"] == f"{folder}/{name}"
+        if shipped:
+            record = RECORDS[name]
+            told = ("width", "blocks", "language_prior", "pictures", "tasks")
+            assert {key: record[key] for key in told} == {key: wanted[key] for key in told}
+            for phase, changed in wanted["phases"].items():
+                assert changed.items() <= record["phases"][phase].items()
 
 
-@pytest.mark.skipif(len(RECORDS) < 4, reason="too few of the zoo's models are trained here to be in an order")
-@pytest.mark.parametrize("expected", EXPECTED, ids=lambda each: each["id"])
-def test_the_order_that_was_written_down_is_found(expected):
+def test_weights_stay_small():
+    weights = (ROOT / "workflow/resources").rglob("*.safetensors")
+    assert sum(path.stat().st_size for path in weights) <= WEIGHTS
+
+
+# What was written down before and is not found; docs/zoo.md says why.
+NOT_FOUND = ("prior-against-pictures",)
+
+
+@pytest.mark.parametrize(
+    "expected", [each for each in EXPECTED if each["quantity"] in ("accuracy", "gain")], ids=lambda each: each["id"]
+)
+def test_orders_that_were_written_down_before(expected):
+    """By the records of training; the orders of spectra are in table ``order`` of the study."""
     place = {model: number for number, group in enumerate(expected["order"]) for model in group if model in RECORDS}
-    values = {}
+    if len(place) < LEAST_MODELS:
+        pytest.skip("too few of these models are shipped to be in an order")
+    task, values = expected["task"], {}
     for model in place:
         own, other = (RECORDS[model][name] for name in ("accuracy", "accuracy_of_other_pictures"))
-        task = expected["task"]
         values[model] = own[task] - (other[task] if expected["quantity"] == "gain" else 0.0)
     apart = [(one, other) for one, other in product(place, place) if place[one] < place[other]]
-    if len(apart) < 3:
-        pytest.skip("too few of these models are trained here")
-    agreeing = sum(1 if values[one] < values[other] else -1 for one, other in apart)
-    assert agreeing / len(apart) >= 0.9, f"{expected['id']}: {values}"
+    tau = sum(1 if values[one] < values[other] else -1 for one, other in apart) / len(apart)
+    assert (tau >= RECOVERED) == (expected["id"] not in NOT_FOUND), f"{expected['id']}: tau {tau:.2f}, {values}"
 
 
 def test_every_stand_in_is_told_what_training_takes():

@@ -19,6 +19,7 @@ the accuracy that is lost without the picture. Whiskers are one standard error o
 Spearman's correlation over models with its 95 % bootstrap interval; permutation p-values are in ``correlations.csv``.
 Where the baseline orders models as well as synergy does, the decomposition adds a reading and no prediction.
 """
+_NARROWEST = 0.05  # of an axis: thousandths of a bit are no differences to look at
 _SHOWN = {
     "synergy": ("synergy (bits)", "synergy"),
     "unique_language": ("language-unique (bits)", "unique_language"),
@@ -49,6 +50,9 @@ def draw(breadth: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
                     elinewidth=0.6,
                 )
             axes.set_xlabel(label)
+            low, high = axes.get_xlim()
+            wider = max(0.0, _NARROWEST - (high - low)) / 2
+            axes.set_xlim(low - wider, high + wider)
             look.few_ticks(axes.xaxis)
             axes.set_title(_correlation(correlations, task, name), loc="left")
         row[0].set_ylabel(f"accuracy\n{task}")
