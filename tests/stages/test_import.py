@@ -269,7 +269,7 @@ def test_imports_are_decomposed_like_any_predictions(database, read_databases, r
         ({"drop": (3, VISION)}, {}, "unequal numbers of rows"),
         ({"labels": [None] * 40}, {}, "has no label"),
         ({"labels": ["one"] * 40}, {}, r"1 different label\(s\)"),
-        ({"blob": b"not a tensor"}, {}, "tensor 0 of layer 'vision_tower.last' cannot be read"),
+        ({"blob": b"not a tensor"}, {}, "tensor 0 of layer 'vision_tower.last' is no archive of torch"),
         ({"width": 5}, {}, "numbers in the two parts"),
     ],
 )
