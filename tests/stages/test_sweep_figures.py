@@ -243,7 +243,8 @@ def test_stage_writes_equal_bytes_each_time_in_the_wanted_order(name, tables, tm
 
 def test_stage_says_what_is_wrong(tables, tmp_path):
     stored = by_name(tables(("choose-attr", "easy-shape")))
-    given = {"figure": "sweep-edges", "tasks": {"easy-shape": "shape"}, "output": [str(tmp_path / "figure.svg")]}
+    given = {"figure": "sweep-edges", "titles": {"task": {"easy-shape": "shape"}}}
+    given["output"] = [str(tmp_path / "figure.svg")]
     with pytest.raises(DataError, match="no row has model 'llava'; the table has standin"):
         stage.run(tables=stored, given={"model": "llava"}, **given)
     damaged = str(tmp_path / "damaged.parquet")
