@@ -83,5 +83,6 @@ def donors_of(table: pd.DataFrame, *, seed: int) -> np.ndarray:
         mixed = (drawn ^ np.uint64(drawn[row])) * np.uint64(0x9E3779B97F4A7C15)
         worse = (images == images[row]).astype(int) + (answers == answers[row])
         worse[row] = 3
-        found[row] = np.lexsort((mixed, worse))[0]
+        best = np.flatnonzero(worse == worse.min())
+        found[row] = best[mixed[best].argmin()]
     return found
