@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 WIDTH, LAYERS = 64, 3
+DRAWN = 10_000  # scenes that are drawn at most for the extraction; of more questions each is asked several times
 MEASURED = "measured:"
 
 
@@ -38,10 +39,15 @@ def write_items(folder, n):
 
 
 def extract(folder, n):
+    from pidflow.files import store
     from pidflow.models.standin import architecture
     from pidflow.stages import _extraction
 
-    write_items(folder, n)()
+    write_items(folder, min(n, DRAWN))()
+    few = store.read_table(folder / "items.parquet")
+    table = few.iloc[np.arange(n) % len(few)].assign(item_id=[f"q{row}" for row in range(n)])
+    store.write_table(folder / "items.parquet", table)
+    del few, table
     architecture.build_model(seed=0, width=32, depth=2).save_pretrained(folder / "model")
     architecture.build_processor().save_pretrained(folder / "model")
     model = {"family": "llava", "path": str(folder / "model"), "batch_size": 64, "prompt": architecture.PROMPT}

@@ -9,7 +9,7 @@ from tests.stages.test_activations import MODEL
 from pidflow.errors import ConfigError, DataError
 from pidflow.files import store
 from pidflow.stages import _extraction as stage
-from pidflow.stages import _extractor, bound_information, calibrate, estimate_pid, fit_pca, plant_twin, train_flow
+from pidflow.stages import _work, bound_information, calibrate, estimate_pid, fit_pca, plant_twin, train_flow
 
 FLOW = {"stages": 1, "max_steps": 10}
 
@@ -85,7 +85,7 @@ def test_layers_and_blocks_that_do_not_exist_are_refused(extract, changed, messa
 
 def test_the_disk_that_a_run_takes_is_said_before_it_starts(extract, monkeypatch, caplog, tmp_path):
     free = SimpleNamespace(free=10**9)
-    monkeypatch.setattr(_extractor.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(_work.shutil, "disk_usage", lambda _: free)
     with caplog.at_level("INFO"):
         files = extract("said", layers=[2], blocks=["last"])
     assert (
