@@ -316,7 +316,7 @@ def test_missing_columns_are_named(write_items, extract):
         ({"dtype": "int8"}, "unknown dtype 'int8', expected auto, float32, float16, bfloat16"),
         ({"device": "tpu-7"}, "unknown device 'tpu-7'"),
         ({"prompt": "{question} <image>"}, "a prompt must hold '<image>' once and, after it"),
-        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, found 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, or auto, found 0"),
         ({"colour": "red"}, "found family, batch_size, dtype, prompt, path, colour"),
     ],
 )
