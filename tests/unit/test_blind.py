@@ -12,14 +12,20 @@ from pidflow.interventions.intervention import intervention_of
 from pidflow.models.inputs import encode
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "config" / "config.yaml").read_text())
-INTERVENTIONS, BLIND, UNASKED = CONFIG["interventions"], *(CONFIG["claims"][name] for name in ("blind", "unasked"))
+BLIND, UNASKED = (CONFIG["claims"][name] for name in ("blind", "unasked"))
+
+
+def shipped(condition, model):
+    """The intervention of a shipped condition in all blocks of a model."""
+    entry = {key: value for key, value in CONFIG["interventions"][condition].items() if key != "title"}
+    return intervention_of(entry | {"blocks": "all"}, depth=model.depth)
 
 
 def said(model, asked, condition):
     """What the model is about to say to the same questions about two sets of pictures."""
     examples, pictures, _ = asked(6)
     _, others, _ = asked(6, first=2 * 10**9)
-    chosen = [intervention_of(INTERVENTIONS[condition] | {"blocks": "all"}, depth=model.depth)]
+    chosen = [shipped(condition, model)]
     return [captured_under(chosen, model, encode(model, examples, shown)).logits for shown in (pictures, others)]
 
 
@@ -39,7 +45,7 @@ def asked_backwards(model, asked, condition):
     """What the model is about to say to questions as they are and to the same words in another order."""
     examples, pictures, _ = asked(6)
     turned = [replace(each, question=" ".join(reversed(each.question.split()))) for each in examples]
-    chosen = [intervention_of(INTERVENTIONS[condition] | {"blocks": "all"}, depth=model.depth)]
+    chosen = [shipped(condition, model)]
     return [captured_under(chosen, model, encode(model, some, pictures)).logits for some in (examples, turned)]
 
 
