@@ -42,6 +42,7 @@ MODEL_KEYS = (
     "attention",
     "closed",
     "image",
+    "title",
     "series",
     "step",
 )
@@ -102,7 +103,7 @@ def load_model(model: Mapping[str, Any], *, instruction: str | None = None) -> t
     batch_size = settings.pop("batch_size", BATCH_SIZE)
     if batch_size != AUTO and (not isinstance(batch_size, int) or batch_size < 1):
         raise ConfigError(f"batch_size must be a whole number of at least 1, or {AUTO}, found {batch_size!r}")
-    for name in ("series", "step"):  # where the model stands among others, which changes nothing of it
+    for name in ("title", "series", "step"):  # its name and its place among others change nothing
         settings.pop(name, None)
     attention = settings.pop("attention", None)  # see own_attention
     closed = [dict(edge) for edge in settings.pop("closed", ())]
