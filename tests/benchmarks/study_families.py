@@ -6,6 +6,7 @@ probabilities (the lens at the last layer and the model's own).
 """
 
 import logging
+import re
 import sys
 import tempfile
 import warnings
@@ -52,7 +53,8 @@ def verdict(kind):
         try:
             yield f"{kind} ({name})" if len(own) > 1 else kind, measured(tiny)
         except PidflowError as err:
-            yield kind, f"refused by the self-check: {str(err).removeprefix('knockout self-check: ')} | | | |"
+            said = re.sub(r"model '[^']*': ", "", str(err)).removeprefix("knockout self-check: ")
+            yield kind, f"refused by the self-check: {said} | | | |"
     if not own:
         backends = IMAGE_PROCESSOR_MAPPING_NAMES.get(kind) or {}
         needs = set(backends) == {"torchvision"} and not installed("torchvision")
