@@ -249,6 +249,10 @@ def test_weights_in_fewer_bits_answer_nearly_as_before(kind, tolerated, asked_st
     whole, batch = asked_standin
     fewer = load("llava", str(STANDIN), prompt=PROMPT, device="cpu", quantize=kind)
     assert fewer.revision == f"{whole.revision}+{kind}"
+    in_blocks = {id(module) for block in fewer.layers for module in block.modules()}
+    few = {id(module) for module in fewer.model.modules() if kind[0] + "bit" in type(module).__name__}
+    assert few
+    assert few <= in_blocks  # neither what sees the picture nor the unembedding
     assert check_model(fewer, batch).row_error < 1e-5
     with entered(fewer, (), batch.spans):
         found = capture(fewer, batch)

@@ -11,7 +11,10 @@ from pidflow.errors import ConfigError
 
 QUANTIZED = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}
 # Not in fewer bits: the unembedding and what sees the picture, under the names that families have for them.
-_WHOLE = r"(.*\.)?(lm_head|vision_\w+|visual|multi_modal_projector|qformer|connector|aligner)"
+_WHOLE = (
+    r"(.*\.)?(lm_head|vision_\w+|visual|embed_vision|multi_modal_projector|language_projection|qformer|connector|aligner"
+    r"|generation_\w+|per_layer_model_projection)"
+)
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
