@@ -6,6 +6,7 @@ from pidflow.stages import plant_twin
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         plant_twin.run(
+            pca=snakemake.input.pca,
             flow=snakemake.input.flow,
             weights=snakemake.input.weights,
             output=snakemake.output.twin,

@@ -62,7 +62,9 @@ def small_run(folder, *, model, name, task, dataset, select=None, count=1000, de
         **how,
     )
     train_flow.run(pca=paths["pca"], output=paths["flow"], weights=weights, settings=FLOW, threads=1, **how)
-    plant_twin.run(flow=paths["flow"], weights=weights, output=paths["twin"], settings=FLOW, threads=1, **how)
+    plant_twin.run(
+        pca=paths["pca"], flow=paths["flow"], weights=weights, output=paths["twin"], settings=FLOW, threads=1, **how
+    )
     bound_information.run(pca=paths["pca"], flow=paths["flow"], output=paths["bound"], threads=1, **how)
     layers = [str(results / f"pid/{name}/{task}/intact/layer-{layer:02d}.json") for layer in range(depth + 1)]
     estimate_pid.run(

@@ -32,7 +32,15 @@ def decomposed(folder, layers, target):
     paths = {name: str(folder / f"{name}.h5") for name in ("pca", "flow", "twin", "bound")}
     weights = str(folder / "flow.safetensors")
     train_flow.run(pca=paths["pca"], output=paths["flow"], weights=weights, settings=settings, seed=0, threads=1)
-    plant_twin.run(flow=paths["flow"], weights=weights, output=paths["twin"], settings=settings, seed=0, threads=1)
+    plant_twin.run(
+        pca=paths["pca"],
+        flow=paths["flow"],
+        weights=weights,
+        output=paths["twin"],
+        settings=settings,
+        seed=0,
+        threads=1,
+    )
     bound_information.run(pca=paths["pca"], flow=paths["flow"], output=paths["bound"], seed=0, threads=1)
     torch.set_num_threads(before)
     outputs = [str(folder / f"layer-{layer:02d}.json") for layer in range(len(layers))]

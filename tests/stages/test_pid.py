@@ -24,7 +24,7 @@ from pidflow.stages import bound_information, estimate_pid, plant_twin, train_fl
 
 FLOW = {"stages": 2}
 ROWS, ESTIMATORS, DEFINITIONS = 600, ["gaussian", "copula", "flow"], ["broja", "mmi"]
-WARPED, XOR = 0, 1
+WARPED, XOR, CLUSTERED = 0, 1, 2
 
 
 def parted(block):
@@ -32,9 +32,14 @@ def parted(block):
     return np.sign(block) + 0.1 * block
 
 
+def warped(block):
+    """Every column's exponential: increasing, and without clusters."""
+    return np.exp(block)
+
+
 @pytest.fixture(scope="module")
 def unit(tmp_path_factory):
-    """A unit of two layers: a Gaussian parted into clusters, which a linear model reads badly, and an XOR of signs."""
+    """A unit of three layers: a warped Gaussian, which a linear model reads badly, an XOR of signs, and clusters."""
     folder = tmp_path_factory.mktemp("unit")
     rng = np.random.default_rng(0)
     y = rng.standard_normal((ROWS, 2))
@@ -46,21 +51,23 @@ def unit(tmp_path_factory):
             ("image_id", np.array([f"image {row // 2}" for row in range(ROWS)])),
             ("fold", np.arange(ROWS) // 2 % 3),
             ("rows", np.arange(ROWS)),
-            ("target/scores", parted(y)),
+            ("target/scores", warped(y)),
         ):
             put(file, name, values)
-        for layer, (vision, language) in enumerate(([parted(block) for block in noisy], signs)):
+        for layer, (vision, language) in enumerate(
+            ([warped(block) for block in noisy], signs, [parted(block) for block in noisy])
+        ):
             put(file, f"layer-{layer:02d}/vision/scores", vision)
             put(file, f"layer-{layer:02d}/language/scores", language)
         file.attrs.update(
-            {"model": "m", "task": "t", "condition": "intact", "layers": 1, "language": "text", "dropped": 3}
+            {"model": "m", "task": "t", "condition": "intact", "layers": 2, "language": "text", "dropped": 3}
         )
     before = torch.get_num_threads()
     same = {"seed": 0, "threads": 1}
     paths = {name: str(folder / f"{name}.h5") for name in ("pca", "flow", "twin", "bound")}
     weights = str(folder / "flow.safetensors")
     train_flow.run(pca=paths["pca"], output=paths["flow"], weights=weights, settings=FLOW, **same)
-    plant_twin.run(flow=paths["flow"], weights=weights, output=paths["twin"], settings=FLOW, **same)
+    plant_twin.run(pca=paths["pca"], flow=paths["flow"], weights=weights, output=paths["twin"], settings=FLOW, **same)
     bound_information.run(pca=paths["pca"], flow=paths["flow"], output=paths["bound"], **same)
     torch.set_num_threads(before)
     return paths
@@ -68,7 +75,7 @@ def unit(tmp_path_factory):
 
 def decompose(paths, folder, **changes):
     """Run the stage; gives its files."""
-    outputs = [str(folder / f"m/t/intact/layer-{layer:02d}.json") for layer in (WARPED, XOR)]
+    outputs = [str(folder / f"m/t/intact/layer-{layer:02d}.json") for layer in (WARPED, XOR, CLUSTERED)]
     settings = {"estimators": ESTIMATORS, "definitions": DEFINITIONS, "outputs": outputs}
     estimate_pid.run(**paths | settings | changes, permutations=20, jackknife_groups=20, seed=0)
     return outputs
@@ -99,7 +106,7 @@ def test_a_decomposition_names_its_unit_and_tells_how_its_union_was_corrected(la
 def test_tables_read_what_the_stage_writes(files, layers, tmp_path):
     """The contract: every number of a file, in the words of files, reaches its row of the table."""
     table = pid_table([each for path in files for each in from_json(json.loads(Path(path).read_text()), where=path)])
-    assert len(table) == 2 * len(ESTIMATORS) * len(DEFINITIONS) * len(QUANTITIES)
+    assert len(table) == 3 * len(ESTIMATORS) * len(DEFINITIONS) * len(QUANTITIES)
     placed = table.set_index([*PLACE, "atom"])
     for path in files:
         for entry in json.loads(Path(path).read_text())["decompositions"]:
@@ -108,7 +115,10 @@ def test_tables_read_what_the_stage_writes(files, layers, tmp_path):
                 row = placed.loc[(*place, found["definition"], quantity)]
                 assert row["bits"] == found[quantity]
                 assert row["se"] == found["se"][quantity]
-                assert row["twin_error"] == entry["twin"]["bits"][quantity] - entry["twin"]["truth"][quantity]
+                if entry["twin"] is None:
+                    assert np.isnan(row["twin_error"])
+                else:
+                    assert row["twin_error"] == entry["twin"]["bits"][quantity] - entry["twin"]["truth"][quantity]
                 assert (row["n"], row["p_value"], row["clipped"]) == (ROWS, found["p_value"], found["clipped"])
 
 
@@ -125,7 +135,7 @@ def test_the_stage_and_the_notebook_estimate_alike(unit, layers):
 
 
 def test_the_twin_says_which_estimator_to_believe(layers):
-    """The twin has the clusters of the real rows: the plain Gaussian is wrong there, copula and flow are right."""
+    """The twin has the warps of the real rows: the plain Gaussian is wrong there, copula and flow are right."""
     for (estimator, _), each in layers[WARPED].items():
         assert ("mi_joint" in each.twin_failed) == (estimator == "gaussian")
     assert layers[WARPED]["gaussian", "broja"].twin_error("mi_joint") < -0.5
@@ -138,13 +148,24 @@ def test_the_twin_carries_more_information_than_the_flow_found_in_the_real_rows(
 
 
 def test_what_needs_a_flow_is_corrected_by_its_twin_and_the_rest_is_not(layers):
-    for found in layers:
+    for found in layers[:CLUSTERED]:
         for (estimator, _), each in found.items():
             assert (each.estimate.uncorrected is not None) == (estimator == "flow")
             if estimator == "flow":
                 whole, before = each.bits["mi_joint"], each.uncorrected[0]["mi_joint"]
                 assert whole - before == pytest.approx(-each.twin_error("mi_joint"), abs=0.1)
-                assert any("and the twin has none of it" in word for word in each.estimate.warnings)  # y clusters
+
+
+def test_a_layer_of_clusters_has_no_twin_is_not_corrected_and_says_so(unit, layers):
+    with reading_h5(unit["twin"], kind="twin") as file:
+        assert [sorted(file[name])[:1] for name in ("layer-00", "layer-02")] == [["covariance"], []]
+        assert file["layer-02"].attrs["discrete"] == "x1 lies in 4 clusters, x2 lies in 4 clusters"
+    for (estimator, _), each in layers[CLUSTERED].items():
+        assert each.twin is None and each.estimate.uncorrected is None
+        assert f"of which estimator {estimator} knows nothing" in "".join(each.estimate.warnings)
+        assert any("not corrected" in word for word in each.estimate.warnings) == (estimator == "flow")
+    for found in layers[:CLUSTERED]:
+        assert not [each for each in found.values() if "knows nothing" in "".join(each.estimate.warnings)]
 
 
 def test_what_is_missed_is_missed_by_the_corrected_number(layers):
@@ -192,7 +213,7 @@ def test_a_file_of_another_condition_or_of_other_scores_is_refused(unit, tmp_pat
 
 
 def test_another_number_of_layers_than_the_configuration_says_is_refused(unit, tmp_path):
-    with pytest.raises(DataError, match=r"pca\.h5: has 2 layers, expected the 1 .* blocks of model 'm'"):
+    with pytest.raises(DataError, match=r"pca\.h5: has 3 layers, expected the 1 .* blocks of model 'm'"):
         decompose(unit, tmp_path, outputs=[str(tmp_path / "layer-00.json")])
 
 
@@ -203,6 +224,7 @@ def test_weights_of_other_flows_are_refused(unit, tmp_path, same, message):
     write_tensors(tmp_path / "other.safetensors", {"layer-07/dims": torch.tensor([2, 2, 2])}, identity=identity)
     with pytest.raises(DataError, match=rf"other\.safetensors: {message}"):
         plant_twin.run(
+            pca=unit["pca"],
             flow=unit["flow"],
             weights=str(tmp_path / "other.safetensors"),
             output=str(tmp_path / "twin.h5"),
@@ -222,14 +244,16 @@ def test_decomposing_needs_no_torch(stage):
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(PACKAGE.parent)})
 
 
-def test_auto_says_which_estimator_spoke_and_a_layer_of_clusters_has_no_twin(unit, tmp_path):
+def test_auto_says_which_estimator_spoke(unit, tmp_path):
     outputs = decompose(unit, tmp_path, estimators=["auto", "gaussian"], definitions=["broja"])
     found = [each for path in outputs for each in from_json(json.loads(Path(path).read_text()), where=path)]
     spoke = {each.layer: each.estimate.spoke for each in found if each.estimator == "auto"}
-    assert spoke == {WARPED: "mixed", XOR: "mixed"}  # the target that both share lies in clusters
-    assert [each.twin is None for each in found] == [each.estimator == "auto" for each in found]
+    assert spoke == {WARPED: "flow", XOR: "flow", CLUSTERED: "mixed"}
     table = pid_table(found).set_index(["layer", "estimator", "atom"])
-    assert table.loc[(WARPED, "auto", "mi_joint"), "spoke"] == "mixed"
-    assert np.isnan(table.loc[(WARPED, "auto", "mi_joint"), "twin_error"])
-    assert not table.loc[(WARPED, "auto", "mi_joint"), "twin_failed"]
-    assert table.loc[(WARPED, "gaussian", "mi_joint"), "disagrees"] in ("auto", "")
+    for layer, corrected in ((WARPED, True), (CLUSTERED, False)):
+        row = table.loc[(layer, "auto", "mi_joint")]
+        assert row["spoke"] == spoke[layer]
+        assert (row["bits"] != row["uncorrected_bits"]) == corrected
+        assert np.isnan(row["twin_error"]) != corrected
+    assert not table.loc[(CLUSTERED, "auto", "mi_joint"), "twin_failed"]
+    assert table.loc[(CLUSTERED, "gaussian", "mi_joint"), "disagrees"] in ("auto", "")

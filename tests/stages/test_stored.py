@@ -53,7 +53,7 @@ def test_later_stages_follow(few, tmp_path):
     reduction = {"correct_only": False, "language": "text", "variance": 0.9, "max_components": 2}
     fit_pca.run(**few, output=path["pca"], **reduction, target_components=1, seed=0, unit=unit)
     same = {"seed": 0, "threads": 1, "unit": unit}
-    of_flow = {"flow": path["flow"], "weights": weights, "settings": FLOW}
+    of_flow = {"pca": path["pca"], "flow": path["flow"], "weights": weights, "settings": FLOW}
     train_flow.run(pca=path["pca"], output=path["flow"], weights=weights, settings=FLOW, **same)
     plant_twin.run(output=path["twin"], **of_flow, **same)
     bound_information.run(pca=path["pca"], flow=path["flow"], output=path["bound"], **same)

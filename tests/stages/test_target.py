@@ -103,7 +103,9 @@ def test_records_say_which_target_they_have(folder):
     paths["pca"], weights, settings = str(reduced(folder, CUT, INTACT)), str(folder / "w"), {"max_steps": 2}
     same = {"seed": 0, "threads": 1, "unit": unit}
     train_flow.run(pca=paths["pca"], output=paths["flow"], weights=weights, settings=settings, **same)
-    plant_twin.run(flow=paths["flow"], weights=weights, output=paths["twin"], settings=settings, **same)
+    plant_twin.run(
+        pca=paths["pca"], flow=paths["flow"], weights=weights, output=paths["twin"], settings=settings, **same
+    )
     bound_information.run(pca=paths["pca"], flow=paths["flow"], output=paths["bound"], **same)
     torch.set_num_threads(before)
     output = str(folder / "layer-00.json")

@@ -28,11 +28,11 @@ def unit(tmp_path):
             {"model": "m", "task": "t", "condition": "unit", "layers": 0, "language": "text", "dropped": 0}
         )
     flow, weights = str(tmp_path / "flows/unit.h5"), str(tmp_path / "flows/unit.safetensors")
-    same = {"flow": flow, "seed": 0}
+    same = {"pca": str(pca), "flow": flow, "seed": 0}
     along = {
         "plant_twin": same
         | {"weights": weights, "settings": SETTINGS, "output": str(tmp_path / "twins/unit.h5"), "code": "one"},
-        "bound_information": same | {"pca": str(pca), "output": str(tmp_path / "bounds/unit.h5"), "code": "two"},
+        "bound_information": same | {"output": str(tmp_path / "bounds/unit.h5"), "code": "two"},
     }
 
     def train(**changes):

@@ -291,9 +291,9 @@ def along_with_flow(wildcards, input, output):
     unit, pca, flow = unit_of(wildcards), input.pca, output.flow
     results = Path(flow).parents[3]
     twin, bound = (str(results / folder / Path(flow).relative_to(results / "flows")) for folder in ("twins", "bounds"))
-    same = {"flow": flow, "seed": config["seed"], "unit": unit}
+    same = {"pca": pca, "flow": flow, "seed": config["seed"], "unit": unit}
     of_twin = {"weights": output.weights, "settings": config["flow"], "code": code_digest("plant_twin", FLOW_MAPS)}
-    of_bound = {"pca": pca, "code": code_digest("bound_information")}
+    of_bound = {"code": code_digest("bound_information")}
     return {
         "plant_twin": same | of_twin | {"output": twin},
         "bound_information": same | of_bound | {"output": bound},

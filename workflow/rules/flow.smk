@@ -34,6 +34,7 @@ rule train_flow:
 
 rule plant_twin:
     input:
+        pca="results/pca/{model}/{task}/{condition}.h5",
         flow="results/flows/{model}/{task}/{condition}.h5",
         weights="results/flows/{model}/{task}/{condition}.safetensors",
     output:

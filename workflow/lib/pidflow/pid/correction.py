@@ -9,8 +9,12 @@ The error of the corrected number has three parts: that of the estimate; that of
 groups are the same images; and that a twin is not the real thing. The last is a share of the correction
 (`UNSURE`, as measured where the truth is known) and has one direction everywhere, so it enters the replicates as one
 pattern that all estimates share: it cancels in differences as far as the corrections do.
+
+Rows with codes or clusters are not corrected: their twin has none, and flows lose something else in it than in them
+(docs/correction.md).
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +30,33 @@ UNSURE = 0.5
 # Part of what was found beyond which a correction deserves a word: half, as for the finite-sample bias beside what it
 # leaves. Of the corrected number that is a third.
 LARGEST = 1 / 2
+NO_TWIN = "not corrected: a planted twin has neither codes nor clusters"
 
 
-def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate, discrete: str = "") -> PIDEstimate:
+def corrected_unless_discrete(
+    estimates: Mapping[str, PIDEstimate],
+    of_twin: Callable[[], tuple[Mapping[str, PIDEstimate], Mapping[str, PIDEstimate]]],
+    *,
+    discrete: str,
+) -> dict[str, PIDEstimate]:
+    """Estimates of one set of rows by definition, corrected where a twin resembles the rows, with a warning elsewhere.
+
+    Parameters
+    ----------
+    estimates
+        Of the real rows, from latents.
+    of_twin
+        Gives `perfect` and `found` of :func:`corrected` by definition; not called where the rows have no twin.
+    discrete
+        What is discrete about the rows, in words (:func:`pidflow.pid.labels.described`); empty where nothing is.
+    """
+    if discrete:
+        return {name: replace(each, warnings=(*each.warnings, NO_TWIN)) for name, each in estimates.items()}
+    perfect, found = of_twin()
+    return {name: corrected(each, perfect=perfect[name], found=found[name]) for name, each in estimates.items()}
+
+
+def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate) -> PIDEstimate:
     """The estimate with what the twin shows to be lost given back, bits; as it is where information has no bound.
 
     Parameters
@@ -37,8 +65,6 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
         Of the real rows.
     perfect, found
         Of the latents that the twin was made from, and of those that the estimator finds in its rows.
-    discrete
-        What is discrete about the rows, in words (:func:`pidflow.pid.labels.described`): a twin has nothing of it.
 
     Raises
     ------
@@ -82,10 +108,6 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
             *bias_warning("I12", estimate.mi_bias["mi_12"], float(mi["mi_12"][0]), estimate.ratio),
             *range_warning(mi, free, inside),
             *_size_warning(back, estimate.mi_12),
-            *(
-                (f"{discrete}, and the twin has none of it: its correction may be far off, take estimator auto",)
-                * bool(discrete)
-            ),
         ),
         uncorrected=Uncorrected({name: getattr(estimate, name) for name in QUANTITIES}, dict(estimate.se)),
     )

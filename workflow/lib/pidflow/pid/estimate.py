@@ -15,7 +15,7 @@ from pidflow.errors import NumericsError, UnboundedError
 from pidflow.flows.settings import FlowConfig
 from pidflow.groups import MOST, grouped_folds
 from pidflow.pid.bias import bias_warning, mi_bias
-from pidflow.pid.correction import corrected
+from pidflow.pid.correction import corrected_unless_discrete
 from pidflow.pid.covariances import (
     covariance,
     deleted_covariances,
@@ -82,7 +82,8 @@ def estimate_pid(
         Maps of the flow and how they are trained, for estimators that need one; the defaults when omitted.
     correct : {"none", "twin"}
         ``"twin"`` adds what a flow loses in rows like these, as seen where the truth is known
-        (:mod:`pidflow.pid.correction`); it trains a second flow. Estimators that need no flow are left as they are.
+        (:mod:`pidflow.pid.correction`); it trains a second flow. Estimators that need no flow are left as they are, as
+        are rows with codes or clusters, which have no twin.
 
     Returns
     -------
@@ -112,15 +113,13 @@ def estimate_pid(
         **how,
     )
     if correct == TWIN and flows.trained is not None and all(one.bounded for one in found.values()):
-        drawn, latents = flows.twin()
-        perfect, of_twin = (estimate_pid_from_latents(*rows, **how) for rows in (drawn, latents))
         from pidflow.pid.labels import described  # half a second of imports
 
-        discrete = described(blocks)
-        found = {
-            name: corrected(one, perfect=perfect[name], found=of_twin[name], discrete=discrete)
-            for name, one in found.items()
-        }
+        found = corrected_unless_discrete(
+            found,
+            lambda: tuple(estimate_pid_from_latents(*rows, **how) for rows in flows.twin()),
+            discrete=described(blocks),
+        )
     if estimator != "auto":
         return found
     return _beside_others(found, tuple(blocks), groups=groups, jackknife=jackknife, seed=seed)

@@ -11,11 +11,10 @@ import numpy as np
 from pidflow.errors import DataError, PidflowError, UnboundedError
 from pidflow.files.store import reading_h5, take, write_json
 from pidflow.names import ATOMS, condition_and_target, layer_name
-from pidflow.pid.correction import corrected
+from pidflow.pid.correction import corrected_unless_discrete
 from pidflow.pid.estimators._rows import Blocks, estimates_by, needs_flow
 from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import gaussian_pid
-from pidflow.pid.labels import described
 from pidflow.pid.records import to_json
 from pidflow.pid.results import QUANTITIES, Decomposition, TwinEstimate
 from pidflow.stages._scores import Scores, made_from, read_scores
@@ -38,7 +37,7 @@ def run(
     seed: int,
     unit: Mapping[str, str] | None = None,
 ) -> None:
-    """Decompose what every layer states about the target; what flows found is corrected by what they lose in the twin.
+    """Decompose what every layer states about the target; what flows found is corrected by what they lose in its twin.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ def run(
     flow
         Held-out latents, what estimators that need a flow start from.
     twin
-        The planted twin of each layer, which the same estimators are tried on.
+        The planted twin of each layer that has one, which the same estimators are tried on.
     bound
         The critic's bound on the joint information.
     outputs
@@ -87,17 +86,12 @@ def run(
 
 @dataclass(frozen=True)
 class _Layer:
-    """What is known of one layer beside its scores: latents, the critic's bound, the twin with its latents.
-
-    Those that it was made from are `drawn`, those that flows find in it `twin_latents`.
-    """
+    """What is known of one layer beside its scores: latents, the critic's bound, its twin or why there is none."""
 
     latents: Blocks
     bound: np.ndarray
-    twin: Blocks
-    drawn: Blocks
-    twin_latents: Blocks
-    covariance: np.ndarray
+    discrete: str
+    twin: "_Twin | None"
 
     @classmethod
     def of(cls, name: str, flow: h5py.File, twin: h5py.File, bound: h5py.File, *, rows: int) -> "_Layer":
@@ -106,53 +100,66 @@ class _Layer:
         def blocks(file: h5py.File, *parts: str) -> Blocks:
             return tuple(take(file, f"{name}/{part}", shape=(rows, None)) for part in parts)
 
+        discrete = str(twin[name].attrs.get("discrete", "")) if name in twin else ""
         return cls(
             latents=blocks(flow, "z1", "z2", "y"),
             bound=take(bound, f"{name}/rows", shape=(rows,)),
-            twin=blocks(twin, "x1", "x2", "y"),
-            drawn=blocks(twin, "drawn/z1", "drawn/z2", "drawn/zy"),
-            twin_latents=blocks(twin, "z1", "z2", "zy"),
-            covariance=take(twin, f"{name}/covariance"),
+            discrete=discrete,
+            twin=None
+            if discrete
+            else _Twin(
+                scores=blocks(twin, "x1", "x2", "y"),
+                drawn=blocks(twin, "drawn/z1", "drawn/z2", "drawn/zy"),
+                latents=blocks(twin, "z1", "z2", "zy"),
+                covariance=take(twin, f"{name}/covariance"),
+            ),
         )
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """A twin's rows, the latents they were made from (`drawn`), and those that flows find in them."""
+
+    scores: Blocks
+    drawn: Blocks
+    latents: Blocks
+    covariance: np.ndarray
 
 
 def _decomposed(
     scores: Scores, layer: int, read: _Layer, estimators: Sequence[str], settings: dict
 ) -> list[Decomposition]:
     """The records of one layer, one for each estimator and definition."""
-    blocks = scores.of_layer(layer)
+    blocks, twin = scores.of_layer(layer), read.twin
     dims = tuple(block.shape[1] for block in blocks)
-    truth = _truth(read.covariance, dims, settings["definitions"])
+    truth = _truth(twin.covariance, dims, settings["definitions"]) if twin else {}
     common = {name: scores.attrs[name] for name in ("model", "task", "language", "dropped")}
     common |= dict(zip(("condition", "target"), condition_and_target(scores.attrs["condition"]), strict=True))
     common |= {"layer": layer, "images": len(np.unique(scores.images)), "dims": dims}
     same = settings | {"groups": scores.images}
-    perfect = cache(lambda: estimate_pid_from_latents(*read.drawn, **same))
-    discrete = cache(lambda: described(blocks))
+    perfect = cache(lambda: estimate_pid_from_latents(*twin.drawn, **same))
     found = []
     for estimator in estimators:
         try:
             estimates, real = estimates_by(estimator, scores=blocks, latents=lambda: read.latents, **same)
             of_twin = {}
-            if real is None or not next(iter(estimates.values())).bounded:
-                missed = missed_beside(next(iter(estimates.values())), bound=read.bound)
-            else:
-                spoke = next(iter(estimates.values())).spoke
-                of_twin, _ = estimates_by(spoke, scores=read.twin, latents=lambda: read.twin_latents, **same)
-                missed = missed_information(*real, bound=read.bound)
-                if needs_flow(spoke):
-                    estimates = {
-                        name: corrected(each, perfect=perfect()[name], found=of_twin[name], discrete=discrete())
-                        for name, each in estimates.items()
-                    }
-                    missed = missed_after(missed, next(iter(estimates.values())))
+            first = next(iter(estimates.values()))
+            gaussian = real is not None and first.bounded
+            missed = missed_information(*real, bound=read.bound) if gaussian else missed_beside(first, bound=read.bound)
+            if gaussian and twin:
+                of_twin, _ = estimates_by(first.spoke, scores=twin.scores, latents=lambda: twin.latents, **same)
+            if gaussian and needs_flow(first.spoke):
+                estimates = corrected_unless_discrete(
+                    estimates, lambda found=of_twin: (perfect(), found), discrete=read.discrete
+                )
+                missed = missed_after(missed, next(iter(estimates.values())))
         except PidflowError as error:
             where = f"model '{common['model']}', task '{common['task']}', condition '{common['condition']}'"
             raise type(error)(f"{where}, {layer_name(layer)}, estimator '{estimator}': {error}") from error
         for definition, estimate in estimates.items():
             known = of_twin and truth and of_twin[definition].bounded
-            twin = TwinEstimate.of(of_twin[definition], truth[definition]) if known else None
-            record = Decomposition(**common, estimator=estimator, estimate=estimate, twin=twin, missed=missed)
+            beside = TwinEstimate.of(of_twin[definition], truth[definition]) if known else None
+            record = Decomposition(**common, estimator=estimator, estimate=estimate, twin=beside, missed=missed)
             parts = "  ".join(f"{atom} {record.bits[atom]:.3f}" for atom in ATOMS)
             log.info("%s %s %s, %d questions: %s bits", layer_name(layer), estimator, definition, record.n, parts)
             found.append(record)

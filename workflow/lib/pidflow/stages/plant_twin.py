@@ -1,27 +1,20 @@
 """Stage ``plant_twin``: a parametric bootstrap twin of every layer of one unit, and the latents found in it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
 from pidflow.errors import DataError
-from pidflow.files.store import (
-    Identity,
-    checksum_of,
-    identity_of,
-    put,
-    read_tensors,
-    reading_h5,
-    stored_layers,
-    take,
-    writing_h5,
-)
+from pidflow.files.store import checksum_of, identity_of, put, read_tensors, reading_h5, take, writing_h5
 from pidflow.names import layer_name
-from pidflow.stages._scores import place_of
 from pidflow.stages._waiting import taken
+
+log = logging.getLogger(__name__)
 
 
 def run(
     *,
+    pca: str,
     flow: str,
     weights: str,
     output: str,
@@ -33,14 +26,19 @@ def run(
 ) -> None:
     """Take the twins that wait, or draw one of every layer from its flow and train flows on them as on the real rows.
 
+    A layer with codes or clusters has no twin, which would have none of them (:mod:`pidflow.pid.correction`).
+
     Parameters
     ----------
+    pca
+        Principal scores, in which codes and clusters show.
     flow, weights
         Latents and weights from stage ``train_flow``.
     output
         HDF5 with, per layer, rows ``x1``, ``x2``, ``y`` of the twin, the ``covariance`` of the Gaussian they come from
         and the latents ``drawn/z1``, ``drawn/z2``, ``drawn/zy`` they were made from (:mod:`pidflow.pid.planted_twin`),
-        and the held-out latents ``z1``, ``z2``, ``zy`` found in them.
+        and the held-out latents ``z1``, ``z2``, ``zy`` found in them; or, where there is no twin, attribute
+        ``discrete``, which says why.
     settings, seed, threads, unit
         As in stage ``train_flow``: the twin is judged by the same training, from another start.
     code
@@ -55,41 +53,59 @@ def run(
     """
     if taken(output=output, flow=flow, code=code, seed=seed, settings=settings):
         return
-    from pidflow.pid.planted_twin import another_start, planted_twin
-    from pidflow.stages._flows import trained  # more than a second of imports
+    from pidflow.pid.labels import described
+    from pidflow.stages._scores import made_from, read_scores
 
-    with reading_h5(flow, kind="flow", expected=Identity(**(unit or {}))) as file:
+    scores = read_scores(pca, unit)
+    rows = (len(scores.images), None)
+    discrete = {layer: described(scores.of_layer(layer)) for layer in scores.layers}
+    latents = {}
+    with reading_h5(flow, kind="flow", expected=made_from(pca, unit)) as file:
         identity = identity_of(file)
-        attrs = place_of(file.attrs)
-        images = take(file, "image_id")
-        folds = take(file, "fold", shape=(len(images),))
-        names = [layer_name(layer) for layer in stored_layers(attrs)]
-        latents = [
-            [take(file, f"{name}/{part}", shape=(len(images), None)) for part in ("z1", "z2", "y")] for name in names
-        ]
-        losses = [take(file, f"{name}/diagnostics/held_out_loss") for name in names]
+        for layer in (layer for layer in scores.layers if not discrete[layer]):
+            name = layer_name(layer)
+            blocks = [take(file, f"{name}/{part}", shape=rows) for part in ("z1", "z2", "y")]
+            latents[layer] = blocks, take(file, f"{name}/diagnostics/held_out_loss")
     stored = read_tensors(weights, expected=identity)
-    twins = []
-    for name, blocks, loss in zip(names, latents, losses, strict=True):
-        own = {key.removeprefix(f"{name}/"): value for key, value in stored.items() if key.startswith(f"{name}/")}
-        if not own:
-            raise DataError(f"{weights}: no weights of {name}, which {flow} has; delete both and run again")
-        twins.append(planted_twin(*blocks, own, held_out_loss=loss, seed=seed))
-    found = trained(
-        *([getattr(twin, part) for twin in twins] for part in ("x1", "x2", "y")),
-        folds=folds,
-        images=images,
-        settings=settings,
-        seed=another_start(seed),
-        threads=threads,
-        what="twins",
-    )
-    attrs |= {"seed": seed, "settings": dict(settings)}
+    found = {}
+    if latents:
+        found = _planted(latents, stored, scores, settings=settings, seed=seed, threads=threads, weights=weights)
+    attrs = scores.place | {"seed": seed, "settings": dict(settings)}
     with writing_h5(output, kind="twin", identity=replace(identity, made_from=checksum_of(flow)), attrs=attrs) as file:
-        for name, twin, each in zip(names, twins, found, strict=True):
+        for layer, words in discrete.items():
+            name = layer_name(layer)
+            if words:
+                file.create_group(name).attrs["discrete"] = words
+                log.info("%s has no twin: %s", name, words)
+                continue
+            twin, each = found[layer]
             for part in ("x1", "x2", "y", "covariance"):
                 put(file, f"{name}/{part}", getattr(twin, part))
             for part in ("z1", "z2", "zy"):
                 put(file, f"{name}/drawn/{part}", getattr(twin, part))
             for part, values in (("z1", each.z1), ("z2", each.z2), ("zy", each.y)):
                 put(file, f"{name}/{part}", values)
+
+
+def _planted(latents: Mapping, stored: Mapping, scores, *, settings: Mapping, seed: int, threads: int, weights: str):
+    """By layer, its twin and what flows find in it."""
+    from pidflow.pid.planted_twin import another_start, planted_twin
+    from pidflow.stages._flows import trained  # more than a second of imports
+
+    twins = {}
+    for layer, (blocks, loss) in latents.items():
+        name = layer_name(layer)
+        own = {key.removeprefix(f"{name}/"): value for key, value in stored.items() if key.startswith(f"{name}/")}
+        if not own:
+            raise DataError(f"{weights}: no weights of {name}, which the flow has; delete both and run again")
+        twins[layer] = planted_twin(*blocks, own, held_out_loss=loss, seed=seed)
+    found = trained(
+        *([getattr(twin, part) for twin in twins.values()] for part in ("x1", "x2", "y")),
+        folds=scores.folds,
+        images=scores.images,
+        settings=settings,
+        seed=another_start(seed),
+        threads=threads,
+        what="twins",
+    )
+    return {layer: (twin, each) for (layer, twin), each in zip(twins.items(), found, strict=True)}

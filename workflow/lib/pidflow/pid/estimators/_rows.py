@@ -89,6 +89,7 @@ def estimates_by(
     rows = gaussian_rows(spoke, scores=scores, latents=latents)
     blocks, more = _varying(scores if rows is None else rows)
     decompose = load("pid.estimators", spoke).estimates if rows is None else estimates_of_rows
+    more += () if rows is None else _discrete(spoke, scores)
     exact = None if rows is None or rows is scores else _varying(scores)[0]
     found = or_unbounded(
         decompose if exact is None else _refused_where_exact(decompose, exact),
@@ -101,6 +102,14 @@ def estimates_by(
         definitions=definitions,
     )
     return {name: replace(each, spoke=spoke) for name, each in found.items()}, rows
+
+
+def _discrete(spoke: str, scores: Blocks) -> tuple[str, ...]:
+    """A word on rows with codes or clusters, of which an estimator that makes rows Gaussian knows nothing."""
+    from pidflow.pid.labels import described  # half a second of imports
+
+    found = described(_varying(scores)[0])
+    return (f"{found}, of which estimator {spoke} knows nothing: take estimator auto",) * bool(found)
 
 
 def _refused_where_exact(decompose: Callable[..., dict[str, PIDEstimate]], scores: Blocks):
