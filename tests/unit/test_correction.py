@@ -159,3 +159,18 @@ def test_a_constant_block_needs_no_twin():
 def test_another_word_is_refused():
     with pytest.raises(ConfigError, match="correct must be one of"):
         estimate_pid(*np.zeros((3, 50, 1)), correct="yes")
+
+
+def test_clusters_are_not_corrected_and_every_estimator_that_knows_nothing_of_them_says_so():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, size=(300, 1)) * 9.0 + rng.standard_normal((300, 1))
+    rows = y + rng.standard_normal((300, 1)), y + 4 * rng.standard_normal((300, 1)), y
+    settings = {"correct": "twin", "flow": FlowConfig(max_steps=20, stages=1), "definitions": ("mmi",)}
+    for estimator in ("gaussian", "copula", "flow", "mixed"):
+        found = estimate_pid(*rows, estimator=estimator, **settings)["mmi"]
+        assert found.uncorrected is None
+        words = "; ".join(found.warnings)
+        assert (f"y lies in 3 clusters, of which estimator {estimator} knows nothing" in words) == (
+            estimator != "mixed"
+        )
+        assert ("not corrected: a planted twin has neither codes nor clusters" in words) == (estimator == "flow")

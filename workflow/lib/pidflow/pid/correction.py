@@ -37,7 +37,7 @@ def corrected_unless_discrete(
     estimates: Mapping[str, PIDEstimate],
     of_twin: Callable[[], tuple[Mapping[str, PIDEstimate], Mapping[str, PIDEstimate]]],
     *,
-    discrete: str,
+    discrete: bool,
 ) -> dict[str, PIDEstimate]:
     """Estimates of one set of rows by definition, corrected where a twin resembles the rows, with a warning elsewhere.
 
@@ -48,7 +48,7 @@ def corrected_unless_discrete(
     of_twin
         Gives `perfect` and `found` of :func:`corrected` by definition; not called where the rows have no twin.
     discrete
-        What is discrete about the rows, in words (:func:`pidflow.pid.labels.described`); empty where nothing is.
+        Whether anything is discrete about the rows (:func:`pidflow.pid.labels.any_discrete`).
     """
     if discrete:
         return {name: replace(each, warnings=(*each.warnings, NO_TWIN)) for name, each in estimates.items()}

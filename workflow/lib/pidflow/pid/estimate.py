@@ -113,12 +113,12 @@ def estimate_pid(
         **how,
     )
     if correct == TWIN and flows.trained is not None and all(one.bounded for one in found.values()):
-        from pidflow.pid.labels import described  # half a second of imports
+        from pidflow.pid.labels import any_discrete  # half a second of imports
 
         found = corrected_unless_discrete(
             found,
             lambda: tuple(estimate_pid_from_latents(*rows, **how) for rows in flows.twin()),
-            discrete=described(blocks),
+            discrete=any_discrete(blocks),
         )
     if estimator != "auto":
         return found

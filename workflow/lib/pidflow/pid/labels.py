@@ -86,6 +86,11 @@ def described(blocks: Sequence[np.ndarray]) -> str:
     return ", ".join(words[each.kind].format(name, each.count) for name, each in found if each.kind != CONTINUOUS)
 
 
+def any_discrete(blocks: Sequence[np.ndarray]) -> bool:
+    """Whether anything is discrete about x1, x2 and y; the target, which layers share, is looked at first."""
+    return any(labels_of(block).kind != CONTINUOUS for block in reversed(blocks))
+
+
 def _clusters(block: np.ndarray) -> np.ndarray:
     """Cluster of each row: the rows are split at valleys until none is left."""
     least = max(RIDGE, round(SHARE * len(block)))

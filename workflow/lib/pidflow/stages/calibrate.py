@@ -15,7 +15,7 @@ from pidflow.names import ATOMS, NUMBERED, layer_name
 from pidflow.pid.correction import corrected_unless_discrete
 from pidflow.pid.estimators._rows import estimates_by, needs_flow
 from pidflow.pid.from_latents import estimate_pid_from_latents
-from pidflow.pid.labels import described
+from pidflow.pid.labels import any_discrete
 from pidflow.pid.planted_twin import another_start, planted_twin
 from pidflow.pid.results import MissedInformation, PIDEstimate
 from pidflow.plugins.registry import module_of
@@ -160,7 +160,7 @@ def _judged(
         one = next(iter(estimates.values()))
         missed = missed_beside(one, bound=bound.rows) if rows is None else missed_information(*rows, bound=bound.rows)
         if needs_flow(one.spoke):
-            estimates = corrected_unless_discrete(estimates, of_twin, discrete=described(blocks))
+            estimates = corrected_unless_discrete(estimates, of_twin, discrete=any_discrete(blocks))
             missed = missed_after(missed, next(iter(estimates.values())))
         yield estimator, estimates, missed
 

@@ -86,11 +86,10 @@ def run(
 
 @dataclass(frozen=True)
 class _Layer:
-    """What is known of one layer beside its scores: latents, the critic's bound, its twin or why there is none."""
+    """What is known of one layer beside its scores: latents, the critic's bound, its twin if it has one."""
 
     latents: Blocks
     bound: np.ndarray
-    discrete: str
     twin: "_Twin | None"
 
     @classmethod
@@ -100,13 +99,12 @@ class _Layer:
         def blocks(file: h5py.File, *parts: str) -> Blocks:
             return tuple(take(file, f"{name}/{part}", shape=(rows, None)) for part in parts)
 
-        discrete = str(twin[name].attrs.get("discrete", "")) if name in twin else ""
+        none = name in twin and "discrete" in twin[name].attrs
         return cls(
             latents=blocks(flow, "z1", "z2", "y"),
             bound=take(bound, f"{name}/rows", shape=(rows,)),
-            discrete=discrete,
             twin=None
-            if discrete
+            if none
             else _Twin(
                 scores=blocks(twin, "x1", "x2", "y"),
                 drawn=blocks(twin, "drawn/z1", "drawn/z2", "drawn/zy"),
@@ -150,7 +148,7 @@ def _decomposed(
                 of_twin, _ = estimates_by(first.spoke, scores=twin.scores, latents=lambda: twin.latents, **same)
             if gaussian and needs_flow(first.spoke):
                 estimates = corrected_unless_discrete(
-                    estimates, lambda found=of_twin: (perfect(), found), discrete=read.discrete
+                    estimates, lambda found=of_twin: (perfect(), found), discrete=twin is None
                 )
                 missed = missed_after(missed, next(iter(estimates.values())))
         except PidflowError as error:

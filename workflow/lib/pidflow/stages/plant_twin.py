@@ -37,8 +37,7 @@ def run(
     output
         HDF5 with, per layer, rows ``x1``, ``x2``, ``y`` of the twin, the ``covariance`` of the Gaussian they come from
         and the latents ``drawn/z1``, ``drawn/z2``, ``drawn/zy`` they were made from (:mod:`pidflow.pid.planted_twin`),
-        and the held-out latents ``z1``, ``z2``, ``zy`` found in them; or, where there is no twin, attribute
-        ``discrete``, which says why.
+        and the held-out latents ``z1``, ``z2``, ``zy`` found in them; or attribute ``discrete`` where there is no twin.
     settings, seed, threads, unit
         As in stage ``train_flow``: the twin is judged by the same training, from another start.
     code
@@ -53,12 +52,12 @@ def run(
     """
     if taken(output=output, flow=flow, code=code, seed=seed, settings=settings):
         return
-    from pidflow.pid.labels import described
+    from pidflow.pid.labels import any_discrete
     from pidflow.stages._scores import made_from, read_scores
 
     scores = read_scores(pca, unit)
     rows = (len(scores.images), None)
-    discrete = {layer: described(scores.of_layer(layer)) for layer in scores.layers}
+    discrete = {layer: any_discrete(scores.of_layer(layer)) for layer in scores.layers}
     latents = {}
     with reading_h5(flow, kind="flow", expected=made_from(pca, unit)) as file:
         identity = identity_of(file)
@@ -72,11 +71,11 @@ def run(
         found = _planted(latents, stored, scores, settings=settings, seed=seed, threads=threads, weights=weights)
     attrs = scores.place | {"seed": seed, "settings": dict(settings)}
     with writing_h5(output, kind="twin", identity=replace(identity, made_from=checksum_of(flow)), attrs=attrs) as file:
-        for layer, words in discrete.items():
+        for layer in scores.layers:
             name = layer_name(layer)
-            if words:
-                file.create_group(name).attrs["discrete"] = words
-                log.info("%s has no twin: %s", name, words)
+            if discrete[layer]:
+                file.create_group(name).attrs["discrete"] = True
+                log.info("%s has no twin: its rows have codes or clusters", name)
                 continue
             twin, each = found[layer]
             for part in ("x1", "x2", "y", "covariance"):
