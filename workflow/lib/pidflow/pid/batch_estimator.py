@@ -32,7 +32,7 @@ import torch
 from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.groups import grouped_folds
-from pidflow.pid.gaussian import PIDAtoms, PIDInfo
+from pidflow.pid.gaussian import ATOMS, INFORMATIONS, PIDAtoms, PIDInfo, atoms_of
 from pidflow.pid.gaussian_system import LN2
 from pidflow.pid.learned_coupling import Networks, marginals_of, train
 from pidflow.pid.predicted import divergence, predicted_information
@@ -254,21 +254,13 @@ def _result(
     n = len(given[0])
     blocks = np.array_split(rng.permutation(n), -(-n // BLOCK))
     union, bound, error, moved, mi = _over_blocks(networks, given, blocks)
-    mi_1, mi_2, mi_12 = (np.asarray(v) for v in mi)
-    atoms = {
-        "redundancy": mi_1 + mi_2 - union,
-        "unique_1": union - mi_2,
-        "unique_2": union - mi_1,
-        "synergy": mi_12 - union,
-    }
+    values = atoms_of(dict(zip(INFORMATIONS, map(np.asarray, mi), strict=True)), union)
+    atoms = {name: values[name] for name in ATOMS}
     gap = max(union - bound, 0.0)
     frequencies = given[2].mean(axis=0)
     return BatchPID(
         atoms=PIDAtoms(
-            **atoms,
-            mi_1=mi_1,
-            mi_2=mi_2,
-            mi_12=mi_12,
+            **values,
             union=np.asarray(union),
             info=PIDInfo(
                 gap_bits=np.asarray(gap),

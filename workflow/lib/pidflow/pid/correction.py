@@ -21,7 +21,7 @@ import numpy as np
 
 from pidflow.errors import DataError
 from pidflow.pid.bias import BIAS, RANGE, bias_warning, consistent_union, range_warning
-from pidflow.pid.gaussian import INFORMATIONS
+from pidflow.pid.gaussian import INFORMATIONS, atoms_of
 from pidflow.pid.results import QUANTITIES, PIDEstimate, Uncorrected
 from pidflow.stats import TOLERANCE, jackknife_se
 
@@ -88,12 +88,7 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
         free = _given([_unions(each) for each in parts])
     inside = _inside(free, mi)
     union = np.concatenate([inside[:1], free[1:]])
-    values = mi | {
-        "redundancy": mi["mi_1"] + mi["mi_2"] - union,
-        "unique_1": union - mi["mi_2"],
-        "unique_2": union - mi["mi_1"],
-        "synergy": mi["mi_12"] - union,
-    }
+    values = atoms_of(mi, union)
     back = float(mi["mi_12"][0]) - estimate.mi_12
     return replace(
         estimate,

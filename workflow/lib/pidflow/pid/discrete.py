@@ -17,7 +17,7 @@ from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.pid.discrete_definitions import redundancy
 from pidflow.pid.discrete_solver import entropy, union_information
-from pidflow.pid.gaussian import MAX_GAP_BITS, PIDAtoms, PIDInfo
+from pidflow.pid.gaussian import INFORMATIONS, MAX_GAP_BITS, PIDAtoms, PIDInfo, atoms_of
 from pidflow.pid.gaussian_system import LN2
 
 # Sums of a table may be off by this much, or by so many roundings of the type it came in; it is then scaled to one.
@@ -119,13 +119,7 @@ def discrete_pid(
         )
     mi_1, mi_2, mi_12, union, gap = (v.reshape(lead) for v in (mi_1, mi_2, mi_12, union, gap))
     return PIDAtoms(
-        redundancy=mi_1 + mi_2 - union,
-        unique_1=union - mi_2,
-        unique_2=union - mi_1,
-        synergy=mi_12 - union,
-        mi_1=mi_1,
-        mi_2=mi_2,
-        mi_12=mi_12,
+        **atoms_of(dict(zip(INFORMATIONS, (mi_1, mi_2, mi_12), strict=True)), union),
         union=union,
         info=PIDInfo(
             gap_bits=gap,

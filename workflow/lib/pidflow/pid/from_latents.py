@@ -24,7 +24,7 @@ from pidflow.pid.covariances import (
     varying,
 )
 from pidflow.pid.crossfit import CrossFit
-from pidflow.pid.gaussian import DEFINITIONS, INFORMATIONS, PIDAtoms, decompose, independent_union
+from pidflow.pid.gaussian import DEFINITIONS, INFORMATIONS, PIDAtoms, atoms_of, decompose, independent_union
 from pidflow.pid.gaussian_system import GaussianSystem, whiten_system
 from pidflow.pid.results import QUANTITIES, UNBOUNDED, PIDEstimate
 from pidflow.stats import jackknife_se
@@ -209,7 +209,7 @@ def _estimate(
         inside = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])[0]
     # Replicates are not clipped: clipped ones scatter less than the estimate errs, at a bound not at all.
     union = np.concatenate([inside[:1], corrected[1:]])
-    values = _quantities(union, mi)
+    values = atoms_of(mi, union)
     n, ratio = int(sizes[0]), float(sizes[0] / max(1, sum(dims)))
     words = bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
     words += _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
@@ -236,17 +236,6 @@ def _estimate(
         blocks=fingerprint,
         warnings=notes + plug_in.info.notes + words,
     )
-
-
-def _quantities(union: np.ndarray, mi: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Atoms that a union information leaves, with the informations."""
-    return {
-        "redundancy": mi["mi_1"] + mi["mi_2"] - union,
-        "unique_1": union - mi["mi_2"],
-        "unique_2": union - mi["mi_1"],
-        "synergy": mi["mi_12"] - union,
-        **mi,
-    }
 
 
 def _exact_biases(

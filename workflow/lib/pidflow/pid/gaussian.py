@@ -28,11 +28,12 @@ inequality makes ``W = S diag(min(1, λ)) S^T`` optimal. With the generalised ei
 Each direction of the target in which source 1 leaves less unexplained than source 2 is, by that ratio, unique to 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pidflow import arguments
 from pidflow.errors import NumericsError
@@ -102,6 +103,17 @@ class PIDAtoms:
     mi_12: np.ndarray
     union: np.ndarray
     info: PIDInfo
+
+
+def atoms_of(mi: Mapping[str, ArrayLike], union: ArrayLike) -> dict[str, np.ndarray]:
+    """The four atoms and three informations that informations by name and a union information stand for, bits."""
+    return {
+        "redundancy": mi["mi_1"] + mi["mi_2"] - union,
+        "unique_1": union - mi["mi_2"],
+        "unique_2": union - mi["mi_1"],
+        "synergy": mi["mi_12"] - union,
+        **{name: mi[name] for name in INFORMATIONS},
+    }
 
 
 def gaussian_pid(
@@ -211,13 +223,7 @@ def _atoms(solved: _Solved, *, definition: str, tol_bits: float) -> PIDAtoms:
         )
     mi_1, mi_2, mi_12, union, gap, condition, shared = solved
     return PIDAtoms(
-        redundancy=mi_1 + mi_2 - union,
-        unique_1=union - mi_2,
-        unique_2=union - mi_1,
-        synergy=mi_12 - union,
-        mi_1=mi_1,
-        mi_2=mi_2,
-        mi_12=mi_12,
+        **atoms_of(dict(zip(INFORMATIONS, (mi_1, mi_2, mi_12), strict=True)), union),
         union=union,
         info=PIDInfo(
             gap_bits=gap,

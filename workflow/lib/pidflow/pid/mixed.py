@@ -28,10 +28,10 @@ from pidflow.pid.conditional import conditional_parts
 from pidflow.pid.covariances import jackknife_blocks
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.estimators._rows import Blocks
-from pidflow.pid.gaussian import INFORMATIONS
+from pidflow.pid.gaussian import INFORMATIONS, atoms_of
 from pidflow.pid.gaussian_system import LN2
 from pidflow.pid.labels import CODES, CONTINUOUS, Labels
-from pidflow.pid.parts import Part, atoms_of
+from pidflow.pid.parts import Part
 from pidflow.pid.posteriors import posterior
 from pidflow.pid.results import QUANTITIES, PIDEstimate
 from pidflow.stats import jackknife_se, normal_scores

@@ -64,14 +64,3 @@ class Part:
             # Little may be left of one part: what counts is the whole.
             warnings=tuple(word for part in parts for word in part.warnings if not word.startswith(BIAS)),
         )
-
-
-def atoms_of(mi: Mapping[str, np.ndarray], union: np.ndarray) -> dict[str, np.ndarray]:
-    """The seven quantities that informations and union stand for."""
-    return {
-        "redundancy": mi["mi_1"] + mi["mi_2"] - union,
-        "unique_1": union - mi["mi_2"],
-        "unique_2": union - mi["mi_1"],
-        "synergy": mi["mi_12"] - union,
-        **{name: mi[name] for name in INFORMATIONS},
-    }

@@ -15,8 +15,9 @@ import numpy as np
 
 from pidflow.errors import DataError
 from pidflow.groups import grouped_folds
-from pidflow.names import ATOMS, QUANTITIES
+from pidflow.names import ATOMS, NUMBERED, QUANTITIES
 from pidflow.pid.coupling import Coupled, couple
+from pidflow.pid.gaussian import INFORMATIONS, atoms_of
 from pidflow.pid.gaussian_system import LN2
 from pidflow.pid.predicted import divergence, entropy, predicted_information
 from pidflow.pid.sinkhorn import feasible
@@ -158,15 +159,8 @@ def decompose_predictions(
 
 def quantities(mi_vision: float, mi_language: float, mi_joint: float, union: float) -> dict[str, float]:
     """Atoms and informations from the informations and the union information."""
-    return {
-        "redundancy": mi_vision + mi_language - union,
-        "unique_vision": union - mi_language,
-        "unique_language": union - mi_vision,
-        "synergy": mi_joint - union,
-        "mi_vision": mi_vision,
-        "mi_language": mi_language,
-        "mi_joint": mi_joint,
-    }
+    values = atoms_of(dict(zip(INFORMATIONS, (mi_vision, mi_language, mi_joint), strict=True)), union)
+    return {word: values[name] for word, name in NUMBERED.items()}
 
 
 def image_groups(images: np.ndarray, *, seed: int) -> np.ndarray:
