@@ -133,7 +133,9 @@ def render(scene: Scene) -> Image.Image:
     side = IMAGE_SIZE * _OVERSAMPLING
     picture = Image.new("RGB", (side, side), scene.background)
     for item in scene.objects:
-        picture.paste(COLOURS[item.color], mask=_mask(item, side))
+        mask = _mask(item, side)
+        drawn = mask.getbbox()  # most of a mask is empty
+        picture.paste(COLOURS[item.color], drawn, mask.crop(drawn))
     return picture.reduce(_OVERSAMPLING)
 
 
