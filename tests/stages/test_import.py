@@ -99,6 +99,13 @@ def test_files_without_raw_probabilities_say_that_the_mass_is_not_known(read):
     np.testing.assert_allclose(np.exp(found[JOINT].begins[0, 1, :2]), [0.2, 0.8], rtol=1e-6)
 
 
+def test_probabilities_that_half_precision_made_zero_are_below_every_threshold(read):
+    found = read([QUESTION, changed(v_orig_prob=[0.0, 0.0, 0.0, 0.4])], [PAIR])
+    said = scored(found, "vision-only/noise", score=BARE, threshold=1e-6)
+    assert said.fired.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(said.probabilities[1], 1 / 3)
+
+
 def changed(**fields):
     question = deepcopy(QUESTION)
     for name, value in fields.items():
@@ -123,8 +130,9 @@ def changed(**fields):
         (changed(v_feature=[1.0]), "v_feature has 2 numbers in question training-0 and 1 in training-1"),
         (changed(v_feature=[1.0, float("nan")]), "v_feature is empty or holds NaN"),
         (changed(v_feature="cat"), "v_feature is no list of numbers"),
-        (changed(vl_orig_prob=[0.9, 0.9, 0.1, 0.0]), "expected at most 1 together"),
-        (changed(vl_orig_prob=[-0.1, 0.9, 0.1, 0.0]), "expected at most 1 together"),
+        (changed(vl_orig_prob=[0.9, 0.9, 0.1, 0.0]), "expected numbers from 0, at most 1 together"),
+        (changed(vl_orig_prob=None, vl_prob=[0.0, 0.0, 0.0, 1.0]), "expected numbers from 0, at most 1 together"),
+        (changed(vl_orig_prob=[-0.1, 0.9, 0.1, 0.0]), "expected numbers from 0, at most 1 together"),
         ("cat", "no turn from 'gpt'"),
     ],
 )

@@ -12,11 +12,14 @@ from pidflow.files import store
 from pidflow.models.inputs import encode
 from pidflow.models.probe_inputs import enter
 from pidflow.models.standin.architecture import PROMPT
+from pidflow.pid.predicted import entropy
+from pidflow.spectrum.estimate import How, estimate_spectrum
 from pidflow.spectrum.predictions_file import read_predictions
 from pidflow.spectrum.scores import right, scored
 from pidflow.spectrum.words import JOINT
 from pidflow.stages import extract_predictions, probe_statistics
 from pidflow.stages._probes import read_statistics
+from pidflow.stages._questions import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 15
@@ -155,6 +158,29 @@ def test_open_answers_are_the_models_own_most_frequent_ones(write_items, probe):
     other = probed(answers="clusters", most=3, training=[3, 4], name="others")
     last = [options[0] for options, training in zip(said.options, said.training, strict=True) if not training]
     assert set(other.options[0]) <= set(last)  # answers come from the training folds alone
+
+
+@pytest.mark.parametrize("answers", ["top", "clusters"])
+def test_what_truncating_open_answers_hides_is_bounded(answers, asked, write_items, probe):
+    """Against the information of all first tokens of the vocabulary of the shipped model, which is small enough."""
+    n = 30
+    shipped = {"family": "llava", "path": str(ROOT / "workflow" / "resources" / "standin"), "prompt": PROMPT}
+    items = write_items(n, options=[[] for _ in range(n)])
+    settings = {"most": 3, "answer_tokens": 1, "lens": [], "passes": ["question-masked", "language-only"]}
+    found = probe(items, model=shipped, answers=answers, **settings | {"draws": 1})
+    spectrum = estimate_spectrum(found, How(lenses=(), labels="word"), model="tiny", task="mixed")
+    assert spectrum.labels[-1] == "something else"
+    examples, pictures, _ = asked(n)
+    loaded, _ = load_model(shipped)
+    with torch.inference_mode():
+        batch = encode(loaded, examples, pictures)
+        p = loaded.model(**batch.inputs, use_cache=False, logits_to_keep=1).logits[:, -1].softmax(-1).numpy()
+    whole = entropy(p.mean(0)) - np.mean([entropy(row) for row in p])
+    hidden = whole - spectrum.spectra[0].bits["mi_joint"]
+    assert hidden <= spectrum.truncated_bits + 1e-4
+    assert spectrum.truncated_bits < entropy(p.mean(0))
+    if answers == "clusters":  # the same answers for all questions: merging the rest can only hide
+        assert hidden > 1e-4
 
 
 def test_letters_are_read_where_the_tokenizer_has_them(tmp_path, write_items, probe):

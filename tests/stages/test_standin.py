@@ -1,7 +1,10 @@
 """Training leaves a loadable model, its checkpoints and its record; the shipped model keeps its promise."""
 
+import errno
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +14,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
-from pidflow.errors import ConfigError
+from pidflow.errors import ConfigError, DataError
+from pidflow.files import writing
 from pidflow.models.dynamics import ORDINARY, dynamics_of
 from pidflow.models.standin.packing import Closed, Packer
 from pidflow.stages import train_standin
@@ -44,6 +48,27 @@ def test_training_leaves_a_model_and_its_record(tmp_path, attention):
     assert record["attention"] == attention
     assert "attn" not in (tmp_path / "config.json").read_text()  # loads without pidflow, with its own attention
     assert not list(tmp_path.rglob("*.bin"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.json"])
+def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, name):
+    """Weights and record are whole or absent; whoever finds the record finds the weights."""
+
+    def put_in_place(unfinished, path):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.replace(unfinished, path)
+
+    monkeypatch.setattr(writing, "put_in_place", put_in_place)
+    monkeypatch.setattr(train_standin, "PictureSource", lambda **_: SimpleNamespace(questions={}))
+    monkeypatch.setattr(train_standin, "run_phase", lambda *_, **__: None)
+    monkeypatch.setattr(train_standin, "evaluate", lambda *_, **__: {})
+    with pytest.raises(DataError, match=rf"{name}: could not be written \(No space left"):
+        train_standin.run(output=str(tmp_path), width=32, blocks=1)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert not [each for each in left if each.endswith(".tmp")]
+    assert "training.json" not in left
+    assert ("model.safetensors" in left) == (name == "training.json")
 
 
 def test_an_unknown_phase_is_named(tmp_path):

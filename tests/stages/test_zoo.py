@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import AutoProcessor
 
 from pidflow.analysis.breadth import LEAST_MODELS, RECOVERED
-from pidflow.stages import train_standin
+from pidflow.config import design
+from pidflow.files.store import read_table
+from pidflow.models.standin.architecture import build_model
+from pidflow.stages import collect_spectrum, estimate_spectrum, extract_predictions, probe_statistics, train_standin
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = ROOT / "workflow/resources/zoo"
@@ -84,6 +88,39 @@ def test_orders_that_were_written_down_before(expected):
     apart = [(one, other) for one, other in product(place, place) if place[one] < place[other]]
     tau = sum(1 if values[one] < values[other] else -1 for one, other in apart) / len(apart)
     assert (tau >= RECOVERED) == (expected["id"] not in NOT_FOUND), f"{expected['id']}: tau {tau:.2f}, {values}"
+
+
+def test_an_early_state_and_its_end_are_two_steps_of_one_series(tmp_path, write_items, monkeypatch):
+    """Entries of the configuration as they are, of the smallest; its early state is where target ``zoo`` leaves it."""
+    monkeypatch.chdir(tmp_path)
+    models = {name: CONFIG["models"][name] for name in ("zoo-tiny", "zoo-tiny-early")}
+    settings = CONFIG["standins"]["zoo-tiny"]
+    step = round(settings["checkpoints"]["tune"][0] * settings["phases"]["tune"]["steps"])
+    early = f"results/standins/zoo-tiny/checkpoints/tune-{step:05d}"  # as test_standin.py finds them after a training
+    assert models["zoo-tiny-early"]["path"] == early
+    untaught = build_model(seed=1, width=settings["width"], depth=settings["blocks"])
+    train_standin.save_half(untaught, AutoProcessor.from_pretrained(ZOO / "zoo-tiny"), tmp_path / early)
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+
+    items, spectra = str(write_items(30)), []
+    for name, entry in models.items():
+        at = {place: f"{place}/{name}/t.h5" for place in ("probes", "predictions", "spectrum")}
+        model = {key: value for key, value in entry.items() if key not in design.STUDIED}
+        asked = {"items": items, "model": model, "model_id": name, "task": "t", "training": [0]}
+        probe_statistics.run(output=at["probes"], donors=4, **asked)
+        extract_predictions.run(
+            statistics=at["probes"], output=at["predictions"], progress=False, **CONFIG["spectrum"], **asked
+        )
+        spectra.append(at["spectrum"].replace(".h5", ".json"))
+        how = {"model": name, "task": "t", "settings": CONFIG["spectrum_pid"], "threads": 1, "seed": 0}
+        estimate_spectrum.run(predictions=at["predictions"], spectrum=spectra[-1], **how)
+    infos = {name: {key: entry.get(key) for key in design.STUDIED} for name, entry in models.items()}
+    tables = {name: [f"tables/{name}.parquet"] for name in ("training", "emergence")}
+    collect_spectrum.run(spectra=spectra, tables=tables, models=infos, catalogue={}, expected=None, seed=0)
+    traced = read_table(tables["training"][0]).query("number == 'synergy'")
+    assert set(traced["series"]) == {"zoo-tiny"}
+    assert dict(zip(traced["model"], traced["step"], strict=True)) == {"zoo-tiny-early": 100, "zoo-tiny": 500}
+    assert set(read_table(tables["emergence"][0])["series"]) == {"zoo-tiny"}
 
 
 def test_every_stand_in_is_told_what_training_takes():

@@ -142,6 +142,28 @@ def test_an_order_written_down_before_is_judged():
     assert {c.verdict for c in claims if c.id == "order-o"} <= {stats.SUPPORTED, stats.UNDETERMINED}
 
 
+def test_an_order_that_errors_may_turn_round_is_not_sure():
+    """Errors of two neighbours as large as their distance; the same images move both, or each has its own."""
+    close = [cell(f"m{i}", synergy=0.1 * i, noise=1e-6) for i in range(3)]
+    one, two = (cell(name, synergy=value, noise=0.02) for name, value in (("m3", 0.40), ("m4", 0.42)))
+    order = expected(*([f"m{i}"] for i in range(5)))
+    apart = breadth.order_table([*close, one, two], order).iloc[0]
+    assert apart["recovered"]
+    assert (apart["low"], apart["high"]) == (pytest.approx(0.8), pytest.approx(1.0))
+    # The distance over the error of a difference that has its own images in both: 0.02 / 0.028, Student's t of 19.
+    assert apart["sure"] == pytest.approx(scipy_stats.t.cdf(0.02 / np.hypot(*se_of(one, two)), 19), abs=0.1)
+    together = Cell(
+        "m4", "t", two.info, two.values, dict(two.replicates) | {"synergy": one.replicates["synergy"] + 0.02}
+    )
+    assert breadth.order_table([*close, one, together], order).iloc[0]["sure"] == 1
+    drawn = breadth.redrawn([one, two], "synergy", draws=4000, seed=1)
+    np.testing.assert_allclose(drawn.std(0), np.array(se_of(one, two)) * np.sqrt(19 / 17), rtol=0.1)
+
+
+def se_of(*cells):
+    return [each.estimate("synergy").se for each in cells]
+
+
 def test_kendall_is_scipys_without_ties():
     x, y = np.random.default_rng(0).standard_normal((2, 12))
     assert breadth.kendall(x, y) == pytest.approx(scipy_stats.kendalltau(x, y).statistic)

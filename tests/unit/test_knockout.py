@@ -261,6 +261,16 @@ def test_the_self_check_passes_and_says_how_well(loaded, batch):
     assert found.moved > 1e-6
 
 
+def test_a_model_of_a_single_block_is_checked_by_what_its_last_position_reads(asked):
+    from pidflow.models import loading
+    from pidflow.models.standin import architecture
+
+    model = architecture.build_model(seed=0, width=32, depth=1)
+    shallow = loading.wrap("llava", model, architecture.build_processor(), prompt=architecture.PROMPT)
+    examples, pictures, _ = asked(2)
+    assert self_check(shallow, encode(shallow, examples, pictures)).moved > 1e-6
+
+
 original = module.State.allowed
 
 

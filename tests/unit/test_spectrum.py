@@ -194,6 +194,37 @@ def test_layers_published_mode_and_what_cannot_be_done():
     assert "not read through lens 'no-norm'" in unread.skipped[0].why
 
 
+def test_an_open_answer_may_be_something_else():
+    """Of six in ten answers both signs tell which; four in ten are something else, which nothing tells."""
+    predictions = synthetic_predictions(240, mass=0.6, certainty=SURE)
+    given = {"answers": "clusters", "truncation": {"first_token_rest": 0.4, "bound_bits": 0.7}}
+    predictions = replace(predictions, about=predictions.about | given)
+    found = estimate_spectrum(predictions, How(lenses=("norm", "tuned")), model="m", task="t")
+    assert found.labels == ("no", "yes", "something else")
+    assert (found.truncated, found.truncated_bits) == (0.4, 0.7)
+    assert not any(each.fired for each in found.passes)
+    said = found.spectra[0]
+    assert said.entropy == pytest.approx(0.971 + 0.6, abs=1e-3)
+    last = [each for each in found.spectra if each.layer == 4]
+    assert [each.lens for each in last] == ["norm", "tuned"]
+    for each in (said, *last):
+        assert each.bits["synergy"] == pytest.approx(0.6, abs=0.02)
+    # A picture that decides whether the model answers otherwise tells something, which a closed choice would not show.
+    sign = predictions.vision[:, 0] > 0.5
+
+    def quieter(each, rows):
+        return replace(each, begins=each.begins - np.where(rows, 0.0, 3.0)[None, :, None])
+
+    passes = {key: quieter(each, sign) for key, each in predictions.passes.items() if "language" not in key}
+    passes |= {key: each for key, each in predictions.passes.items() if "language" in key}
+    mixed = replace(predictions, passes=passes)
+    assert estimate_spectrum(mixed, How(lenses=()), model="m", task="t").spectra[0].bits["unique_vision"] > 0.2
+    closed = replace(mixed, about=synthetic_predictions(20).about)
+    assert estimate_spectrum(closed, How(lenses=(), threshold=0), model="m", task="t").spectra[0].bits[
+        "unique_vision"
+    ] == pytest.approx(0, abs=0.01)
+
+
 def test_imports_lack_passes_and_layers():
     full = synthetic_predictions(120, system="and")
     few = {key: replace(full[key], lens={}) for key in ("joint", "vision-only/noise", "language-only/noise")}
@@ -234,7 +265,7 @@ def test_records_that_contradict_themselves_are_refused(path, value, message):
     place[path[-1]] = value
     with pytest.raises(DataError, match=message):
         from_json(record, where="x.json")
-    with pytest.raises(DataError, match="schema version 1, found 7"):
+    with pytest.raises(DataError, match="schema version 2, found 7"):
         from_json(record | {"schema_version": 7}, where="x.json")
 
 

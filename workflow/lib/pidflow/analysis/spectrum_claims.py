@@ -60,7 +60,7 @@ def judge(
         *_scaling(cells),
         *_layers(found, lens),
         *_training(cells),
-        *_order(cells, expected),
+        *_order(cells, expected, seed),
     ]
     adjusted = stats.holm([claim.p_value for claim in claims])
     return [
@@ -208,9 +208,9 @@ def _training(cells: Sequence[Cell]) -> Iterator[SpectrumClaim]:
         )
 
 
-def _order(cells: Sequence[Cell], expected: Sequence[breadth.Expected]) -> Iterator[SpectrumClaim]:
+def _order(cells: Sequence[Cell], expected: Sequence[breadth.Expected], seed: int) -> Iterator[SpectrumClaim]:
     why = {each.id: each.why for each in expected}
-    for _, row in breadth.order_table(cells, expected).iterrows():
+    for _, row in breadth.order_table(cells, expected, seed=seed).iterrows():
         statement = f"{_words(row['number'])} comes in the order written down before (Kendall's tau): {why[row['id']]}"
         found = (row["tau"], row["low"], row["high"], NAN)
         note = f"over {row['models']} models, found {row['found']}"

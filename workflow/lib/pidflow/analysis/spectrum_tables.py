@@ -15,7 +15,8 @@ from pidflow.spectrum.results import Spectrum, TaskSpectrum
 SPECTRUM_COLUMNS = (
     *("model", "task", "mode", "method", "lens", "layer", "atom", "bits", "se", "low", "high", "share"),
     *("entropy", "gap_bits", "offset_vision", "offset_language", "moved_vision", "moved_language"),
-    *("raw_sum", "clipped_sum", "check_bits", "twin_error", "twin_failed", "questions", "images", "groups", "warning"),
+    *("raw_sum", "clipped_sum", "check_bits", "twin_error", "twin_failed", "truncated", "truncated_bits"),
+    *("questions", "images", "groups", "warning"),
 )
 PASS_COLUMNS = (
     *("model", "task", "pass", "accuracy", "accuracy_se", "accuracy_published", "accuracy_published_se"),
@@ -25,7 +26,7 @@ PASS_COLUMNS = (
 
 def spectrum_table(found: Sequence[TaskSpectrum]) -> pd.DataFrame:
     """One row an atom, information or interaction of each spectrum; columns :data:`SPECTRUM_COLUMNS`."""
-    rows = [row for each in found for spectrum in each.spectra for row in _rows(spectrum)]
+    rows = [row for each in found for spectrum in each.spectra for row in _rows(spectrum, each)]
     return pd.DataFrame(rows, columns=SPECTRUM_COLUMNS)
 
 
@@ -67,7 +68,7 @@ def _status(model: str, entry: Mapping[str, Any], ran: set[str]) -> str:
     return "reachable, not run" if entry["reachable"] else "not reachable"
 
 
-def _rows(spectrum: Spectrum) -> list[dict[str, Any]]:
+def _rows(spectrum: Spectrum, found: TaskSpectrum) -> list[dict[str, Any]]:
     common = {name: getattr(spectrum, name) for name in ("model", "task", "mode", "method", "lens", "layer")}
     common |= {name: getattr(spectrum, name) for name in ("entropy", "gap_bits", "raw_sum", "clipped_sum")}
     common |= {
@@ -76,6 +77,7 @@ def _rows(spectrum: Spectrum) -> list[dict[str, Any]]:
         for source in ("vision", "language")
     }
     common |= {name: getattr(spectrum, name) for name in ("questions", "images", "groups")}
+    common |= {name: getattr(found, name) for name in ("truncated", "truncated_bits")}
     common["warning"] = "; ".join(spectrum.warnings)
     replicates = {name: np.asarray(values) for name, values in spectrum.replicates.items()}
     numbers = {name: (spectrum.bits[name], replicates[name]) for name in QUANTITIES}

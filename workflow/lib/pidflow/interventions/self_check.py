@@ -67,7 +67,7 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
 
     A cut of nothing leaves the logits bit-equal; with image -> question cut in all blocks every cut edge has weight
     exactly 0 in every block and head, rows sum to 1, and the logits of every row move (so the spans hold what the model
-    uses).
+    uses). In a model of a single block nothing that the question reads gets any further: image -> last is cut there.
 
     Raises
     ------
@@ -79,7 +79,8 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
         return run(loaded, batch.inputs)[:, -1]
 
     probe, spans = _Probe(), batch.spans
-    edge = causal_pairs(spans) & spans["question"][:, :, None] & spans["image"][:, None, :]
+    reader = "last" if len(loaded.layers) == 1 else "question"
+    edge = causal_pairs(spans) & spans[reader][:, :, None] & spans["image"][:, None, :]
     with torch.inference_mode(), entered(loaded, (), spans):
         intact = logits()
         with pairs_cut(loaded, [], spans.valid):
@@ -104,7 +105,7 @@ def self_check(loaded: LoadedModel, batch: Batch) -> SelfCheck:
     moved = float((cut - intact).abs().amax(1).min())
     if not moved > 0:
         raise NumericsError(
-            f"knockout self-check: cutting image -> question moved the logits by {moved:.3g}; the spans do not hold "
+            f"knockout self-check: cutting image -> {reader} moved the logits by {moved:.3g}; the spans do not hold "
             "what the model reads, or its states are not finite"
         )
     return SelfCheck(row_error=probe.row_error, moved=moved)

@@ -32,6 +32,9 @@ from pidflow.spectrum.words import (
 
 log = logging.getLogger(__name__)
 
+# What is left for something else is no less probable: its logarithm is read through a lens.
+_LEAST = 1e-6
+
 
 @dataclass(frozen=True)
 class How:
@@ -88,7 +91,9 @@ def estimate_spectrum(
     """
     how = how or How()
     keys = *_standing_for(how, predictions), JOINT
-    task_of = _Task(predictions, how, keys, labels_of(predictions.options, how.labels), model, task, seed)
+    labels = labels_of(predictions.options, how.labels, open_answers=predictions.open_answers)
+    truncation = predictions.about.get("truncation", {}) if predictions.open_answers else {}
+    task_of = _Task(predictions, how, keys, labels, model, task, seed)
     spectra, skipped = [], []
     for what, make in task_of.wanted():
         try:
@@ -108,6 +113,8 @@ def estimate_spectrum(
         threshold=how.threshold,
         vision=keys[0],
         language=keys[1],
+        truncated=truncation.get("first_token_rest"),
+        truncated_bits=truncation.get("bound_bits"),
         passes=tuple(_pass_result(predictions, key, how, seed) for key in predictions.passes),
         spectra=tuple(spectra),
         skipped=tuple(skipped),
@@ -222,7 +229,8 @@ class _Task:
 
     def _read(self, key: str, lens: str, layer: int, draw: int) -> np.ndarray:
         scores = self.predictions[key].lens[lens][draw, layer]
-        return self.labels.spread(restricted(np.where(np.isnan(scores), -np.inf, scores)))
+        scores = np.where(np.isnan(scores), -np.inf, scores)
+        return self.labels.spread(np.exp(scores) if self.labels.open else restricted(scores))
 
     def _draws(self, key: str) -> range:
         return range(self.predictions[key].draws)
@@ -239,8 +247,8 @@ class _Task:
         return self.predictions[JOINT].lens[read].shape[1]
 
     def _probabilities(self, key: str) -> np.ndarray:
-        found = scored(self.predictions, key, score=self.how.score, threshold=self.how.threshold)
-        return self.labels.spread(found.probabilities)
+        how = {"score": self.how.score, "threshold": self.how.threshold, "closed": not self.labels.open}
+        return self.labels.spread(scored(self.predictions, key, **how).probabilities)
 
     def _rows(self, given: list[np.ndarray]) -> PredictedRows:
         return PredictedRows(*given, self.predictions.image_id)
@@ -300,6 +308,8 @@ def _label_scores(scores: np.ndarray, labels: Labels) -> np.ndarray:
     out = np.full((len(scores), len(labels)), np.nan)
     rows, places = np.nonzero(labels.of_option >= 0)
     out[rows, labels.of_option[rows, places]] = scores[rows, places]
+    if labels.open:
+        out[:, -1] = np.log(np.maximum(1.0 - np.exp(np.where(np.isnan(out), -np.inf, out)).sum(axis=1), _LEAST))
     return out
 
 
@@ -307,7 +317,8 @@ def _pass_result(predictions: Predictions, key: str, how: How, seed: int) -> Pas
     groups = image_groups(predictions.image_id, seed=seed)
     one_rule = right(predictions, key, score=how.score).mean(axis=0)
     published = right_published(predictions, key).mean(axis=0)
-    found = scored(predictions, key, score=how.score, threshold=how.threshold)
+    closed = not predictions.open_answers
+    found = scored(predictions, key, score=how.score, threshold=how.threshold, closed=closed)
     masks = [np.ones(len(groups), dtype=bool), *(groups != group for group in range(groups.max() + 1))]
     return PassResult(
         key=key,

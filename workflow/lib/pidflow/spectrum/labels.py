@@ -9,6 +9,8 @@ from pidflow import arguments
 from pidflow.errors import DataError
 from pidflow.spectrum.modes import AUTO, LABELS, PLACE, WORD
 
+# The label of all that an open answer may be beside the answers that predictions are over.
+SOMETHING_ELSE = "something else"
 # More different words than this are no labels of one task: each question has words of its own.
 MOST_WORDS = 64
 
@@ -25,11 +27,14 @@ class Labels:
         ``ky`` labels.
     of_option
         ``(n, K)``: label of each option; -1 beyond a question's options.
+    open
+        Whether the last label, of no option, is :data:`SOMETHING_ELSE`: it takes the probability that options leave.
     """
 
     kind: str
     names: tuple[str, ...]
     of_option: np.ndarray
+    open: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -41,10 +46,13 @@ class Labels:
         for place in range(self.of_option.shape[1]):
             has = self.of_option[:, place] >= 0
             out[..., rows[has], self.of_option[has, place]] += probabilities[..., has, place]
+        if self.open:
+            out[..., -1] = np.maximum(1.0 - out.sum(-1), 0.0)
+            out /= out.sum(-1, keepdims=True)  # log-probabilities of low precision may add up to a little more than one
         return out
 
 
-def labels_of(options: Sequence[Sequence[str]], kind: str = AUTO) -> Labels:
+def labels_of(options: Sequence[Sequence[str]], kind: str = AUTO, *, open_answers: bool = False) -> Labels:
     """The labels of questions with these options.
 
     Parameters
@@ -54,6 +62,8 @@ def labels_of(options: Sequence[Sequence[str]], kind: str = AUTO) -> Labels:
     kind
         One of :data:`pidflow.spectrum.modes.LABELS`. ``auto`` takes words where a task has at most 64 different ones,
         else places.
+    open_answers
+        Whether an answer may be none of the options.
 
     Raises
     ------
@@ -77,4 +87,4 @@ def labels_of(options: Sequence[Sequence[str]], kind: str = AUTO) -> Labels:
     of_option = np.full((len(options), most), -1)
     for row, each in enumerate(options):
         of_option[row, : len(each)] = [index[word] for word in each] if kind == WORD else np.arange(len(each))
-    return Labels(kind, names, of_option)
+    return Labels(kind, (*names, SOMETHING_ELSE) if open_answers else names, of_option, open_answers)

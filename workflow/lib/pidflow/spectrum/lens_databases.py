@@ -144,7 +144,7 @@ def _rows(path: Path, database: sqlite3.Connection, layers: tuple[str, str]) -> 
     missing = [layer for layer in layers if layer not in there]
     if missing:
         raise DataError(
-            f"{path}: has no layer {', '.join(map(repr, missing))}, it has: {', '.join(sorted(there)[:12])}"
+            f"{path}: has no layer {', '.join(map(repr, missing))}, it has: {', '.join(sorted(map(str, there))[:12])}"
         )
     chosen = f"SELECT {', '.join(wanted)} FROM {quoted[able[0]]} WHERE layer IN (?, ?) ORDER BY rowid"
     return wanted, list(database.execute(chosen, layers))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pidflow.errors import DataError
-from pidflow.spectrum.words import JOINT, PASSES, REPLACEMENTS
+from pidflow.spectrum.words import CLUSTERS, JOINT, PASSES, REPLACEMENTS, TOP
 
 # Log-probabilities of low precision may exceed zero, and options' masses one, by this much.
 _ROUNDING = 2e-2
@@ -143,6 +143,11 @@ class Predictions:
     def lengths(self) -> np.ndarray:
         """``(n, K)``: tokens of each option as written; 0 beyond the options."""
         return (self.token_ids >= 0).sum(2)
+
+    @property
+    def open_answers(self) -> bool:
+        """Whether the options are the model's own answers, so that it may say something else."""
+        return self.about.get("answers") in (CLUSTERS, TOP)
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """Some questions, by a mask or numbers; K stays the width of all arrays."""

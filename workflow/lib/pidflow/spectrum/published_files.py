@@ -28,6 +28,7 @@ _RAW, _RESTRICTED = "{}_orig_prob", "{}_prob"
 _ELSE = len(ascii_uppercase)  # stands for a first token that is none of the letters
 _LINE = re.compile(r"^\s*\(?([A-Z])[.):]\s*(\S.*?)\s*$", re.MULTILINE)
 _ROUNDING = 1e-3
+_NOTHING = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,7 @@ def _item(where: str, entry: Any) -> _Item:
         answer=letters.index(label),
         greedy=letters.index(response) if len(response) == 1 and response in letters else _ELSE,
         sources={short: _numbers(where, said, f"{short}_feature") for short in ("v", "l")},
-        scores={short: _logarithms(where, values[:count]) for short, values in scores.items()},
+        scores={short: _logarithms(where, values[:count], raw=raw) for short, values in scores.items()},
         masses_known=raw,
     )
 
@@ -169,12 +170,15 @@ def _numbers(where: str, said: Mapping[str, Any], name: str) -> np.ndarray:
     return values
 
 
-def _logarithms(where: str, values: np.ndarray) -> np.ndarray:
+def _logarithms(where: str, values: np.ndarray, *, raw: bool) -> np.ndarray:
+    """Logarithms; equal and next to nothing where all raw ones are zero, which half precision makes of small ones."""
     total = math.fsum(values)
-    if (values < 0).any() or not 0 < total <= 1 + _ROUNDING:
-        raise DataError(f"{where}: probabilities of its options are {values.tolist()}, expected at most 1 together")
+    if (values < 0).any() or total > 1 + _ROUNDING or (total == 0 and not raw):
+        raise DataError(
+            f"{where}: probabilities of its options are {values.tolist()}, expected numbers from 0, at most 1 together"
+        )
     with np.errstate(divide="ignore"):
-        return np.log(values)
+        return np.log(values if total > 0 else np.full(len(values), _NOTHING))
 
 
 def _texts(question: str, letters: str) -> tuple[str, ...]:

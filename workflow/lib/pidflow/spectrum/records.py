@@ -10,7 +10,7 @@ from pidflow.errors import DataError, shown
 from pidflow.names import ATOMS, QUANTITIES
 from pidflow.spectrum.results import Spectrum, TaskSpectrum
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _ROUNDING = 1e-6
 
 

@@ -180,6 +180,9 @@ class TaskSpectrum:
         How options were scored, and the option mass below which a prediction is uniform.
     vision, language
         Passes that stand for the single sources in mode ``repaired``.
+    truncated, truncated_bits
+        Where predictions are over the model's own answers: mean probability that its answer begins otherwise, and the
+        information that merging all else into one label can hide at most. None where answers are offered.
     passes, spectra, skipped
         What was found.
     """
@@ -192,6 +195,8 @@ class TaskSpectrum:
     threshold: float
     vision: str
     language: str
+    truncated: float | None
+    truncated_bits: float | None
     passes: tuple[PassResult, ...]
     spectra: tuple[Spectrum, ...]
     skipped: tuple[Skipped, ...]

@@ -25,7 +25,8 @@ class Scored:
     Attributes
     ----------
     probabilities
-        ``(n, K)``: mean over draws; rows sum to one, zero beyond a question's options.
+        ``(n, K)``: mean over draws; rows sum to one (with open answers, to the option mass), zero beyond the options
+        of a question.
     spread
         ``(n, K)``: standard deviation over draws; zero of a single draw.
     mass
@@ -40,7 +41,9 @@ class Scored:
     fired: np.ndarray
 
 
-def scored(predictions: Predictions, key: str, *, score: str = BEGINS, threshold: float = TAU) -> Scored:
+def scored(
+    predictions: Predictions, key: str, *, score: str = BEGINS, threshold: float = TAU, closed: bool = True
+) -> Scored:
     """Predictions of a pass, uniform where the option mass is below `threshold` (0: never), averaged over draws.
 
     Parameters
@@ -49,6 +52,8 @@ def scored(predictions: Predictions, key: str, *, score: str = BEGINS, threshold
         Of the pass, as ``vision-only/noise``.
     score
         One of :data:`pidflow.spectrum.words.SCORES`.
+    closed
+        Whether the answer is one of the options. If not, probabilities add up to the option mass; no threshold acts.
 
     Raises
     ------
@@ -62,8 +67,10 @@ def scored(predictions: Predictions, key: str, *, score: str = BEGINS, threshold
     mass = option_mass(predictions, each, score)
     offered = predictions.offered
     every, fired = [], []
+    threshold = threshold if closed else 0.0
     for of_draw, of_mass in zip(scores, mass, strict=True):
-        every.append(confident_or_uniform(restricted(of_draw), of_mass, offered=offered, threshold=threshold))
+        among = confident_or_uniform(restricted(of_draw), of_mass, offered=offered, threshold=threshold)
+        every.append(among if closed else among * of_mass[:, None])
         fired.append(of_mass < threshold)
     return Scored(
         probabilities=np.mean(every, axis=0),

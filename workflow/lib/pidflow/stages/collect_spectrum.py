@@ -84,7 +84,7 @@ def _made(
         "correlations": lambda: breadth.correlation_table(cells, seed=seed),
         "types": lambda: breadth.type_table(cells, seed=seed),
         "scaling": lambda: breadth.scaling_table(cells),
-        "order": lambda: breadth.order_table(cells, expected),
+        "order": lambda: breadth.order_table(cells, expected, seed=seed),
         "training": lambda: emergence.training_table(cells),
         "emergence": lambda: emergence.emergence_table(cells),
         "catalogue": lambda: spectrum_tables.catalogue_table(catalogue, found, groups),

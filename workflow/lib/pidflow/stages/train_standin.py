@@ -1,6 +1,5 @@
 """Stage ``train_standin``: train a stand-in, from nothing or on from another, and write its weights and record."""
 
-import json
 import logging
 import platform
 import time
@@ -18,6 +17,7 @@ from torch import nn
 from pidflow.data import scenes
 from pidflow.data.readers import easy_vqa
 from pidflow.errors import ConfigError
+from pidflow.files import store
 from pidflow.models.dynamics import ORDINARY, Dynamics, dynamics_of
 from pidflow.models.standin.architecture import build_model, build_processor
 from pidflow.models.standin.packing import Batch, Closed, Packer, packed_logits
@@ -84,7 +84,8 @@ def save_half(model, processor, folder: Path) -> None:
     model.config.save_pretrained(folder)
     processor.save_pretrained(folder)
     state = {key: value.detach().half().contiguous() for key, value in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with store.replacing(folder / "model.safetensors") as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
 
 
 def run(
@@ -191,7 +192,7 @@ def run(
     }
     done = (() if start is None else ("vision", "language", "align")) + (() if tower is None else ("vision",))
     training.run([name for name in PHASES if name not in done])
-    (Path(output) / "training.json").write_text(json.dumps(made_by | training.record(), indent=1) + "\n")
+    store.write_text(Path(output) / "training.json", store.to_json(made_by | training.record(), indent=1) + "\n")
 
 
 def blocks_of(blocks: str | Sequence[int]) -> tuple[int, ...] | None:
