@@ -3,9 +3,14 @@
 import re
 import subprocess
 import sys
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from tests import browser
 
 import pidflow
 
@@ -54,3 +59,82 @@ def test_every_key_is_on_its_page(site):
 
 def test_nothing_that_is_no_page_is_published(site):
     assert not list(site.rglob("*.py"))
+
+
+LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
+
+
+class Loaded(HTMLParser):
+    """What a page loads: scripts, style sheets, pictures, frames. Links that a reader may follow are no part of it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "link" and attributes.get("rel") in ("canonical", "next", "prev", "edit"):
+            return
+        if (address := attributes.get(LOADS.get(tag))) is not None:
+            self.found.append(address)
+        if "mermaid" in (attributes.get("class") or "").split():
+            self.found.append("https://a-library-that-draws-diagrams")
+
+
+def test_no_page_loads_anything_from_elsewhere(site):
+    elsewhere = re.compile(r"^(?:[a-z]+:)?//")
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 25
+    loaded = {page: [each for each in Loaded(page.read_text()).found if elsewhere.match(each)] for page in pages}
+    assert not {page.name: found for page, found in loaded.items() if found}
+    styles = "".join(path.read_text() for path in site.rglob("*.css"))
+    assert not re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)\"']*", styles)
+
+
+ASKED: set[str] = set()
+
+
+class Recorder(SimpleHTTPRequestHandler):
+    """The site as a host of its own, and a proxy for all others, which answers none and notes whom it was asked for."""
+
+    def do_GET(self):
+        host, _, path = self.path.removeprefix("http://").partition("/") if "://" in self.path else ("", "", self.path)
+        ASKED.add(host)
+        self.path = f"/{path}".replace("//", "/")
+        super().do_GET()
+
+    def do_CONNECT(self):
+        ASKED.add(self.path)
+        self.send_error(502)
+
+    def log_message(self, *_):
+        pass
+
+
+@browser.needed
+def test_the_first_page_works_without_a_network(site, tmp_path):
+    """The search is used as well: its index and worker are loaded late."""
+    script = """
+    await until(() => document.querySelector("[data-md-component=search-query]"), "a search field");
+    const field = document.querySelector("[data-md-component=search-query]");
+    field.focus();
+    field.value = "transfer";
+    field.dispatchEvent(new Event("keyup"));
+    field.dispatchEvent(new Event("input"));
+    await until(() => document.querySelector(".md-search-result__link"), "a result of the search");
+    say([document.querySelectorAll(".md-search-result__link").length, document.title]);
+    """
+    browser.scripted(site / "index.html", script)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Recorder, directory=site))
+    Thread(target=server.serve_forever, daemon=True).start()
+    proxy = f"--proxy-server=http://127.0.0.1:{server.server_port}"
+    try:
+        (found, title), complaints = browser.visit("http://pidflow.test/scripted-index.html", tmp_path / "c", proxy)
+    finally:
+        server.shutdown()
+        (site / "scripted-index.html").unlink()
+    assert found > 0
+    assert "pidflow" in title
+    assert not complaints
+    assert {host for host in ASKED if "google" not in host} == {"pidflow.test"}, "only Chromium calls home"

@@ -1,5 +1,6 @@
 """Figures as files and as pictures: equal input gives equal bytes, nothing is clipped, nothing covers the data."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ from pidflow.figures import (
     model_profiles,
     overview,
 )
-from pidflow.figures._registry import PLACES, Run, all_figures, declared
+from pidflow.figures._registry import PLACES, Run, all_figures, declared, titled
 from pidflow.files.store import write_table
 from pidflow.stages import plot as stage
 
@@ -404,15 +405,24 @@ def test_captions_render(figure):
     given = figure.given(run_of(**ALL))
     assert set(given) == set(figure.wishes)
     text = Environment(undefined=StrictUndefined).from_string(figure.module.CAPTION)
-    html = as_html(text.render(snakemake=SimpleNamespace(params=SimpleNamespace(**given))))
+    titles = {"model": {"standin": "a model"}, "estimator": {"flow": "a flow"}}
+    called = {name: titled(name, "standin" if name == "model" else value, titles) for name, value in given.items()}
+    html = as_html(text.render(called=called))
     assert b"{{" not in html
+    assert ("model" not in called) or b"<em>a model</em>" in html, "people read titles"
 
 
 @pytest.mark.parametrize("path", sorted(REPORT.glob("*.rst")), ids=lambda path: path.stem)
 def test_captions_of_tables_render(path):
-    config = {"run": {"models": ["standin"], "tasks": ["a", "b"], "conditions": ["intact"]}}
+    run = {"models": ["standin"], "tasks": ["a", "b"], "conditions": ["intact", "cut"]}
+    titles = {"models": {"standin": {"title": "a model"}}, "tasks": {"a": {"title": "first"}}, "interventions": {}}
     text = Environment(undefined=StrictUndefined).from_string(path.read_text())
-    assert b"{{" not in as_html(text.render(snakemake=SimpleNamespace(config=config)))
+    html = as_html(text.render(snakemake=SimpleNamespace(config={"run": run} | titles)))
+    assert b"{{" not in html
+    if path.stem == "workflow":
+        assert {b"Models: a model", b"Tasks: first, b", b"Conditions: intact, cut"} <= set(
+            re.findall(rb"\w+: [^<]+", html)
+        )
 
 
 def as_html(text):

@@ -1,15 +1,14 @@
 """The report is one page that holds the run's numbers, escapes what it is given and works without a network."""
 
-import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from tests import browser
+from tests.stages.test_spectrum import MODELS, collected, estimated
 
 from pidflow.analysis.report import as_columns, embedded
 from pidflow.files.store import write_json, write_table
@@ -18,7 +17,6 @@ from pidflow.stages.show_questions import chosen_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "workflow/report/page"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVIL = "<img src=x onerror=alert(1)></script>"
 RECORD = {
     "seed": 7,
@@ -30,9 +28,18 @@ RECORD = {
 }
 
 
+@pytest.fixture(scope="module")
+def spectrum(tmp_path_factory):
+    """Tables of the spectrum as its stages make them, by name; one of the models is the report's, another an import."""
+    folder = tmp_path_factory.mktemp("spectrum")
+    spectra = [estimated(folder, model, "synergy", certainty=certainty) for model, certainty in MODELS.items()]
+    collected(folder, [*spectra, estimated(folder, "one", "and")])
+    return {name: str(folder / "tables" / f"{name}.parquet") for name in ("spectrum", "training", "spectrum-claims")}
+
+
 @pytest.fixture
-def tables(tmp_path):
-    """A run of two tasks with three layers, one claim each."""
+def tables(tmp_path, spectrum):
+    """A run of two tasks with three layers, one claim each; predictions of four models."""
     units = [("m", task, condition) for task in ("a", "b") for condition in ("intact", "cut")]
     place = ["model", "task", "condition"]
     pid = [
@@ -59,7 +66,8 @@ def tables(tmp_path):
         for unit in units
     ]
     claims = [
-        {"statement": EVIL, "model": "m", "task": task, "condition": "intact", "verdict": verdict, "reason": EVIL}
+        {"statement": EVIL, "model": "m", "task": task, "condition": "intact", "verdict": verdict}
+        | {"verdict_holm": "undetermined", "reason": EVIL}
         for task, verdict in (("a", "supported"), ("b", "not supported"))
     ]
     sweeps = [
@@ -72,7 +80,7 @@ def tables(tmp_path):
     for name, rows in (("pid", pid), ("answers", answers), ("claims", claims), ("sweeps", sweeps)):
         found[name] = str(tmp_path / f"{name}.parquet")
         write_table(found[name], pd.DataFrame(rows))
-    return found
+    return found | spectrum
 
 
 def shown(item, *, right, after):
@@ -108,27 +116,40 @@ def questions(tmp_path):
 
 
 @pytest.fixture
-def page(tmp_path, tables, questions):
+def report(tmp_path, tables, questions):
+    """``report(path)``: the page of these tables, written there."""
     configuration = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     configuration["run"] = {"models": ["m"], "tasks": ["a", "b"], "conditions": ["intact", "image-question"]}
+    configuration["claims"]["estimators"] = ["flow"]
     record = tmp_path / "provenance.json"
     write_json(record, RECORD)
-    write_report.run(
-        output=str(tmp_path / "report.html"),
-        tables=tables,
-        questions=questions,
-        page=str(PAGE / "page.html.j2"),
-        style=str(PAGE / "style.css"),
-        script=str(PAGE / "page.js"),
-        configuration=configuration,
-        titles={
-            "task": {"a": "first task", "b": EVIL},
-            "model": {"m": "my model"},
-            "condition": {"image-question": "question blind"},
-        },
-        provenance=str(record),
-    )
-    return tmp_path / "report.html"
+
+    def write(path):
+        write_report.run(
+            output=str(path),
+            tables=tables,
+            questions=questions,
+            page=str(PAGE / "page.html.j2"),
+            style=str(PAGE / "style.css"),
+            script=str(PAGE / "page.js"),
+            configuration=configuration,
+            titles={
+                "task": {"a": "first task", "b": EVIL, "synergy": "first task of predictions"},
+                "model": {"m": "my model", "one": "my model of predictions"},
+                "condition": {"image-question": "question blind", "cut": "question blind"},
+                "estimator": {"flow": "normalizing flow"},
+                "definition": {"broja": "BROJA"},
+            },
+            provenance=str(record),
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def page(report, tmp_path):
+    return report(tmp_path / "report.html")
 
 
 def test_nothing_is_fetched_and_everything_is_escaped(page):
@@ -142,7 +163,8 @@ def test_nothing_is_fetched_and_everything_is_escaped(page):
 
 def test_methods_have_the_run_s_own_numbers(page):
     text = page.read_text()
-    assert "1 model (m) 1,800 questions of 2 tasks" in text
+    assert "1 model (my model) 1,800 questions of 2 tasks (first task, " in text
+    assert "normalizing flow" in text
     assert "States of 3 layers" in text
     assert "33% of the numbers carry a warning" in text
 
@@ -163,87 +185,97 @@ def test_data_survive_the_way_into_the_page():
 
 
 CLICKS = """
-<script>
-const step = (wait) => new Promise((done) => setTimeout(done, wait));
-(async () => {
-  const said = {};
-  await step(500);
-  said.ready = document.documentElement.dataset.ready;
-  said.curves = document.querySelectorAll("#chart svg path").length;
-  said.first = document.getElementById("slice").textContent;
-  const select = document.getElementById("explorer-quantities");
-  select.value = "informations";
-  select.dispatchEvent(new Event("change"));
-  const estimator = document.getElementById("explorer-estimator");
-  said.estimator = estimator.value;
-  estimator.value = "gaussian";
-  estimator.dispatchEvent(new Event("change"));
-  await step(500);
-  said.then = document.getElementById("slice").textContent;
-  said.hash = location.hash;
-  said.labels = document.querySelector("#chart svg").textContent;
-  URL.createObjectURL = (blob) => { said.blob = blob; return "blob:x"; };
-  HTMLAnchorElement.prototype.click = () => {};
-  document.getElementById("download").click();
-  said.csv = await said.blob.text();
-  said.heat = document.querySelectorAll("#sweeps-chart svg path").length;
-  const show = document.getElementById("questions-show");
-  const buttons = () => [...document.querySelectorAll("#questions-list button")];
-  const listed = () => buttons().map((each) => each.textContent.slice(0, 7));
-  said.all = listed();
-  show.value = "wrong";
-  show.dispatchEvent(new Event("change"));
-  said.wrong = listed();
-  show.value = "changed by an intervention";
-  show.dispatchEvent(new Event("change"));
-  said.changed = listed();
-  said.detail = document.getElementById("questions-detail").textContent;
-  said.marks = document.querySelectorAll("#questions-detail rect").length;
-  said.markup = document.querySelectorAll("#questions-detail img").length;
-  const pre = Object.assign(document.createElement("pre"), { id: "said", textContent: JSON.stringify(said) });
-  document.body.replaceChildren(pre);
-})();
-</script>
+const id = (name) => document.getElementById(name);
+const choose = (name, value) => { id(name).value = value; id(name).dispatchEvent(new Event("change")); };
+const drawn = (name) => document.querySelectorAll(`#${name}-chart svg path`).length;
+const said = {};
+await until(() => document.documentElement.dataset.ready === "yes", "ready");
+said.curves = drawn("explorer");
+said.first = id("explorer-slice").textContent;
+said.estimator = id("explorer-estimator").value;
+said.titles = [...document.querySelectorAll("#explorer-choices option")].map((each) => each.textContent);
+choose("explorer-quantities", "informations");
+choose("explorer-estimator", "gaussian");
+const labels = () => (document.querySelector("#explorer-chart svg") || {}).textContent || "";
+await until(() => labels().includes("both and answer"), "the other quantities drawn");
+said.then = id("explorer-slice").textContent;
+said.hash = location.hash;
+said.table = id("explorer-table").textContent;
+URL.createObjectURL = (blob) => { said.blob = blob; return "blob:x"; };
+HTMLAnchorElement.prototype.click = () => {};
+id("explorer-download").click();
+said.csv = await said.blob.text();
+said.heat = drawn("sweeps");
+said.edges = document.querySelector("#sweeps-chart svg").textContent;
+said.lens = drawn("lens");
+said.training = drawn("training");
+const compared = () => document.querySelector("#predictions-chart svg").textContent;
+said.models = compared();
+choose("predictions-compare", "task");
+await until(() => compared().includes("first task"), "tasks compared");
+const buttons = () => [...document.querySelectorAll("#questions-list button")];
+const listed = () => buttons().map((each) => each.textContent.slice(0, 7));
+said.all = listed();
+buttons()[0].focus();
+buttons()[0].dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+said.focused = document.activeElement.textContent.slice(0, 7);
+choose("questions-show", "wrong");
+said.wrong = listed();
+choose("questions-show", "changed by an intervention");
+said.changed = listed();
+said.detail = id("questions-detail").textContent;
+said.marks = document.querySelectorAll("#questions-detail rect").length;
+said.markup = document.querySelectorAll("#questions-detail img").length;
+said.scrolled = [...document.querySelectorAll(".scroll")].filter((each) => each.tabIndex < 0).length;
+said.wider = document.documentElement.scrollWidth - window.innerWidth;
+say(said);
 """
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
-def test_a_reader_clicks_through(page, tmp_path):
-    clicked = tmp_path / "clicked.html"
-    before, _, after = page.read_text().rpartition("</body>")
-    clicked.write_text(before + CLICKS + after)
-    switches = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    switches += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'c'}"]
-    switches += ["--enable-logging=stderr"]  # what the page reports of itself
-    command = [
-        CHROMIUM,
-        *switches,
-        "--virtual-time-budget=20000",
-        "--dump-dom",
-        f"{clicked.as_uri()}#explorer?explorertask=b",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    said = json.loads(html.unescape(found[1]))
-    assert said["ready"] == "yes"
+@browser.needed
+@pytest.mark.parametrize("window", ["1200,900", "390,800"])
+def test_a_reader_clicks_through(page, tmp_path, window):
+    url = f"{browser.scripted(page, CLICKS).as_uri()}#explorer?explorer.task=b"
+    said, complaints = browser.visit(url, tmp_path / "chromium", f"--window-size={window}")
+    assert not complaints
+    assert said.get("waited", said.get("failed")) is None, said
     assert said["curves"] > 8, "four lines, four bands and their points"
     assert said["first"] == "12 numbers, 4 of them with a warning."
     assert said["estimator"] == "flow", "the run's own estimator is chosen first"
+    assert {"my model", "first task", "question blind"} <= set(said["titles"]), "people read titles"
     assert said["then"] == "9 numbers, 3 of them with a warning."
-    assert "explorertask=b" in said["hash"], "the address keeps the choice it was opened with"
-    assert "explorerestimator=gaussian" in said["hash"]
-    assert "both and answer" in said["labels"]
+    assert "explorer.task=b" in said["hash"], "the address keeps the choice it was opened with"
+    assert "explorer.estimator=gaussian" in said["hash"]
+    assert "0.25 (0 to 0.5)" in said["table"], "the numbers of the chart are reached without a mouse"
     header, *rows = said["csv"].splitlines()
-    assert header.startswith("model,task,condition,estimator,definition,layer,atom,bits")
+    assert header.startswith("model,task,condition,target,estimator,definition,layer,atom,bits")
     assert len(rows) == 9
     assert [text.strip() for text in said["all"]] == ["✓ one <", "✗ two <", "✓ three"]
+    assert said["focused"] == "✗ two <", "arrow keys go through the list"
     assert said["wrong"] == ["✗ two <"]
-    assert said["changed"] == ["✓ three"]
+    assert [text.strip() for text in said["changed"]] == ["✓ three"]
     assert "<image> × 2" in said["detail"]
     assert said["marks"] == 3, "two patches and a box"
     assert said["markup"] == 0, "what a model says is text"
     assert said["heat"] >= 6, "three blocks of two edges"
+    assert "image → question" in said["edges"]
+    assert said["lens"] > 8
+    assert said["training"] > 8
+    assert "my model" in said["models"]
+    assert said["scrolled"] == 0, "what scrolls is reached without a mouse"
+    assert said["wider"] <= 0, "nothing hangs out of the window"
+
+
+def test_the_spectrum_is_shown_where_the_run_has_it(page, tables, report, tmp_path):
+    with_it = page.read_text()
+    assert '<section id="spectrum"' in with_it
+    assert "more are about models, tasks, families or sizes that this run lacks" in with_it
+    assert "synergy comes in the order written down before" in with_it
+    for name in ("spectrum", "training", "spectrum-claims"):
+        del tables[name]
+    without = report(tmp_path / "without.html").read_text()
+    assert '<section id="spectrum"' not in without
+    assert "#spectrum" not in without
 
 
 def test_wrong_answers_and_large_effects_are_shown():

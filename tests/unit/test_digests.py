@@ -42,7 +42,7 @@ MAY = {
     "collect_sweeps": FILES | NUMERICS,
     "collect_reproduction": FILES | NUMERICS,
     "plot": FILES | NUMERICS | {"matplotlib"},
-    "describe_model": FILES | SETTINGS | MODELS | NUMERICS,
+    "describe_model": FILES | SETTINGS | MODELS | NUMERICS | {"jinja2"},
     "show_questions": FILES | SETTINGS | MODELS | NUMERICS,
     "write_report": FILES | NUMERICS | {"jinja2", "yaml"},
     "record_provenance": FILES | {"numpy"},

@@ -25,7 +25,7 @@ versions.check(workflow.source_path("../../pyproject.toml"))
 from pidflow.errors import ConfigError, DataError
 from pidflow import running
 from pidflow.config import design, reading, stored
-from pidflow.figures._registry import Run, all_figures
+from pidflow.figures._registry import Run, all_figures, titled
 from pidflow.flows.settings import FlowConfig
 from pidflow.models import weights
 from pidflow.names import INTACT, OWN, analysis_of, condition_and_target
@@ -266,10 +266,27 @@ def drawn(target):
 def caption(figure):
     """A file with a figure's caption, where the report finds it."""
     path = Path(".snakemake", "captions", f"{figure.id}.rst").resolve()
-    if not path.is_file() or path.read_text(encoding="utf-8") != figure.module.CAPTION:
+    text = "".join(("{% set called = snakemake.params.called %}", figure.module.CAPTION))
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(figure.module.CAPTION, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return str(path)
+
+
+def called(figure):
+    """By name, what a figure is given, with titles for ids: for its caption and its place in Snakemake's report."""
+    given = {name: value for name, value in figure.given(SHOWN).items() if name != "tasks"}
+    return lambda wildcards: {name: titled(name, wildcards.get(name, value), TITLES) for name, value in given.items()}
+
+
+def category(figure):
+    """Where Snakemake's report lists a figure."""
+    return lambda wildcards: figure.category.format(**called(figure)(wildcards))
+
+
+def labels(figure):
+    """What Snakemake's report lists a figure as."""
+    return lambda wildcards: {name: label.format(**called(figure)(wildcards)) for name, label in figure.labels.items()}
 
 
 def sources_of(wildcards):

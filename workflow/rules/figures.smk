@@ -62,8 +62,8 @@ for figure in FIGURES:
             report(
                 f"results/figures/{figure.path}.svg",
                 caption=caption(figure),
-                category=figure.category,
-                labels=figure.labels,
+                category=category(figure),
+                labels=labels(figure),
             ),
             f"results/figures/{figure.path}.png",
         log:
@@ -75,6 +75,7 @@ for figure in FIGURES:
         params:
             **{name: value for name, value in figure.given(SHOWN).items() if name != "tasks"},
             figure=figure.id,
+            called=called(figure),
             titles=TITLES,
             code=code_digest("plot", figure.module.__name__),
         script:

@@ -8,6 +8,8 @@ Outputs: results/models/{model}/{task}.{html,json}
 rule describe_model:
     input:
         table="results/items/{task}.parquet",
+        template=workflow.source_path("../report/page/model.html.j2"),
+        style=workflow.source_path("../report/page/style.css"),
     output:
         page="results/models/{model}/{task}.html",
         findings="results/models/{model}/{task}.json",
@@ -24,6 +26,7 @@ rule describe_model:
         shape=model_shape,
         model_id="{model}",
         task="{task}",
+        title=lambda wildcards: f"{TITLES['model'][wildcards.model]}: {TITLES['task'][wildcards.task]}",
         instruction=lambda wildcards: design.instruction(config, wildcards.task),
         code=lambda wildcards: code_digest("describe_model", *design.plug_ins(config, model=wildcards.model)),
     script:

@@ -4,8 +4,10 @@ Inputs from elsewhere: tables of the run, items and answers.
 Outputs: results/questions/{model}/{task}.json, results/report.html
 """
 
-# Tables of the report; those of sweeps where they have been made.
-REPORTED = ["pid", "answers", "claims"] + ["sweeps"] * exists(rules.collect_sweeps.output.sweeps[0])
+# Tables of the report; those of sweeps and of the spectrum where they have been made.
+REPORTED = ["pid", "answers", "claims"]
+REPORTED += ["sweeps"] * exists(rules.collect_sweeps.output.sweeps[0])
+REPORTED += ["spectrum", "training", "spectrum-claims"] * exists(rules.collect_spectrum.output.spectrum[0])
 
 
 rule show_questions:

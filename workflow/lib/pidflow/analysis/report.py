@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pidflow import stats
-from pidflow.names import ATOMS, INFORMATIONS, INTACT, OWN
+from pidflow.names import ATOMS, INTACT, OWN
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VERDICTS = (stats.SUPPORTED, stats.NOT_SUPPORTED, stats.UNDETERMINED)
-_CURVES = ("model", "task", "condition", "estimator", "definition", "layer", "atom", "bits", "low", "high")
-_SHARES = ("share", "share_low", "share_high")
-# Columns of the table of decompositions that tables of before may lack.
-_FURTHER = ("target", "uncorrected_bits")
 _DIGITS = 5
 
 
@@ -32,21 +28,18 @@ def as_columns(frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
             numbers = values.to_numpy(dtype=float)
             found[name] = [float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None for value in numbers]
         else:
-            words[name] = list(dict.fromkeys(map(str, values)))
+            said = ["" if value is None or value != value else str(value) for value in values]
+            words[name] = list(dict.fromkeys(said))
             place = {word: index for index, word in enumerate(words[name])}
-            found[name] = [place[str(value)] for value in values]
+            found[name] = [place[word] for word in said]
     return {"length": len(frame), "columns": found, "words": words}
 
 
-def curves(pid: pd.DataFrame) -> dict[str, Any]:
-    """The table of decompositions for the explorer."""
-    kept = [*_CURVES, *_SHARES, "warning", *(name for name in _FURTHER if name in pid)]
-    return as_columns(pid[pid["atom"].isin([*ATOMS, *INFORMATIONS])], kept)
-
-
 def called(frame: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """A table with titles of tasks, models and conditions for their ids."""
-    return frame.assign(**{name: frame[name].replace(dict(of_kind)) for name, of_kind in titles.items()})
+    """A table with titles for the ids in its columns."""
+    return frame.assign(
+        **{name: frame[name].replace(dict(of_kind)) for name, of_kind in titles.items() if name in frame}
+    )
 
 
 def verdicts(claims: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -71,6 +64,18 @@ def verdict_line(claims: pd.DataFrame) -> str:
     return f"{claims['statement'].nunique()} published statements, judged {len(claims)} times: {said or 'no verdict'}."
 
 
+def spectrum_verdicts(claims: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The claims about the spectrum that have a number, as ``groups``; the ``line`` states how many have none."""
+    judged = claims[claims["estimate"].notna()]
+    reported = [f"{value:g}" if np.isfinite(value) else "" for value in judged["paper_value"]]
+    lacking = len(claims) - len(judged)
+    line = verdict_line(judged) if len(judged) else "No published statement can be judged on this run."
+    if lacking:
+        line += f" {lacking} more are about models, tasks, families or sizes that this run lacks."
+    groups = verdicts(judged.assign(reported=reported), {**titles, "about": titles["model"]})
+    return {"line": line, "groups": groups}
+
+
 def scorecard(
     answers: pd.DataFrame,
     pid: pd.DataFrame,
@@ -79,39 +84,58 @@ def scorecard(
     estimator: str,
     definition: str,
 ) -> list[dict[str, Any]]:
-    """Accuracy of every unit, the intact model first, and its atoms at the last layer where it was decomposed."""
+    """Accuracy of every unit, the intact model first, and its atoms at the last layer where it was decomposed.
+
+    ``conditions`` counts the rows of a model and task at the first of them and is 0 at the others.
+    """
     chosen = pid[(pid["estimator"] == estimator) & (pid["definition"] == definition)]
     if "target" in chosen:
         chosen = chosen[chosen["target"] == OWN]
     rows = []
     first = answers["condition"].ne(INTACT)
     ordered = answers.assign(first=first).sort_values(["model", "task", "first"], kind="stable")
+    counts = ordered.groupby(["model", "task"]).size()
     for unit in ordered.to_dict("records"):
         here = chosen
         for name in ("model", "task", "condition"):
             here = here[here[name] == unit[name]]
         last = here[here["layer"] == here["layer"].max()].set_index("atom")["bits"]
-        interval = f"{unit['accuracy_low']:.1%} to {unit['accuracy_high']:.1%}"
+        bits = {atom: float(last[atom]) for atom in ATOMS if atom in last.index}
+        joint = sum(max(value, 0.0) for value in bits.values())
+        half = (unit["accuracy_high"] - unit["accuracy_low"]) / 2
         rows.append(
             {name: titles[name].get(unit[name], unit[name]) for name in ("model", "task", "condition")}
             | {
                 "n": unit["n"],
-                "accuracy": f"{unit['accuracy']:.1%} ({interval})",
-                "atoms": [f"{last[atom]:.2f}" if atom in last.index else "–" for atom in ATOMS],
+                "conditions": 0 if unit["first"] else int(counts[unit["model"], unit["task"]]),
+                "accuracy": f"{100 * unit['accuracy']:.1f} ± {100 * half:.1f} %",
+                "atoms": [f"{bits[atom]:.2f}" if atom in bits else "–" for atom in ATOMS],
+                "shares": {atom: 100 * max(value, 0.0) / joint for atom, value in bits.items() if joint > 0},
             }
         )
     return rows
 
 
-def methods(configuration: Mapping[str, Any], answers: pd.DataFrame, pid: pd.DataFrame) -> list[str]:
+def methods(
+    configuration: Mapping[str, Any],
+    answers: pd.DataFrame,
+    pid: pd.DataFrame,
+    titles: Mapping[str, Mapping[str, str]],
+) -> list[str]:
     """The methods of the run in words, with its own numbers."""
     run, extract, pca, pid_settings = (configuration[key] for key in ("run", "extract", "pca", "pid"))
+
+    def listed(kind: str, names: Sequence[str]) -> str:
+        return ", ".join(titles.get(kind, {}).get(name, name) for name in names)
+
     intact = answers[answers["condition"] == INTACT]
     accuracy = f"{intact['accuracy'].min():.1%} to {intact['accuracy'].max():.1%}" if len(intact) else "unknown"
     layers = f"{pid['layer'].nunique()}" if len(pid) else "no"
     kept = "the questions that the intact model answers correctly" if pca["correct_only"] else "all questions"
     interventions = [
-        f"{name} ({_in_words(configuration['interventions'][name])})" for name in run["conditions"] if name != INTACT
+        f"{listed('condition', [name])} ({_in_words(configuration['interventions'][name])})"
+        for name in run["conditions"]
+        if name != INTACT
     ]
     again = (
         f"They were run again under {_count(interventions, 'intervention')}: {'; '.join(interventions)}. "
@@ -120,17 +144,17 @@ def methods(configuration: Mapping[str, Any], answers: pd.DataFrame, pid: pd.Dat
     )
     warned = float((pid["warning"] != "").mean()) if len(pid) else 0.0
     return [
-        f"We asked {_count(run['models'], 'model')} ({', '.join(run['models'])}) {int(intact['n'].sum()):,} questions "
-        f"of {_count(run['tasks'], 'task')} ({', '.join(run['tasks'])}). The intact models answered {accuracy} of the "
-        f"questions of a task correctly, by the rule '{extract['rule']}'. "
+        f"We asked {_count(run['models'], 'model')} ({listed('model', run['models'])}) {int(intact['n'].sum()):,} "
+        f"questions of {_count(run['tasks'], 'task')} ({listed('task', run['tasks'])}). The intact models answered "
+        f"{accuracy} of the questions of a task correctly, by the rule '{extract['rule']}'. "
         f"{again}States of {layers} layers were pooled over the image (vision) and over the span '{pca['language']}' "
         f"(language); the target is the {extract['target']} that the intact model is about to say.",
         f"Of {kept}, each source was projected on at most {pca['max_components']} principal components that hold "
         f"{pca['variance']:.0%} of its variance, the target on {pca['target_components']}. Normalizing flows, one for "
         "each source and one for the target that both share, were trained jointly and cross-fitted over "
         f"{configuration['items']['folds']} folds that no image crosses. Their latents were decomposed by the "
-        f"estimators {', '.join(pid_settings['estimators'])} under the definitions "
-        f"{', '.join(pid_settings['definitions'])}. "
+        f"estimators {listed('estimator', pid_settings['estimators'])} under the definitions "
+        f"{listed('definition', pid_settings['definitions'])}. "
         f"Intervals are Student's t at 95 % over {pid_settings['jackknife_groups']} jackknife groups of images. "
         f"{warned:.0%} of the numbers carry a warning.",
     ]

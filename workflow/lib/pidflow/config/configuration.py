@@ -24,6 +24,17 @@ from pidflow.spectrum.settings import Spectrum
 
 ESTIMATORS = registry.available("pid.estimators")
 DEFINITIONS = ("broja", "mmi", "dep")
+# What figures and the report call them.
+TITLES = {
+    "estimator": {
+        "gaussian": "Gaussian",
+        "copula": "Gaussian copula",
+        "flow": "normalizing flow",
+        "mixed": "codes and clusters",
+        "auto": "automatic choice",
+    },
+    "definition": {"broja": "BROJA", "mmi": "MMI", "dep": "dependency lattice"},
+}
 CUT = "cut"
 STUDIES = ("2602.15580", "2411.18620", "6WsBGk4Iag")
 # Kinds of intervention on an edge that can run beside its cut.

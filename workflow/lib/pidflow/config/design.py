@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pidflow.config.configuration import CONTROLS, configuration
+from pidflow.config.configuration import CONTROLS, TITLES, configuration
 from pidflow.config.stored import stored_layers
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
@@ -84,9 +84,9 @@ def judged_knockout(config: dict) -> str | None:
 
 
 def titles(config: dict) -> dict[str, dict[str, str]]:
-    """What figures and the report call each ``task``, ``model`` and ``condition`` of the run.
+    """What figures and the report call each ``task``, ``model``, ``condition``, ``estimator`` and ``definition``.
 
-    Its ``title``, or else its id, in which tasks have blanks for dashes.
+    Its ``title``, or else its id, in which tasks have blanks for dashes; an estimator that is new here has its id.
 
     Raises
     ------
@@ -98,6 +98,7 @@ def titles(config: dict) -> dict[str, dict[str, str]]:
         "task": _titles(config, "tasks", {task: re.sub("[-.]", " ", task) for task in config["run"]["tasks"]}),
         "model": _titles(config, "models", {model: model for model in config["run"]["models"]}),
         "condition": _titles(config, "interventions", {condition: condition for condition in conditions}),
+        **TITLES,
     }
 
 

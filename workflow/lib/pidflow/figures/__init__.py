@@ -8,7 +8,7 @@ What a figure file holds
     ``model`` and ``condition`` stand for one file each per model and condition.
 ``TITLE``, ``CAPTION``
     What the figure is called in the report, and the text below it there: reStructuredText in which
-    ``{{ snakemake.params.… }}`` gives whatever ``draw`` was given.
+    ``{{ called.… }}`` gives whatever ``draw`` was given, with titles for ids.
 ``applies(run, **place)``, optional
     Whether a run has what the figure shows, for a place ``{"model": …, "condition": …}``; always, if there is none.
 ``choose(run)``, optional

@@ -14,6 +14,9 @@ from pidflow.plugins import registry
 
 # Wildcards of a figure's path; a figure has those that its ``draw`` asks for.
 PLACES = ("model", "condition")
+# Columns of tables, and what figures ask for, that name models, conditions, estimators or definitions.
+KINDS = {"model": "model", "models": "model", "closed": "model", "estimator": "estimator", "definition": "definition"}
+KINDS |= dict.fromkeys(("condition", "conditions", "control", "knockout", "blind"), "condition")
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,16 @@ class Declared:
         every = product(*(getattr(run, f"{name}s") for name in self.places))
         places = (dict(zip(self.places, values, strict=True)) for values in every)
         return [self.path.format(**place) for place in places if applies(run, **place)]
+
+
+def titled(name: str, value: Any, titles: Mapping[str, Mapping[str, str]]) -> Any:
+    """What a figure asks for by that name, an id, a list of ids or a mapping of them, with titles for them."""
+    known = titles.get(KINDS.get(name, ""), {})
+    if isinstance(value, Mapping):
+        return {known.get(each, each): inner for each, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [known.get(each, each) for each in value]
+    return known.get(value, value)
 
 
 def declared(figure: str) -> Declared:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TITLE = "calibration"
 CAPTION = """
 The same estimators on made-up data of this run's size, where the truth is known: estimated against true parts, one
-panel per estimator, definition ``{{ snakemake.params.definition }}``; bars are 95 % intervals. Points belong on the
+panel per estimator, definition *{{ called.definition }}*; bars are 95 % intervals. Points belong on the
 diagonal. Hollow ones failed; half-filled ones are off by more than the stated tolerance, but the warning for missed
 information was raised, as it must be. The case ``xor`` cannot be on the diagonal: its synergy is invisible to a
 Gaussian decomposition. A pass here does not prove that the model's own states are as benign as these cases.

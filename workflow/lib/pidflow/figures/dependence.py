@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 TITLE = "what the change depends on"
 CAPTION = """
-What the change under ``{{ snakemake.params.knockout }}`` depends on, model ``{{ snakemake.params.model }}``, one point
-per task (estimator ``{{ snakemake.params.estimator }}``, definition ``{{ snakemake.params.definition }}``). Up: change
+What the change under *{{ called.knockout }}* depends on, model *{{ called.model }}*, one point
+per task (estimator *{{ called.estimator }}*, definition *{{ called.definition }}*). Up: change
 of vision-unique information, of synergy and of the joint information, mean over the layers after the input. Along the
 upper row: accuracy the task loses when no position after the image can see it, which is how much it depends on vision
 (a model left without its image may give an answer that no question allows, and then loses more than guessing would

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 TITLE = "change"
 CAPTION = """
-Change of each part under ``{{ snakemake.params.condition }}`` at each layer of ``{{ snakemake.params.model }}``:
-condition minus intact, with 95 % intervals that are paired by image (estimator ``{{ snakemake.params.estimator }}``,
-definition ``{{ snakemake.params.definition }}``). Above zero, the intervention leaves more of that part than before.
+Change of each part under *{{ called.condition }}* at each layer of *{{ called.model }}*:
+condition minus intact, with 95 % intervals that are paired by image (estimator *{{ called.estimator }}*,
+definition *{{ called.definition }}*). Above zero, the intervention leaves more of that part than before.
 Broken lines, where the run has them, are the control: other edges cut at random in the same blocks. What solid and
 broken lines share is damage; only what lies between them is the effect of this edge (columns ``net_…`` of table
 ``differences`` have its error). The target of the decomposition is what the model says *under the intervention*, so a

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TITLE = "latent Gaussianity"
 CAPTION = """
-Distance from a normal distribution before and after the flow at each layer of ``{{ snakemake.params.model }}``, mean
+Distance from a normal distribution before and after the flow at each layer of *{{ called.model }}*, mean
 and range over tasks and conditions. Left, the Anderson-Darling statistic of single columns, with the level above which
 a test at 5 % rejects; right, Mardia's kurtosis of all columns together, 1 for a normal. The nearer the solid lines are
 to normal, the more of the information a Gaussian decomposition can see. Normal marginals and kurtosis are necessary,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 TITLE = "layer profiles"
 CAPTION = """
-The four parts of the information about the answer at each layer of ``{{ snakemake.params.model }}``, one panel per
-task (estimator ``{{ snakemake.params.estimator }}``, definition ``{{ snakemake.params.definition }}``). Solid lines
+The four parts of the information about the answer at each layer of *{{ called.model }}*, one panel per
+task (estimator *{{ called.estimator }}*, definition *{{ called.definition }}*). Solid lines
 are the intact model, broken lines the same model under the knockout or, in a run without it, under another condition;
 bands are 95 % intervals. A small marker asks for caution, a hollow one says: do not use. Heights can be compared
 between parts and layers of a panel. A part that falls with depth has not left the model: it may have moved to the

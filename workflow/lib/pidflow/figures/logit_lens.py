@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TITLE = "logit lens"
 CAPTION = """
-Probability that the final norm and unembedding, applied to each layer of ``{{ snakemake.params.model }}``, give to the
+Probability that the final norm and unembedding, applied to each layer of *{{ called.model }}*, give to the
 model's own answer (logit lens at the last position), one panel per task; the band is a 95 % interval over images. The
 layer where a curve rises is where the answer becomes readable in the output vocabulary. It may be decided earlier, in
 a form the lens cannot read, and under a cut the answer followed is the one given under the cut.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 TITLE = "models side by side"
 CAPTION = """
-The four parts of the information about the answer in {{ snakemake.params.models | join(", ") }}, intact, one panel per
-task (estimator ``{{ snakemake.params.estimator }}``, definition ``{{ snakemake.params.definition }}``). Each model has
+The four parts of the information about the answer in {{ called.models | join(", ") }}, intact, one panel per
+task (estimator *{{ called.estimator }}*, definition *{{ called.definition }}*). Each model has
 a line style; depth is the layer divided by the number of blocks, so that models of different depth can be laid side by
 side. Bands are 95 % intervals; a small marker asks for caution, a hollow one says: do not use. Models answer different
 questions correctly and have targets of their own, so compare where a part rises and falls rather than its height; each

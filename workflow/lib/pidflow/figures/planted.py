@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TITLE = "planted against recovered"
 TARGET = "sweeps"
 CAPTION = """
-What is known of ``{{ snakemake.params.model }}``, which was trained without some edges of attention, and what the sweep
+What is known of *{{ called.model }}*, which was trained without some edges of attention, and what the sweep
 finds. Shaded: the blocks in which it has the edge; an unshaded panel has none. Curves, one a task: mean change of the
 probability of the model's own first answer token when the edge is cut around a block, with 95 % intervals over
 images. Bars above: transfer windows, with thin lines for the 95 % intervals of their ends. Outside the shade cuts take

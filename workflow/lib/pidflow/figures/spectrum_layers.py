@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TITLE = "spectrum: layers through a lens"
 TARGET = "spectrum"
 CAPTION = """
-What each layer of ``{{ snakemake.params.model }}`` would predict, if its last position went through the model's own
+What each layer of *{{ called.model }}* would predict, if its last position went through the model's own
 final norm and head: the four parts of the information in these predictions, one panel a task; bands are 95 %
 intervals over images. No threshold acts on layers. A layer that looks ignorant may write the answer where this head
 does not read it; the tuned lens, where the run has it (broken lines), is fitted on the training folds and reads more.

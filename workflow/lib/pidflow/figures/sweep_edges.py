@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TITLE = "sweep: edges"
 TARGET = "sweeps"
 CAPTION = """
-What becomes of the answers of ``{{ snakemake.params.model }}`` when one edge is cut in a window of blocks, over the
+What becomes of the answers of *{{ called.model }}* when one edge is cut in a window of blocks, over the
 block at the window's centre: mean relative change of the probability of the model's own first answer token, one panel
 per task; bands are 95 % intervals over images, of each window by itself. Broken lines are the control, other edges
 cut at random in the same blocks; dotted ones, where the sweep has them, are sufficiency: everything cut but this

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TITLE = "sweep: single heads"
 TARGET = "sweeps"
 CAPTION = """
-Attention heads of ``{{ snakemake.params.model }}`` one at a time: mean relative change of the probability of the
+Attention heads of *{{ called.model }}* one at a time: mean relative change of the probability of the
 model's own first answer token when the edge is cut in this head of this block and in no other. Dots: the 95 % interval
 over images, each cell by itself, leaves out 0; of cells that do nothing one in twenty has a dot. An edge that no head
 carries alone may still be carried by several.

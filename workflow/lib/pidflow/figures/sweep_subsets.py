@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TITLE = "sweep: right and wrong"
 TARGET = "sweeps"
 CAPTION = """
-Effect of cutting an edge in ``{{ snakemake.params.model }}`` on the answers that are right without the cut (solid) and
+Effect of cutting an edge in *{{ called.model }}* on the answers that are right without the cut (solid) and
 on those that are wrong (broken), with 95 % intervals over images; each row of panels names how many of each it has. A
 path that matters only where the model is right is a path to the right answer; one that matters in both may be a path
 to any answer. Subsets of fewer than three images are not drawn, and bands that leave the panel are cut off: the

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TITLE = "sweep: window sizes"
 TARGET = "sweeps"
 CAPTION = """
-How much the size of the window matters in ``{{ snakemake.params.model }}``: mean relative change of the probability of
+How much the size of the window matters in *{{ called.model }}*: mean relative change of the probability of
 the model's own first answer token when the edge is cut in one block, in the window of the other figures (markers), and
 in all blocks at once (level line). Bands are 95 % intervals over images. Where wide windows do much and single blocks
 little, several blocks carry the same: none of them is the place. Where one window does less than all blocks, some of

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TITLE = "states and predictions"
 TARGET = "systems"
 CAPTION = """
-Two systems on the same questions of ``{{ snakemake.params.model }}``: what pooled states at the last layer tell about
+Two systems on the same questions of *{{ called.model }}*: what pooled states at the last layer tell about
 the state that becomes the answer (upper bar of each pair), and how predictions depend on having the picture and the
 words (lower bar), as shares of each system's own joint information. The first follows information that is *present*,
 wherever attention has moved it: what words have taken up from the picture counts as language-unique. The second

@@ -1,7 +1,6 @@
 """Stage ``describe_model``: a page with one question as a model meets it, and what the check at load found."""
 
 import base64
-import html
 import io
 import logging
 from collections.abc import Mapping
@@ -9,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageDraw
 
 from pidflow.errors import PidflowError
-from pidflow.files import store, writing
-from pidflow.interventions.model_check import ModelCheck, check_model
+from pidflow.files import store
+from pidflow.interventions.model_check import check_model
 from pidflow.models.images import read_image
 from pidflow.models.inputs import Batch, encode
 from pidflow.models.loading import LoadedModel
@@ -23,19 +23,9 @@ log = logging.getLogger(__name__)
 
 _ROWS = 2  # that the check runs on
 _SIDE = 512  # pixels of the longer side of the picture on the page
-# Colours that colour-blind readers tell apart, one a span; later spans lie over earlier ones.
-_COLOURS = {
-    "template": "#e6e6e6",
-    "system": "#d9d0e8",
-    "instruction": "#f7e3a1",
-    "bos": "#bbbbbb",
-    "image": "#cfe8f7",
-    "separators": "#9fb8c8",
-    "object": "#e69f00",
-    "question": "#c3e6c8",
-    "options": "#8fd19e",
-    "last": "#f4b6c2",
-}
+# Spans that frames are named by; later ones lie over earlier ones.
+_FRAMES = ("template", "system", "instruction", "bos", "image", "separators", "object", "question", "options", "last")
+_PATCH, _OBJECT = "#3a6ea5", "#e69f00"
 
 
 def run(
@@ -43,6 +33,9 @@ def run(
     items: str,
     output: str,
     findings: str,
+    page: str,
+    style: str,
+    title: str,
     model: Mapping[str, Any],
     model_id: str,
     task: str,
@@ -57,6 +50,8 @@ def run(
         Items table; its first question is shown.
     output, findings
         The page; what :func:`pidflow.interventions.model_check.check_model` found, with the decoded spans.
+    page, style, title
+        Template and style sheet of the page, and what to call model and task.
     model, model_id, task, instruction, image_root
         As of :func:`pidflow.stages.extract_activations.run`.
 
@@ -80,50 +75,48 @@ def run(
     for line in found.lines():
         log.info(line)
     store.write_json(findings, found)
-    with writing.replacing(output) as path:
-        page = _page(f"{model_id}, {task}", loaded, batch, pictures[0], found)
-        Path(path).write_text(page, encoding="utf-8")
-
-
-def _page(title: str, loaded: LoadedModel, batch: Batch, picture: Image.Image, found: ModelCheck) -> str:
-    notes = [*found.lines(), *([loaded.family.notes] if loaded.family.notes else [])]
-    legend = "".join(f'<span style="background:{colour}">{name}</span> ' for name, colour in _COLOURS.items())
-    listed = "".join(f"<li>{html.escape(line)}</li>" for line in notes)
-    return (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title>"
-        "<style>body{font:15px/1.6 sans-serif;max-width:60em;margin:2em auto}"
-        "span{padding:1px 2px;margin:1px;border-radius:3px;white-space:pre-wrap}</style>"
-        f"<h1>{html.escape(title)}</h1><ul>{listed}</ul><p>{legend}</p>"
-        f"<p>{_tokens(loaded, batch)}</p>"
-        '<p><img alt="the picture with its patches" src="data:image/png;base64,'
-        f'{_patches(loaded, batch, picture)}"></p>'
+    drawn, patches, of_object = _patches(loaded, batch, pictures[0])
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    text = environment.from_string(Path(page).read_text(encoding="utf-8")).render(
+        title=title,
+        style=Path(style).read_text(encoding="utf-8"),
+        item=table.iloc[0].to_dict() | {"options": list(table.iloc[0]["options"])},
+        picture=drawn,
+        patches=patches,
+        of_object=of_object,
+        groups=_groups(loaded, batch),
+        spans=found.spans[0],
+        notes=[*found.lines(), *([loaded.family.notes] if loaded.family.notes else [])],
     )
+    store.write_text(output, text)
 
 
-def _tokens(loaded: LoadedModel, batch: Batch) -> str:
-    """The first row's tokens, coloured by the last of the spans that hold them; runs of one image token are counted."""
-    pieces: list[tuple[str, str, int]] = []
+def _groups(loaded: LoadedModel, batch: Batch) -> list[dict[str, Any]]:
+    """Neighbouring tokens of the first row that one frame holds, with their spans; equal image tokens are counted."""
+    masks = {name: mask[0].tolist() for name, mask in batch.spans.masks.items()}
+    runs: list[list[Any]] = []  # frame, text, spans, how many
     for place in np.flatnonzero(batch.spans.valid[0].cpu().numpy()):
         text = loaded.tokenizer.decode([int(batch.inputs["input_ids"][0, place])])
-        masks = batch.spans.masks
-        names = [name for name in _COLOURS if name in masks and bool(masks[name][0, place])]
-        name = names[-1] if names else ""
-        if pieces and pieces[-1][:2] == (text, name) and "image" in names:
-            pieces[-1] = (text, name, pieces[-1][2] + 1)
+        names = [name for name, held in masks.items() if held[place]]
+        frame = next((name for name in reversed(_FRAMES) if name in names), "")
+        if runs and runs[-1][:3] == [frame, text, names] and "image" in names:
+            runs[-1][3] += 1
         else:
-            pieces.append((text, name, 1))
-    return "".join(
-        f'<span title="{name}" style="background:{_COLOURS.get(name, "none")}">{html.escape(text)}'
-        f"{f' x {count}' if count > 1 else ''}</span>"
-        for text, name, count in pieces
-    )
+            runs.append([frame, text, names, 1])
+    groups: list[dict[str, Any]] = []
+    for frame, text, names, count in runs:
+        if not groups or groups[-1]["kind"] != frame:
+            groups.append({"kind": frame, "tokens": []})
+        groups[-1]["tokens"].append((f"{text} × {count} " if count > 1 else text, ", ".join(names)))
+    return groups
 
 
-def _patches(loaded: LoadedModel, batch: Batch, picture: Image.Image) -> str:
-    """The picture as PNG in base64, its patches outlined, those of the object in another colour."""
+def _patches(loaded: LoadedModel, batch: Batch, picture: Image.Image) -> tuple[str, int, int]:
+    """The picture as PNG in base64, its patches outlined, those of the object thick; how many of both there are."""
     scale = _SIDE / max(picture.size)
     shown = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
     layout = loaded.layout((picture.height, picture.width))
+    patches = objects = 0
     if layout is not None:
         drawing = ImageDraw.Draw(shown)
         ids, spans = batch.inputs["input_ids"][0], batch.spans
@@ -131,10 +124,9 @@ def _patches(loaded: LoadedModel, batch: Batch, picture: Image.Image) -> str:
         of_object = spans["object"][0][at_features].cpu().numpy()
         for corners, chosen in sorted(zip(layout.rectangle, of_object, strict=True), key=lambda each: bool(each[1])):
             if np.isfinite(corners).all():
-                colour = _COLOURS["object"] if chosen else "#3a6ea5"
-                drawing.rectangle(
-                    [float(corner) * scale for corner in corners], outline=colour, width=2 if chosen else 1
-                )
+                patches, objects = patches + 1, objects + bool(chosen)
+                colour, width = (_OBJECT, 3) if chosen else (_PATCH, 1)
+                drawing.rectangle([float(corner) * scale for corner in corners], outline=colour, width=width)
     buffer = io.BytesIO()
     shown.save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(buffer.getvalue()).decode(), patches, objects

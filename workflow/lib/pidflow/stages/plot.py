@@ -3,23 +3,20 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pidflow.errors import DataError
-from pidflow.figures._registry import declared
+from pidflow.figures._registry import KINDS, declared, titled
 from pidflow.figures._style import FORMATS, render
 from pidflow.files.store import read_table, replacing
 from pidflow.names import ALL_TASKS
 
 log = logging.getLogger(__name__)
 
-# Columns of tables, and what figures ask for, that name models or conditions.
-_COLUMNS = ("model", "condition", "control")
-_KINDS = {"model": "model", "models": "model", "closed": "model"}
-_KINDS |= dict.fromkeys(("condition", "conditions", "control", "knockout", "blind"), "condition")
+# Columns of tables that hold ids with titles, beside `task`.
+_COLUMNS = ("model", "condition", "control", "estimator", "definition")
 
 
 def run(
@@ -41,8 +38,8 @@ def run(
     output
         Files to write, each an svg or a png.
     titles
-        What to call each ``task``, ``model`` and ``condition``, by id and in order: the figure sees titles where the
-        tables and `given` have ids. Rows of other tasks are left out.
+        What to call each ``task``, ``model``, ``condition``, ``estimator`` and ``definition``, by id and, of tasks,
+        in order: the figure sees titles where the tables and `given` have ids. Rows of other tasks are left out.
     given
         What the figure asks for besides, by name (:class:`pidflow.figures._registry.Run`); more does no harm.
 
@@ -57,7 +54,7 @@ def run(
             raise DataError(f"{path}: figures are written as {' or '.join(FORMATS)}, not '{suffix}'")
     asked = declared(figure)
     frames = [named(of_tasks(read_table(tables[name]), titles["task"]), titles) for name in asked.tables]
-    wishes = {name: _called(given[name], titles.get(_KINDS.get(name), {})) for name in asked.wishes}
+    wishes = {name: titled(name, given[name], titles) for name in asked.wishes}
     try:
         drawn = asked.module.draw(*frames, **wishes)
     except DataError as err:
@@ -76,18 +73,9 @@ def of_tasks(frame: pd.DataFrame, tasks: Mapping[str, str]) -> pd.DataFrame:
 
 
 def named(frame: pd.DataFrame, titles: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """The table with titles of models and conditions for their ids."""
-    columns = {column: _KINDS[column] for column in _COLUMNS if column in frame}
+    """The table with titles for ids."""
+    columns = {column: KINDS[column] for column in _COLUMNS if column in frame}
     return frame.assign(**{name: frame[name].replace(dict(titles.get(kind, {}))) for name, kind in columns.items()})
-
-
-def _called(value: Any, titles: Mapping[str, str]) -> Any:
-    """An id, a list of ids or a mapping of them, with titles for them."""
-    if isinstance(value, Mapping):
-        return {titles.get(name, name): inner for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [titles.get(name, name) for name in value]
-    return titles.get(value, value)
 
 
 def write_figure(figure: Figure, output: Sequence[str]) -> None:
