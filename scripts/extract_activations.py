@@ -27,4 +27,5 @@ if __name__ == "__main__":
             answer_tokens=snakemake.params.answer_tokens,
             seed=snakemake.params.seed,
             threads=snakemake.threads,
+            kept_check=snakemake.params.kept_check,
         )

@@ -24,4 +24,5 @@ if __name__ == "__main__":
             answer_tokens=snakemake.params.answer_tokens,
             seed=snakemake.params.seed,
             threads=snakemake.threads,
+            kept_check=snakemake.params.kept_check,
         )

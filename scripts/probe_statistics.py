@@ -18,4 +18,5 @@ if __name__ == "__main__":
             answers=snakemake.params.answers,
             seed=snakemake.params.seed,
             threads=snakemake.threads,
+            kept_check=snakemake.params.kept_check,
         )

@@ -77,6 +77,7 @@ def test_results_hold_what_capture_gives_in_the_order_of_the_items(
         assert (check["family"], check["sees"], check["prefix"], check["places"]) == ("llava", "causal", True, "proven")
         assert check["moved"] > 0
         assert "/" not in data.attrs["source"]  # a folder's place differs between machines
+    assert store.table_about(parquet)["model_check"] == check
     frame = store.read_table(parquet)
     assert list(frame) == [
         *("item_id", "image_id", "answer", "spoken", "truncated", "blanks", "correct", "correct_published"),

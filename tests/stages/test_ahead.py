@@ -59,11 +59,11 @@ def questions_of(write_items, saved_model):
 
 def test_the_automatic_size_is_measured_with_the_work_itself(questions_of, monkeypatch):
     questions, sizes = questions_of("auto"), []
-    monkeypatch.setattr(_questions, "free_memory", lambda _: 1000)
+    monkeypatch.setattr(_questions, "free_memory", lambda _: [1000])
 
     def peak(work, _):
         work()
-        return 200 * sizes[-1]
+        return [200 * sizes[-1]]
 
     monkeypatch.setattr(_questions, "peak_of", peak)
     found = list(questions.run(lambda batch, rows: sizes.append(len(batch)) or len(rows), np.arange(9)))
@@ -92,5 +92,5 @@ def test_pixels_are_staged_in_the_precision_of_the_model_and_pinned_for_a_gpu(ti
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.shape) or tensor)
     batch.staged(half)
     assert pinned == []
-    batch.staged(replace(half, device=torch.device("cuda")))
+    batch.staged(replace(half, devices=(torch.device("cuda"),)))
     assert len(pinned) == len(batch.inputs)

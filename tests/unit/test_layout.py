@@ -56,7 +56,7 @@ def real_size(images, *, image=None):
         model=types.SimpleNamespace(config=config),
         processor=processor,
         image=image,
-        **dict.fromkeys(["prompting", "revision", "device", "dtype", "depth", "width"]),
+        **dict.fromkeys(["prompting", "revision", "devices", "dtype", "depth", "width"]),
     )
 
 

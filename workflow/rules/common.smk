@@ -138,6 +138,14 @@ def model_settings(wildcards):
     return model_entry(wildcards.model)
 
 
+def kept_check(wildcards):
+    """Where a model's self-check is kept for all its jobs, and the digest of its code; None where they share no folder."""
+    if not BESIDE:
+        return None
+    code = modules_digest("pidflow.interventions.model_check", *design.plug_ins(config, model=wildcards.model))
+    return {"folder": f"results/models/{wildcards.model}/checks", "code": code}
+
+
 def model_shape(wildcards):
     """What a model's results depend on, wherever its files lie: they count by content."""
     entry = model_entry(wildcards.model)

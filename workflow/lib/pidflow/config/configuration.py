@@ -50,6 +50,16 @@ _PROMPT = Field(
 _DEVICE = Field(
     pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", json_schema_extra={"expected": "auto, cpu, mps, cuda or cuda:<number>"}
 )
+Place = (
+    Annotated[Whole, Field(ge=0, le=1023)]
+    | Annotated[
+        str,
+        Field(
+            pattern=r"^(cpu|disk|mps|cuda(:\d{1,3})?)$",
+            json_schema_extra={"expected": "the number of a GPU, cuda:<number>, cpu or disk"},
+        ),
+    ]
+)
 PhaseName = Literal["vision", "language", "align", "tune"]
 Closed = registry.load("interventions.kinds", CUT).Settings
 Estimators = Annotated[
@@ -98,6 +108,14 @@ class Model(Titled):
     )
     device: Annotated[str, _DEVICE] = Field(
         default="auto", description="Where it runs; auto takes cuda, then mps, then cpu."
+    )
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | dict[Text, Place] | None = Field(
+        default=None,
+        description="Blocks on several devices, by accelerate: by the memory there is, or by module; null: on one.",
+        json_schema_extra={
+            "expected": "auto, balanced, balanced_low_0, sequential, null, or a mapping from modules to the number of "
+            "a GPU, cuda:<number>, cpu or disk"
+        },
     )
     attention: AttentionSettings | None = Field(default=None, description="Attention in continuous time.")
     closed: list[Closed] = Field(

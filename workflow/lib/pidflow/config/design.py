@@ -17,7 +17,7 @@ BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
 UNASKED = {"kind": "cut", "source": "question", "target": "text", "blocks": "all"}
 # Keys of a model's entry that results do not depend on; what lies at path and revision is digested instead.
 STUDIED = ("group", "size", "series", "step", "phase")  # where a model stands in a study of many
-_RESHAPES_NOTHING = ("path", "revision", "device", "batch_size", *STUDIED)
+_RESHAPES_NOTHING = ("path", "revision", "device", "device_map", "batch_size", *STUDIED)
 
 
 def check(config: dict) -> dict:

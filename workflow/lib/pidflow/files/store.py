@@ -58,6 +58,7 @@ __all__ = (
     "save_table",
     "seal_h5",
     "stored_layers",
+    "table_about",
     "table_identity",
     "take",
     "to_json",
@@ -92,29 +93,47 @@ def checksum_of(path: str | Path) -> str:
     return found
 
 
-def write_table(path: str | Path, frame: "pd.DataFrame", *, identity: Identity | None = None) -> None:
-    """Write a table without its index, as parquet or csv by its suffix; csv has no place for an identity."""
+def write_table(
+    path: str | Path,
+    frame: "pd.DataFrame",
+    *,
+    identity: Identity | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a table without its index, as parquet or csv by its suffix; csv has no place for an identity and more."""
     suffix = Path(path).suffix
     with replacing(path) as temporary:
         if suffix == ".parquet":
-            save_table(temporary, frame, identity=identity)
+            save_table(temporary, frame, identity=identity, about=about)
         elif suffix == ".csv":
             frame.to_csv(temporary, index=False)
         else:
             raise DataError(f"{path}: tables are written as .parquet or .csv, not '{suffix}'")
 
 
-def save_table(temporary: str | Path, frame: "pd.DataFrame", *, identity: Identity | None = None) -> None:
-    """Write a parquet table to a path that :func:`replacing` gave, with checksums of its pages and of the whole."""
+def save_table(
+    temporary: str | Path,
+    frame: "pd.DataFrame",
+    *,
+    identity: Identity | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a parquet table to a path that :func:`replacing` gave, with checksums of its pages and of the whole.
+
+    Parameters
+    ----------
+    about
+        What else the file is to tell, as plain values, for :func:`table_about`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     with pq.ParquetWriter(str(temporary), table.schema, write_page_checksum=True) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata(
-            {"pidflow.identity": json.dumps((identity or Identity()).known()), f"pidflow.{_CHECKSUM}": BLANK}
-        )
+        known = {"identity": (identity or Identity()).known(), "about": dict(about or {})}
+        metadata = {f"pidflow.{name}": to_json(value, indent=None) for name, value in known.items()}
+        writer.add_key_value_metadata(metadata | {f"pidflow.{_CHECKSUM}": BLANK})
     seal(Path(temporary), at_end=True)
 
 
@@ -173,15 +192,22 @@ def read_tables(folder: str | Path = "results/tables") -> dict[str, "pd.DataFram
 
 def table_identity(path: str | Path) -> Identity:
     """What a parquet table of ours is about and what it was made from, after comparing its checksum."""
+    return Identity.from_mapping(_metadata(Path(path), "identity"), where=str(path))
+
+
+def table_about(path: str | Path) -> dict[str, Any]:
+    """What else a parquet table of ours tells, beside what it is about, after comparing its checksum."""
+    return _metadata(Path(path), "about")
+
+
+def _metadata(path: Path, name: str) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
-    path = Path(path)
     check_seal(path, at_end=True)
     try:
-        values = json.loads((pq.read_metadata(path).metadata or {})[b"pidflow.identity"])
+        return json.loads((pq.read_metadata(path).metadata or {})[f"pidflow.{name}".encode()])
     except (OSError, KeyError, ValueError) as err:
-        raise DataError(f"{path}: has no readable identity ({_first_line(err)}); delete it and run again") from err
-    return Identity.from_mapping(values, where=str(path))
+        raise DataError(f"{path}: has no readable {name} ({_first_line(err)}); delete it and run again") from err
 
 
 def _first_line(err: Exception) -> str:

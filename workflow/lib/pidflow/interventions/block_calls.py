@@ -97,6 +97,7 @@ def states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[BlockC
     def enters(layer: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         states = args[0] if args else kwargs["hidden_states"]
         kept = states[:, start:].clone() if states.shape[1] == length else states
+        kept = kept.to(loaded.device)
         found.states[layer].append(kept)
         if states.shape[1] == length and layer in found.left:
             added = kept - found.left.pop(layer)
@@ -108,10 +109,22 @@ def states_kept(loaded: LoadedModel, length: int, start: int) -> Iterator[BlockC
     def leaves(layer: int, result: Any) -> None:
         result = result[0] if isinstance(result, tuple) else result
         if result.shape[1] == length:
-            found.left[layer + 1] = result[:, start:]
+            found.left[layer + 1] = result[:, start:].to(loaded.device)
+
+    moved: list[torch.Tensor] = []
+
+    def at_home(mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The mask on the model's device: blocks elsewhere get copies of one, of which one is kept."""
+        if mask is None or mask.device == loaded.device:
+            return mask
+        mask = mask.to(loaded.device)
+        known = next((each for each in moved if each.shape == mask.shape and torch.equal(each, mask)), None)
+        if known is None:
+            moved.append(mask)
+        return mask if known is None else known
 
     def attends(module: nn.Module, _: torch.Tensor, __: torch.Tensor, mask: torch.Tensor | None) -> None:
-        found.masks[module.layer_idx].append(mask)
+        found.masks[module.layer_idx].append(at_home(mask))
         found.causal[module.layer_idx] = getattr(module, "is_causal", True)
         found.across[module.layer_idx] = is_across(module)
 

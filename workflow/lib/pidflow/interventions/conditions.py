@@ -154,6 +154,7 @@ class LanguageInputs:
         given = self.arguments.get("inputs_embeds")
         if given is None:
             given = loaded.model.get_input_embeddings()(self.arguments["input_ids"])
+        given = given.to(places.device)
         rows, changed = torch.arange(len(places), device=places.device), given.clone()
         changed[rows, places] = changed[rows, places].flip(-1) + 1
         return dict(self.arguments) | {"input_ids": None, "inputs_embeds": changed, "use_cache": False}
@@ -198,7 +199,7 @@ def _full_pass(
             logits = run(loaded, batch.inputs, cache=cache)[:, -1]
         else:
             again = loaded.text_model(**fed.arguments | kept)
-            logits = loaded.logits_of(again.last_hidden_state[:, -1])
+            logits = loaded.logits_of(again.last_hidden_state[:, -1].to(loaded.device))
     return Pass(place, found.captured(logits), cache)
 
 

@@ -75,7 +75,8 @@ class Front:
                 with front_in_force(self.loaded.text_model, self), self._sublayers_rewritten(layer, block, chunk):
                     result = layer(fed, *more, **named)
                 result = result[0] if isinstance(result, tuple) else result
-                states[chunk.start : chunk.stop] = result.unflatten(0, (len(chunk), self.rows))
+                result = result.to(states.device).unflatten(0, (len(chunk), self.rows))
+                states[chunk.start : chunk.stop] = result
             added = self.prefix.calls.added[block + 1]
             if added is not None:
                 skipped = self.start - self.prefix.start
@@ -85,7 +86,7 @@ class Front:
         speaking = self.prefix.answer_ids.shape[1]
         for chunk in chunks(begun, max(1, _LOGITS_AT_ONCE // (self.rows * speaking))):
             places = slice(chunk.start, chunk.stop)
-            normed = self.loaded.final_norm(states[places, :, -speaking:])
+            normed = self.loaded.normed(states[places, :, -speaking:])
             logits = self.loaded.logits_of(normed).float()
             kept = self.kept.of(places) if self.kept else {}
             yield Recomputed(list(chunk), logits=logits, normed=normed, **moved.of(places), **kept)
@@ -131,15 +132,16 @@ class Front:
         if kernel is not None:
             laid = self._by_question(query).flatten(2, 3)  # one after the other along the queries of their question
             mask = self._mask_by_head(query.shape[1]) if self.by_head else self.mask
-            output = kernel(module, laid, keys, values, mask, scaling=scaling, **kwargs)[0]
+            output = kernel(module, laid, keys, values, mask.to(query.device), scaling=scaling, **kwargs)[0]
             return output.unflatten(1, (-1, self.size)).transpose(0, 1).flatten(0, 1)
         folded = self._by_question(query)  # (B, heads, variants, S, head width)
         folded = folded.unflatten(1, (-1, groups)).flatten(2, 4)
-        mask = self.mask.repeat(1, 1, groups, 1) if groups > 1 else self.mask
+        mask = self.mask.to(query.device)
+        mask = mask.repeat(1, 1, groups, 1) if groups > 1 else mask
         output = scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=scaling)
         output = output.unflatten(2, (groups, -1, self.size)).flatten(1, 2)  # (B, heads, variants, S, head width)
         for place, heads, pairs in self.by_head:
-            chosen, mask = list(heads), self._own_mask(place, pairs)
+            chosen, mask = list(heads), self._own_mask(place, pairs).to(query.device)
             own = slice(self.start + place * self.size, self.start + (place + 1) * self.size)
             seen = [
                 torch.cat([each[:, :, : self.start], each[:, :, own]], 2)[:, [head // groups for head in chosen]]
@@ -155,11 +157,11 @@ class Front:
         """Attention to the picture itself; who loses a token that stands for the picture gets nothing."""
         variants = query.shape[0] // self.rows
         mask = self.prefix.calls.seen_of_picture(self.block, self.start)
-        mask = None if mask is None else mask.repeat(variants, 1, 1, 1)
+        mask = None if mask is None else mask.to(query.device).repeat(variants, 1, 1, 1)
         output = plain_kernel(kwargs)(module, query, key, value, mask, is_causal=False, **kwargs)[0]
         image, skipped = self.prefix.batch.spans["image"], self.start - self.prefix.start
         for place, cut in self._cuts(self.block, self.chunk):
-            blind = (self.reached.pairs(cut)[:, skipped:] & image[:, None]).any(2)
+            blind = (self.reached.pairs(cut)[:, skipped:] & image[:, None]).any(2).to(output.device)
             rows = slice(place * self.rows, (place + 1) * self.rows)
             heads = cut.heads_in(self.block)
             of_heads = slice(None) if heads is None else list(heads)
@@ -247,7 +249,8 @@ class Front:
             for each in self.plans[index]:
                 if each.rewrites == of and each.acts_in(block):
                     own = states[place * self.rows : (place + 1) * self.rows]
-                    own.copy_(each.rewritten(own, spans, names, block=block))
+                    there = own.to(self.loaded.device)
+                    own.copy_(each.rewritten(there, spans, names, block=block))
 
     @contextmanager
     def _sublayers_rewritten(self, layer: nn.Module, block: int, chunk: range) -> Iterator[None]:

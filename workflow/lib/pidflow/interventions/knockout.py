@@ -110,7 +110,7 @@ class State:
                 open_edges = open_edges.tril(keys - queries) if causal else open_edges
             elif open_edges.dtype != torch.bool:
                 open_edges = open_edges > torch.finfo(open_edges.dtype).min / 2
-            self.mask = open_edges & ~self.blocked(layer, queries, keys)
+            self.mask = open_edges & ~self.blocked(layer, queries, keys).to(open_edges.device)
             self.cached = (active, queries, keys, base)
         return self.mask
 

@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 
 import torch
+from PIL import Image, ImageDraw
 
 from pidflow.errors import NumericsError
 from pidflow.interventions.block_calls import states_kept
-from pidflow.interventions.conditions import language_inputs
+from pidflow.interventions.conditions import earlier_states_stand, language_inputs
 from pidflow.interventions.intervention import entered
 from pidflow.interventions.pairs import causal_pairs
 from pidflow.interventions.self_check import self_check
 from pidflow.models.capture import capture
 from pidflow.models.forward import run
-from pidflow.models.inputs import Batch
+from pidflow.models.inputs import Batch, Example, encode
 from pidflow.models.loading import LoadedModel
 from pidflow.models.painted import painted_boxes_move_their_tokens
 from pidflow.models.readout import logit_lens
@@ -20,6 +21,8 @@ from pidflow.models.readout import logit_lens
 # Half precisions round each operation, and padding moves which of them are summed together.
 _TOLERATED = 2**8
 
+_SHAPES = ((320, 240), (170, 290))  # width and height in pixels
+_ASKED = ("What is there?", "Is there something red on the left side of the picture?")
 _PLACES = {
     "proven": "a painted box moves the image tokens that span 'object' marks",
     "assumed": "where image tokens lie is the family's word: more than attention mixes patches, so no box can prove it",
@@ -39,6 +42,9 @@ class ModelCheck:
         Pairs of positions above the diagonal that some block leaves open, over the rows of the batch.
     prefix
         Whether states before the question are the same, to the bit, whatever is asked.
+    earlier
+        Whether no state depends on what comes after it (see
+        :func:`pidflow.interventions.conditions.earlier_states_stand`).
     alone
         Largest difference of logits between a row of the padded batch and the same row without its padding.
     lens
@@ -60,6 +66,7 @@ class ModelCheck:
     sees: str
     above: int
     prefix: bool
+    earlier: bool
     alone: float
     lens: float
     row_error: float
@@ -74,13 +81,27 @@ class ModelCheck:
         return [
             f"family {self.family}, {self.sees}: {self.above} pairs above the diagonal; blocks: "
             + ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
-            f"states before the question {'do not depend' if self.prefix else 'depend'} on it",
+            f"states before the question {'do not depend' if self.prefix else 'depend'} on it, earlier states "
+            f"{'do not depend' if self.earlier else 'depend'} on later ones",
             f"a row alone equals the row in a padded batch within {self.alone:.1e}",
             f"the lens at the last layer equals the logits within {self.lens:.1e}",
             f"attention rows sum to 1 within {self.row_error:.1e}; cutting image -> question moves the logits by "
             f"{self.moved:.1e}",
             _PLACES[self.places],
         ]
+
+
+def own_questions(loaded: LoadedModel) -> Batch:
+    """Questions of different lengths about drawn pictures of different shapes, so that rows are padded."""
+    pictures = []
+    for width, height in _SHAPES:
+        picture = Image.new("RGB", (width, height), (90, 120, 100))
+        drawn = ImageDraw.Draw(picture)
+        drawn.rectangle([width // 8, height // 8, width // 2, height // 2], fill=(250, 10, 30))
+        drawn.ellipse([width // 2, height // 2, width - 1, height - 1], fill=(20, 40, 240))
+        pictures.append(picture)
+    asked = [Example(text, name=f"question {place} of the self-check") for place, text in enumerate(_ASKED)]
+    return encode(loaded, asked, pictures).to(loaded)
 
 
 def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
@@ -125,6 +146,7 @@ def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
         sees=loaded.sees,
         above=int(above.sum()),
         prefix=_prefix_stands(loaded, batch),
+        earlier=earlier_states_stand(loaded, batch),
         alone=alone,
         lens=lens,
         row_error=knockout.row_error,

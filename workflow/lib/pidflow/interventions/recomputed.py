@@ -115,7 +115,7 @@ def as_intact(
     """What plans make that take nothing away: the intact pass itself, to the bit."""
     rows, speaking = prefix.answer_ids.shape
     logits = prefix.logits.expand(len(which), *prefix.logits.shape)
-    normed = loaded.final_norm(prefix.states[-1][:, -speaking:])
+    normed = loaded.normed(prefix.states[-1][:, -speaking:])
     moved = None
     if pools is not None:
         shape = (len(which), loaded.depth + 1, pools.shape[1], rows, loaded.width)

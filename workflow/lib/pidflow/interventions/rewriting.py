@@ -56,7 +56,8 @@ def rewriting(loaded: LoadedModel, intervention: Intervention, spans: Spans, nam
                     f"the intervention was made for spans of shape {tuple(spans.valid.shape)}, but the model was fed "
                     f"{states.shape[0]} rows and {states.shape[1]} positions"
                 )
-            return intervention.rewritten(states, spans, names, block=block)
+            there = states.to(loaded.device)  # a block may lie elsewhere
+            return intervention.rewritten(there, spans, names, block=block).to(states.device)
 
         return change
 
@@ -102,7 +103,7 @@ def read_along(loaded: LoadedModel, of: str, blocks: Sequence[int]) -> Iterator[
 
     def keep(block: int) -> Rewrite:
         def note(states: torch.Tensor) -> torch.Tensor:
-            found[block] = states
+            found[block] = states.to(loaded.device)
             return states
 
         return note

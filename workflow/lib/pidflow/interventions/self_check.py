@@ -48,8 +48,9 @@ class _Probe:
             weights = output.transpose(1, 2)[..., : stop - start].float()
             total = total + weights.sum(-1)
             if blocked is not None:
-                self.blocked = max(self.blocked, float((weights * blocked[..., start:stop]).abs().max()))
-        real = state.valid[:, None, keys - queries : keys].expand_as(total)
+                lost = blocked[..., start:stop].to(weights.device)
+                self.blocked = max(self.blocked, float((weights * lost).abs().max()))
+        real = state.valid[:, None, keys - queries : keys].to(total.device).expand_as(total)
         self.row_error = max(self.row_error, float((total - 1)[real].abs().max()))
         self.layers.add(module.layer_idx)
 

@@ -170,7 +170,7 @@ def _attention(
     if is_across(module):
         output, _ = kernel(module, query, key, value, attention_mask, **kwargs)
         blind = state.blinded(module.layer_idx, query.shape[2])
-        return output if blind is None else output.masked_fill(blind[..., None], 0), None
+        return output if blind is None else output.masked_fill(blind[..., None].to(output.device), 0), None
     if query.shape[0] != state.valid.shape[0] or key.shape[2] > state.valid.shape[1]:
         raise ConfigError(
             f"the cut was made for spans of shape {tuple(state.valid.shape)}, but the model was fed a batch of "
@@ -179,6 +179,7 @@ def _attention(
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     mask = state.allowed(module.layer_idx, query.shape[2], key.shape[2], attention_mask, causal=causal)
+    mask = None if mask is None else mask.to(query.device)  # blocks may lie on several devices
     state.observe(kernel, module, query, key, mask, **kwargs)
     return kernel(module, query, key, value, mask, **kwargs)
 

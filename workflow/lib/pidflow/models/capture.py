@@ -94,10 +94,11 @@ class Capture:
         self.final: list[torch.Tensor] = []
 
     def keep(self, hidden: torch.Tensor) -> None:
-        self.states.append((self.pools @ hidden.float()).transpose(0, 1))
+        pooled = self.pools.to(hidden.device) @ hidden.float()
+        self.states.append(pooled.transpose(0, 1).to(self.pools.device))
 
     def keep_final(self, normed: torch.Tensor) -> None:
-        self.final.append(normed[:, -1].float())
+        self.final.append(normed[:, -1].float().to(self.pools.device))
 
     def captured(self, logits: torch.Tensor) -> Captured:
         """What the forward left; `logits` ``(B, V)`` at the last position."""
@@ -136,10 +137,11 @@ def read_steps(loaded: LoadedModel, fed: Mapping[str, torch.Tensor], cache: Dyna
     """What the positions hold that are fed after the keys and values of `cache`."""
     states: list[torch.Tensor] = []
     final: list[torch.Tensor] = []
-    with (
-        torch.inference_mode(),
-        _reading(loaded, lambda hidden: states.append(hidden.float()), lambda normed: final.append(normed.float())),
-    ):
+
+    def keeping(found: list[torch.Tensor]) -> Any:
+        return lambda each: found.append(each.float().to(loaded.device))
+
+    with torch.inference_mode(), _reading(loaded, keeping(states), keeping(final)):
         logits = run(loaded, fed, cache=cache, keep=0)
     return Steps(last=torch.stack(states), final=final[0], logits=logits.float())
 

@@ -34,16 +34,16 @@ def run(
     keep
         How many positions; 0: all.
     """
-    given = dict(inputs) | {"use_cache": cache is not None}
+    given = dict(loaded.family.together(inputs)) | {"use_cache": cache is not None}
     if cache is not None:
         given["past_key_values"] = cache
     pixels = inspect.signature(loaded.model.forward).parameters.get("pixel_values")
     if pixels is not None and pixels.default is pixels.empty and "pixel_values" not in inputs:
         states = loaded.text_model(**given).last_hidden_state  # such a model takes no text without a picture
-        return loaded.logits_of(states[:, -keep:])
+        return loaded.logits_of(states[:, -keep:].to(loaded.device))
     if "logits_to_keep" in inspect.signature(loaded.model.forward).parameters:
         given["logits_to_keep"] = keep
-    return loaded.model(**given).logits[:, -keep:]
+    return loaded.model(**given).logits[:, -keep:].to(loaded.device)
 
 
 def positions(loaded: LoadedModel, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:

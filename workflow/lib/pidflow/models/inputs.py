@@ -18,7 +18,7 @@ from pidflow.models.spans import PromptText, Spans, find_spans
 
 _POSITIONS = "position_ids"
 # What padding is, where that is not 0.
-_FILL = {"image_patches_indices": -1}
+_FILL = {"image_patches_indices": -1, "image_attention_mask": 1}
 # What has done its work once the picture and the prompt are in the cache.
 _OF_THE_PROMPT = ("token_type_ids", "mm_token_type_ids", "image_patches_indices")
 
@@ -298,10 +298,9 @@ def _together(
             padded = parts
             shares[name] = tuple(len(part) for part in parts)
         most = [max(part.shape[axis] for part in padded) for axis in range(padded[0].dim())]
-        free = range(2 if along else 1, padded[0].dim())
-        inputs[name] = torch.cat(
-            [_padded(part, {axis: (0, most[axis] - part.shape[axis]) for axis in free}, 0) for part in padded]
-        )
+        free, empty = range(2 if along else 1, padded[0].dim()), _FILL.get(name, 0)
+        missing = [{axis: (0, most[axis] - part.shape[axis]) for axis in free} for part in padded]
+        inputs[name] = torch.cat([_padded(part, each, empty) for part, each in zip(padded, missing, strict=True)])
     return inputs, shares
 
 
@@ -315,6 +314,8 @@ def _mutual(loaded: LoadedModel, ids: torch.Tensor, mask: torch.Tensor, spans: S
     """Groups of positions that see each other both ways (see :class:`pidflow.models.spans.Spans`)."""
     if loaded.sees == "prefix":
         return mask.long()
+    if loaded.sees == "image-span":
+        return spans["image"].long()
     features = ((ids == loaded.image_token_id) & mask.bool()).long()
     if loaded.sees == "causal":
         return torch.zeros_like(features)

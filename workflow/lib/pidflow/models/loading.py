@@ -1,6 +1,6 @@
 """Loading a model of a family (a file of :mod:`pidflow.models.families`): weights, processor, prompt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ from pidflow.models import weights
 from pidflow.models.families._family import Family
 from pidflow.models.layout import Layout, make_square, padded, padded_layout
 from pidflow.models.parts import Parts, parts_of
-from pidflow.models.placement import quantized, resolve_device, resolve_dtype
+from pidflow.models.placement import check_covers, devices_of, quantized, resolve_device, resolve_dtype, spread
 from pidflow.models.processors import image_token_of, load_processor, placeholder_of
 from pidflow.models.prompts import Prompt, prompt_of
 from pidflow.models.refused import check_processor, check_type, check_weights
@@ -39,6 +39,8 @@ class LoadedModel:
         The prompt in use.
     revision
         Commit hash of a hub model; ``sha256:…`` of the content of all that is loaded from a local folder.
+    devices
+        What it computes on: one device, or, where its blocks are spread, several; first the one that inputs go to.
     image
         How pictures become square, ``"pad"`` or ``"crop"``; None: as the processor says.
     always
@@ -51,12 +53,17 @@ class LoadedModel:
     processor: Any
     prompting: Prompt
     revision: str
-    device: torch.device
+    devices: tuple[torch.device, ...]
     dtype: torch.dtype
     depth: int
     width: int
     image: str | None = None
     always: tuple[Any, ...] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs go, and whatever is read of it comes back to."""
+        return self.devices[0]
 
     @property
     def prompt(self) -> str:
@@ -93,13 +100,18 @@ class LoadedModel:
         """Relative rounding of its arithmetic; with weights in fewer bits that is half precision's at best."""
         return torch.finfo(torch.float16 if getattr(self.model, "is_quantized", False) else self.dtype).eps
 
+    def normed(self, states: torch.Tensor) -> torch.Tensor:
+        """States after the final norm, on the device that the states are on."""
+        return self.final_norm(states).to(states.device)
+
     def logits_of(self, normed: torch.Tensor) -> torch.Tensor:
-        """The model's logits from states after the final norm, with what its family does to them."""
-        return self.family.logits(self.parts.unembedding(normed), self.text_model.config)
+        """The model's logits from states after the final norm, with what its family does to them; on their device."""
+        logits = self.parts.unembedding(normed).to(normed.device)
+        return self.family.logits(logits, self.text_model.config)
 
     @property
     def sees(self) -> str:
-        """Who sees whom beside what comes before: ``"causal"``, ``"image-block"`` or ``"prefix"``."""
+        """Who sees whom beside what comes before: ``"causal"``, ``"image-block"``, ``"image-span"`` or ``"prefix"``."""
         found = self.family.sees
         return found if isinstance(found, str) else found(self.model.config)
 
@@ -149,6 +161,7 @@ def load(
     revision: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
+    device_map: str | Mapping[str, int | str] | None = None,
     quantize: str | None = None,
     prompt: str | None = None,
     instruction: str | None = None,
@@ -170,6 +183,8 @@ def load(
         ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"auto"``: float32 on a CPU, else what the checkpoint says.
     device
         A torch device, or ``"auto"``: cuda, else mps, else cpu.
+    device_map
+        How modules are spread over several devices (see :func:`pidflow.models.placement.spread`); None: all on one.
     quantize
         ``"8bit"`` or ``"4bit"``: linear maps of the language model's blocks are kept in so few bits, by
         bitsandbytes. It is part of the model's revision.
@@ -183,11 +198,13 @@ def load(
     Raises
     ------
     ConfigError
-        If the family, revision, dtype, device or prompt make no sense, or the checkpoint is of another family.
+        If the family, revision, dtype, device, device map or prompt make no sense, or the checkpoint is of another
+        family.
     DataError
         If the checkpoint is incomplete, damaged, holds more than its configuration says, or cannot be fetched.
     """
     entry = family_named(family)
+    laid = spread(device_map, device)
     place = resolve_device(device)
     folder = weights.local_folder(path, revision)
     weights.model_files(folder)  # all there, and all inside
@@ -195,28 +212,35 @@ def load(
     with _loading(path, "configuration (config.json)"):
         config = AutoConfig.from_pretrained(folder, **source)
     check_type(path, config, entry)
+    wrong = entry.check_folder(folder)
+    if wrong is not None:
+        raise ConfigError(f"model '{path}': {wrong}")
     kind = resolve_dtype(dtype, place, config)
-    fewer_bits = quantized(quantize, place, kind)
+    how = quantized(quantize, place, kind) | laid
     with _loading(path, "processor or tokenizer"):
         processor = load_processor(folder, config, **source)
     entry.prepare(processor)
     check_processor(path, processor, config, entry)
     prompting = prompt_of(prompt, family=family, processor=processor, config=config, instruction=instruction)
+    loader = getattr(transformers, entry.loader)
+    if isinstance(device_map, Mapping):
+        with torch.device("meta"):
+            check_covers(device_map, loader.from_config(config))
     with _loading(path, "weights"):
-        model, info = getattr(transformers, entry.loader).from_pretrained(
+        model, info = loader.from_pretrained(
             folder,
             dtype=kind,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused here, by name
-            **fewer_bits,
+            **how,
             **source,
         )
     check_weights(path, model, info)
     name = revision or weights.content_digest(folder)
-    if quantize is None:
+    if not how:
         model = model.to(place)
-    else:
+    if quantize is not None:
         name = f"{name}+{quantize}"
     return wrap(family, model, processor, prompt=prompting, revision=name, image=image)
 
@@ -270,7 +294,6 @@ def wrap(
                 f"family '{family}' shows pictures in tiles, not as one square; leave 'image: {image}' out"
             )
         make_square(processor.image_processor, image)
-    first = next(model.parameters())
     parts = parts_of(model, entry)
     text = parts.text_model.config
     return LoadedModel(
@@ -279,8 +302,8 @@ def wrap(
         processor=processor,
         prompting=prompt,
         revision=revision,
-        device=first.device,
-        dtype=first.dtype,
+        devices=devices_of(model),
+        dtype=next(model.parameters()).dtype,
         depth=len(parts.layers),
         width=text.hidden_size,
         image=image,

@@ -232,7 +232,7 @@ def lens_scores(
     with torch.inference_mode():
         for state in states:  # layer by layer: all at once would hold L + 1 times the vocabulary
             state = state.to(loaded.dtype)
-            normed = loaded.final_norm(state) if variant == "norm" else state
+            normed = loaded.normed(state) if variant == "norm" else state
             scores = loaded.logits_of(normed).float().log_softmax(-1)
             found.append(first_token_scores(scores, options, width=width))
     return torch.stack(found)

@@ -99,7 +99,7 @@ def moved_and_marked(loaded: LoadedModel, size: tuple[int, int], box: np.ndarray
     example = Example("What is there?", boxes=((left, top, right - left, bottom - top),), name="a painted box")
     batches = [encode(loaded, [example], [picture]).to(loaded) for picture in (blank, painted)]
     at = (batches[0].inputs["input_ids"][0] == loaded.image_token_id) & batches[0].spans["image"][0]
-    before, after = (_fed(loaded, batch)[at].float() for batch in batches)
+    before, after = (_fed(loaded, batch).to(loaded.device)[at].float() for batch in batches)
     return (after - before).norm(dim=-1).cpu().numpy(), batches[0].spans["object"][0][at].cpu().numpy()
 
 

@@ -183,7 +183,7 @@ def masked_pass(loaded: LoadedModel, batch: Batch, arguments: Mapping[str, Any])
     cache = DynamicCache()
     with torch.inference_mode(), capturing(loaded, batch) as states:
         final = loaded.text_model(**arguments, use_cache=True, past_key_values=cache).last_hidden_state
-        return PassOutput(states.captured(loaded.logits_of(final[:, -1])), cache)
+        return PassOutput(states.captured(loaded.logits_of(final[:, -1].to(loaded.device))), cache)
 
 
 def check_entry(loaded: LoadedModel, batch: Batch) -> float:
@@ -234,6 +234,7 @@ def _fed(loaded: LoadedModel, batch: Batch, found: Mapping[str, Any]) -> Fed:
     arguments["input_ids"] = None
     if not isinstance(arguments["inputs_embeds"], torch.Tensor) or arguments["inputs_embeds"].ndim != 3:
         raise ConfigError(f"family '{loaded.family.name}' does not hand embeddings to its language model")
+    arguments["inputs_embeds"] = arguments["inputs_embeds"].to(loaded.device)
     return Fed(arguments, places_of(batch.spans))
 
 

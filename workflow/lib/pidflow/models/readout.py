@@ -118,7 +118,7 @@ def logit_lens(loaded: LoadedModel, states: torch.Tensor, token_ids: torch.Tenso
     columns = []
     with torch.inference_mode():
         for state in states:  # layer by layer: all layers at once would hold L + 1 times the vocabulary
-            logits = loaded.logits_of(loaded.final_norm(state.to(loaded.dtype))).float()
+            logits = loaded.logits_of(loaded.normed(state.to(loaded.dtype))).float()
             columns.append(logits.softmax(-1).gather(1, token_ids[:, None])[:, 0])
     return torch.stack(columns, 1)
 
@@ -140,5 +140,5 @@ def target(loaded: LoadedModel, reading: Reading, *, kind: str, candidates: Sequ
     if kind == "logits":
         return torch.stack([reading.logits[:, list(each.ids)].logsumexp(1) for each in candidates], 1)
     if kind == "answer-embedding":
-        return loaded.model.get_input_embeddings()(reading.logits.argmax(-1)).float()
+        return loaded.model.get_input_embeddings()(reading.logits.argmax(-1)).float().to(loaded.device)
     raise ConfigError(f"unknown target '{kind}', expected one of: {', '.join(TARGETS)}")

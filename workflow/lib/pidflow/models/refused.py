@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -103,9 +104,20 @@ def check_weights(path: str, model: nn.Module, info: Mapping[str, Any]) -> None:
                 f"model '{path}': {len(names)} weights are {what} ({', '.join(names[:3])}{', …' * (len(names) > 3)}); "
                 "the checkpoint is incomplete, changed or of another family, fetch it again"
             )
-    for name, values in model.named_parameters():
-        if not torch.isfinite(values).all():
-            raise DataError(
-                f"model '{path}': weight {name} holds NaN or infinity in {values.dtype}; fetch the model again, or set "
-                "dtype to what it was saved in"
-            )
+    for inside, module in model.named_modules():
+        with _in_memory(module):
+            for name, values in module.named_parameters(inside, recurse=False):
+                if not torch.isfinite(values).all():
+                    raise DataError(
+                        f"model '{path}': weight {name} holds NaN or infinity in {values.dtype}; fetch the model "
+                        "again, or set dtype to what it was saved in"
+                    )
+
+
+def _in_memory(module: nn.Module) -> AbstractContextManager[Any]:
+    """A module with its own weights there to be read, where they lie on a disk or wait beside a GPU."""
+    if not getattr(getattr(module, "_hf_hook", None), "offload", False):
+        return nullcontext()
+    from accelerate.utils import align_module_device
+
+    return align_module_device(module)

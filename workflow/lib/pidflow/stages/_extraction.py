@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pidflow.errors import DataError, PidflowError
 from pidflow.files import store
@@ -15,7 +14,7 @@ from pidflow.models.answers import NORMALISED
 from pidflow.models.capture import BLOCKS
 from pidflow.models.loading import LoadedModel
 from pidflow.stages._extractor import Extraction
-from pidflow.stages._questions import Questions, identity_of_run, image_files, load_model, own_attention, read_items
+from pidflow.stages._questions import asking, read_items
 from pidflow.stages._results import Condition, conditions_of
 from pidflow.stages._work import Work, check_room, joined_header, plain, work_folder
 
@@ -39,6 +38,7 @@ def run(
     instruction: str | None = None,
     image_root: str | None = None,
     threads: int | None = None,
+    kept_check: Mapping[str, str] | None = None,
     progress: bool | None = None,
     made_from: Any = None,
     shard: str | None = None,
@@ -82,6 +82,8 @@ def run(
         Folder that relative image paths start from and absolute ones must lie in; default: the items table's folder.
     threads
         CPU threads for torch; None leaves torch's own choice.
+    kept_check
+        See :func:`pidflow.stages._checked.checked`.
     progress
         Show a progress bar; None: only on a terminal.
     made_from
@@ -96,18 +98,16 @@ def run(
     ConfigError, DataError, NumericsError
         With model and task in front, and the condition where one is at fault.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        table = read_items(Path(items))
-        files = image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
-        loaded, batch_size = load_model(model, instruction=instruction)
+    job = {"items": items, "model": model, "model_id": model_id, "task": task, "threads": threads}
+    job |= {"instruction": instruction, "image_root": image_root, "kept_check": kept_check}
+    with asking(**job) as (questions, identity):
+        loaded = questions.loaded
         if storage == "float16" and loaded.family.storage == "float32":
             log.info("family '%s': states pass what float16 holds, stored as float32", loaded.family.name)
             storage = loaded.family.storage
         extraction = Extraction(
-            questions=Questions(loaded, table, files, batch_size=batch_size),
-            table=table,
+            questions=questions,
+            table=questions.table,
             conditions=conditions_of(conditions, depth=loaded.depth, seed=seed),
             target_kind=target_kind,
             storage=storage,
@@ -120,14 +120,10 @@ def run(
         settings = store.digest_of(
             {"target": target_kind, "storage": storage, "seed": seed, "rule": rule, "image": loaded.image}
         )
-        identity = replace(identity_of_run(loaded, model=model_id, task=task, items=items), settings=settings)
         attrs = _about(loaded, model) | {"model": model_id, "task": task, "dtype": identity.dtype}
         attrs |= {"target": target_kind, "rule": rule, "seed": seed}
-        with own_attention(loaded, model):
-            how = {"made_from": made_from, "shard": shard, "part": part, "progress": progress}
-            extraction.write(identity=identity, attrs=attrs, **how)
-    except PidflowError as err:
-        raise type(err)(f"{model_id}, {task}: {err}") from err
+        how = {"made_from": made_from, "shard": shard, "part": part, "progress": progress}
+        extraction.write(identity=replace(identity, settings=settings), attrs=attrs, **how)
     if shard is None:
         _conclude(extraction.conditions, model_id, task)
 

@@ -14,19 +14,20 @@ import torch
 from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.files import store
 from pidflow.interventions.answer import answer
-from pidflow.interventions.conditions import Pass, earlier_states_stand, passes
+from pidflow.interventions.conditions import Pass, passes
 from pidflow.interventions.intervention import reach_of
 from pidflow.models.first_tokens import Candidate, candidates
 from pidflow.models.inputs import Batch
 from pidflow.models.readout import TARGETS, target
 from pidflow.names import layer_numbers
 from pidflow.stages._answering import answering, log_first
+from pidflow.stages._checked import MODEL_CHECK
 from pidflow.stages._informing import Informing, Plan
 from pidflow.stages._progress import Progress, progress_of
 from pidflow.stages._questions import Questions
 from pidflow.stages._results import Condition
 from pidflow.stages._states import Stored, chosen_blocks, storable
-from pidflow.stages._work import MODEL_CHECK, Work, check_room, work_folder
+from pidflow.stages._work import Work, check_room, work_folder
 from pidflow.versions import library_versions
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,6 @@ class Extraction:
             target_width=len(self.candidates) or self.loaded.width,
             dtype=storage,
         )
-        self.stands: bool | None = None
         self.chunk: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.chunk_start = 0
 
@@ -181,13 +181,9 @@ class Extraction:
 
     def _extract(self, batch: Batch, rows: np.ndarray) -> int:
         """Note everything of one batch; gives the number of its questions with unknown words."""
-        if self.stands is None:
-            first = np.arange(min(2, len(self.questions)))  # whichever questions this job begins with
-            self.stands = earlier_states_stand(self.loaded, self.questions.batch_of(first))
-            log.info("earlier states %s on later ones", "do not depend" if self.stands else "depend")
         names = [self.questions.names[row] for row in rows]
         wanted = self.informing.plans_for(rows)
-        for found in passes(self.loaded, batch, wanted, names=names, prefix_stands=self.stands):
+        for found in passes(self.loaded, batch, wanted, names=names, prefix_stands=self.questions.check.earlier):
             condition = self.conditions[found.condition]
             try:
                 self._keep(condition, wanted[found.condition], batch, rows, names, found)

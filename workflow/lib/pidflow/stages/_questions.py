@@ -17,7 +17,7 @@ from pidflow.data.pictures import Picture, picture_file
 from pidflow.errors import ConfigError, DataError, PidflowError
 from pidflow.files import store
 from pidflow.interventions.intervention import intervention_of
-from pidflow.interventions.model_check import ModelCheck, check_model
+from pidflow.interventions.model_check import ModelCheck
 from pidflow.models.continuous_time import continuous_attention
 from pidflow.models.dynamics import dynamics_of
 from pidflow.models.images import image_size, read_image
@@ -25,6 +25,7 @@ from pidflow.models.inputs import Batch, Example, encode
 from pidflow.models.loading import LoadedModel, load
 from pidflow.models.room import fitting, free_memory, peak_of
 from pidflow.stages._ahead import ahead
+from pidflow.stages._checked import checked
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ MODEL_KEYS = (
     "revision",
     "dtype",
     "device",
+    "device_map",
     "batch_size",
     "quantize",
     "prompt",
@@ -48,7 +50,6 @@ MODEL_KEYS = (
 )
 BATCH_SIZE, AUTO = 16, "auto"
 _AHEAD = 2  # batches that are read and encoded while the model is at one
-_SELF_CHECK_ROWS = 2
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ def asking(
     instruction: str | None = None,
     image_root: str | None = None,
     threads: int | None = None,
+    kept_check: Mapping[str, str] | None = None,
     shaped: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
 ) -> Iterator[tuple["Questions", store.Identity]]:
     """A model that attends as its entry states, and the questions of a table, while a job works on them.
@@ -71,6 +73,8 @@ def asking(
     ----------
     items, model, model_id, task, instruction, image_root, threads
         See :func:`pidflow.stages._extraction.run`.
+    kept_check
+        See :func:`pidflow.stages._checked.checked`.
     shaped
         What is made of the items table before it is asked.
 
@@ -87,7 +91,7 @@ def asking(
         loaded, batch_size = load_model(model, instruction=instruction)
         identity = identity_of_run(loaded, model=model_id, task=task, items=items)
         with own_attention(loaded, model):
-            yield Questions(loaded, table, files, batch_size=batch_size), identity
+            yield Questions(loaded, table, files, batch_size=batch_size, kept_check=kept_check), identity
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}: {err}") from err
 
@@ -211,8 +215,15 @@ class Questions:
     """
 
     def __init__(
-        self, loaded: LoadedModel, table: pd.DataFrame, files: Sequence[Picture], *, batch_size: int | str
+        self,
+        loaded: LoadedModel,
+        table: pd.DataFrame,
+        files: Sequence[Picture],
+        *,
+        batch_size: int | str,
+        kept_check: Mapping[str, str] | None = None,
     ) -> None:
+        self.kept_check = kept_check
         self.loaded, self.table, self.files, self.batch_size = loaded, table, files, batch_size
         self.readers = ThreadPoolExecutor(max_workers=torch.get_num_threads())
         self.names = list(table["item_id"])
@@ -220,17 +231,8 @@ class Questions:
 
     @cached_property
     def check(self) -> ModelCheck:
-        """What is true of the model on the first questions of the task, whichever a job begins with.
-
-        Raises
-        ------
-        NumericsError
-            If the model fails it (see :func:`pidflow.interventions.model_check.check_model`).
-        """
-        found = check_model(self.loaded, self.batch_of(np.arange(min(_SELF_CHECK_ROWS, len(self)))))
-        for line in found.lines():
-            log.info("self-check: %s", line)
-        return found
+        """What is true of the model, by :func:`pidflow.stages._checked.checked`, whose errors these are."""
+        return checked(self.loaded, kept=self.kept_check)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -283,17 +285,20 @@ class Questions:
 
     def _fitting(self, work: Callable[[Batch, np.ndarray], T], rows: np.ndarray) -> int:
         """The batch size that there is room for, by what the work takes on the longest prompts."""
-        free = free_memory(self.loaded.device)
+        free = free_memory(self.loaded.devices)
         if free is None or len(rows) < 2:
             return BATCH_SIZE
         peaks = []
         for count in (1, 2):
             longest = rows[-count:]
             batch = self.batch_of(longest)
-            peaks.append(peak_of(partial(work, batch, longest), self.loaded.device))
-        size = fitting(*peaks, free=free)
-        log.info("batches of %d: one question takes %.3g GB, two %.3g, of %.3g", size, *np.array([*peaks, free]) / 1e9)
-        return size
+            peaks.append(peak_of(partial(work, batch, longest), self.loaded.devices))
+        sizes = []
+        for device, one, two, there in zip(self.loaded.devices, *peaks, free, strict=True):
+            sizes.append(fitting(one, two, free=there))
+            gigabytes = np.array([one, two, there]) / 1e9
+            log.info("%s: %d at once: one question takes %.3g GB, two %.3g, of %.3g", device, sizes[-1], *gigabytes)
+        return min(sizes)
 
     def _by_length(self, rows: np.ndarray) -> np.ndarray:
         """The questions, those with the shortest prompts first."""

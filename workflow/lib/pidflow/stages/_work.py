@@ -24,15 +24,15 @@ from pidflow.files import store
 from pidflow.files.journal import Journal, entries
 from pidflow.files.writing import put_in_place, writing_to
 from pidflow.running import WORK
+from pidflow.stages._checked import MODEL_CHECK
 from pidflow.stages._results import Condition
 from pidflow.stages._states import StatesFile, Stored, begin
 
 log = logging.getLogger(__name__)
 
 _JOURNAL = "journal.jsonl"
-# What was found of the model when the work began; measured anew by the next job, it does not decide about results.
-MODEL_CHECK = "model_check"
-_OWN = ("rows", MODEL_CHECK)  # what shards of one task may differ in
+# What shards of one task may differ in, and does not decide about results.
+_OWN = ("rows", MODEL_CHECK)
 
 
 def work_folder(result: str | Path) -> Path:
@@ -174,7 +174,8 @@ class Work(AbstractContextManager):
                 each.check()
                 each.warn(self.header["at_most"])
                 known = replace(identity_of(self.header), condition=each.name)
-                store.save_table(unfinished[each.name], each.frame(self.table), identity=known)
+                about = {MODEL_CHECK: self.header[MODEL_CHECK]}
+                store.save_table(unfinished[each.name], each.frame(self.table), identity=known, about=about)
             for file in self.files.values():
                 with writing_to(file.path):
                     store.seal_h5(file.path)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,7 @@ from pidflow.spectrum.predictions_file import write_predictions
 from pidflow.spectrum.replacements import Statistics
 from pidflow.spectrum.scores import entropy_bits
 from pidflow.spectrum.words import CLUSTERS, JOINT, MEAN, NO_IMAGE, REPLACES, TOP
+from pidflow.stages._checked import MODEL_CHECK
 from pidflow.stages._probes import as_asked, read_statistics, replacements_of, training_rows
 from pidflow.stages._progress import progress_of
 from pidflow.stages._questions import Questions, asking
@@ -68,6 +69,7 @@ def run(
     instruction: str | None = None,
     image_root: str | None = None,
     threads: int | None = None,
+    kept_check: Mapping[str, str] | None = None,
     progress: bool | None = None,
 ) -> None:
     """Run the joint pass and those asked for over the items; write raw option log-probabilities of all of them.
@@ -78,7 +80,7 @@ def run(
         Items table, and what :mod:`pidflow.stages.probe_statistics` made of its training folds.
     output
         The predictions (see :mod:`pidflow.spectrum.predictions_file`).
-    model, model_id, task, instruction, image_root, threads, progress
+    model, model_id, task, instruction, image_root, threads, kept_check, progress
         See :func:`pidflow.stages._extraction.run`.
     training
         Folds that statistics come from.
@@ -101,7 +103,8 @@ def run(
         With model and task in front.
     """
     job = {"items": items, "model": model, "model_id": model_id, "task": task, "threads": threads}
-    job |= {"instruction": instruction, "image_root": image_root, "shaped": partial(as_asked, answers=answers)}
+    job |= {"instruction": instruction, "image_root": image_root, "kept_check": kept_check}
+    job["shaped"] = partial(as_asked, answers=answers)
     with asking(**job) as (questions, identity):
         loaded, table = questions.loaded, questions.table
         trained = training_rows(table, training)
@@ -114,6 +117,7 @@ def run(
         about = {"model": model_id, "task": task, "family": loaded.family.name, "revision": loaded.revision}
         about |= {"prompt": loaded.prompt, "prompt_name": loaded.prompting.name, "dtype": identity.dtype}
         about |= {"prompt_digest": loaded.prompting.digest, "instruction": loaded.prompting.instruction}
+        about[MODEL_CHECK] = asdict(questions.check)
         predictions = probe.predictions(trained, about=about | how | {"noise_checks": checks})
         identity = replace(identity, settings=store.digest_of(how), made_from=store.checksum_of(statistics))
         write_predictions(output, predictions, identity=identity)

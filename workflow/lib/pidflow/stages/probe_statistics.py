@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from pidflow.models.inputs import Batch
 from pidflow.models.probe_inputs import LANGUAGE, QUESTION_PART, enter
 from pidflow.spectrum.noise_check import NoiseCheck, check_noise
 from pidflow.spectrum.replacements import Donor, Moments, PartStatistics, Statistics, generator
+from pidflow.stages._checked import MODEL_CHECK
 from pidflow.stages._probes import as_asked, training_rows, write_statistics
 from pidflow.stages._questions import Questions, asking
 
@@ -34,6 +35,7 @@ def run(
     instruction: str | None = None,
     image_root: str | None = None,
     threads: int | None = None,
+    kept_check: Mapping[str, str] | None = None,
 ) -> None:
     """Write mean and deviation of the embeddings of each part, donors, and how far noise lies from real tokens.
 
@@ -43,7 +45,7 @@ def run(
         Items table.
     output
         The statistics (HDF5).
-    model, model_id, task, instruction, image_root, threads
+    model, model_id, task, instruction, image_root, threads, kept_check
         See :func:`pidflow.stages._extraction.run`.
     training
         Folds that everything is taken from.
@@ -60,7 +62,8 @@ def run(
         With model and task in front.
     """
     job = {"items": items, "model": model, "model_id": model_id, "task": task, "threads": threads}
-    job |= {"instruction": instruction, "image_root": image_root, "shaped": partial(as_asked, answers=answers)}
+    job |= {"instruction": instruction, "image_root": image_root, "kept_check": kept_check}
+    job["shaped"] = partial(as_asked, answers=answers)
     with asking(**job) as (questions, identity):
         rows = np.flatnonzero(training_rows(questions.table, training))
         chosen = set(generator(seed, "donors").permutation(rows)[:donors].tolist())
@@ -72,6 +75,7 @@ def run(
         identity = replace(identity, settings=store.digest_of([sorted(training), donors, answers, seed]))
         prompt = questions.loaded.prompt
         attrs = {"training": sorted(training), "questions": len(rows), "seed": seed, "prompt": prompt}
+        attrs[MODEL_CHECK] = asdict(questions.check)
         write_statistics(output, statistics, checks, identity=identity, attrs=attrs)
     for name, part in statistics.parts.items():
         log.info("%s, %s: %d tokens of part %s", model_id, task, part.tokens, name)

@@ -154,7 +154,7 @@ def _lens(loaded: LoadedModel, states: torch.Tensor) -> list[list[list[Any]]]:
     found = []
     with torch.inference_mode():
         for state in states:
-            scores = loaded.logits_of(loaded.final_norm(state[None].to(loaded.dtype))).float().softmax(-1)[0]
+            scores = loaded.logits_of(loaded.normed(state[None].to(loaded.dtype))).float().softmax(-1)[0]
             top = scores.topk(_TOP)
             texts = _pieces(loaded, top.indices.tolist())
             found.append([[text, round(value, 4)] for text, value in zip(texts, top.values.tolist(), strict=True)])

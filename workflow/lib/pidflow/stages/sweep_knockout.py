@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pidflow.models.answers import NORMALISED
 from pidflow.models.inputs import Batch
 from pidflow.names import INTACT
 from pidflow.stages._answering import Answering, answering, log_first
+from pidflow.stages._checked import MODEL_CHECK
 from pidflow.stages._informing import Informing
 from pidflow.stages._progress import progress_of
 from pidflow.stages._questions import Questions, asking
@@ -50,6 +51,7 @@ def run(
     instruction: str | None = None,
     image_root: str | None = None,
     threads: int | None = None,
+    kept_check: Mapping[str, str] | None = None,
     progress: bool | None = None,
 ) -> None:
     """Sweep all edges of one model and task on one shared intact pass; write a tidy table.
@@ -96,6 +98,8 @@ def run(
         Folder that relative image paths start from; default: the items table's folder.
     threads
         CPU threads for torch; None leaves torch's own choice.
+    kept_check
+        See :func:`pidflow.stages._checked.checked`.
     progress
         Show a progress bar; None: only on a terminal.
 
@@ -105,7 +109,8 @@ def run(
         With model and task in front.
     """
     job = {"items": items, "model": model, "model_id": model_id, "task": task, "threads": threads}
-    with asking(**job, instruction=instruction, image_root=image_root) as (questions, identity):
+    job |= {"instruction": instruction, "image_root": image_root, "kept_check": kept_check}
+    with asking(**job) as (questions, identity):
         loaded, table = questions.loaded, questions.table
         right = None if answers is None else _answered_rightly(Path(answers), table, identity)
         wanted = probes(
@@ -134,17 +139,18 @@ def run(
         about = {"model": model_id, "task": task, "prompt": loaded.prompting.name} | {
             "prompt_digest": loaded.prompting.digest
         }
+        kept = {"identity": identity, "about": {MODEL_CHECK: asdict(questions.check)}}
         summary = pd.DataFrame(rows).assign(**about)
         summary = summary[["model", "task", *rows[0], "prompt", "prompt_digest"]]
-        store.write_table(output, summary, identity=identity)
+        store.write_table(output, summary, **kept)
         if heads is not None:
             rows = summarise(of_heads, whole.of_probes(slice(len(wanted), None)), images=images, right=right)
             each = pd.DataFrame(rows).assign(**about)
-            store.write_table(heads, each[["model", "task", *rows[0], "prompt", "prompt_digest"]], identity=identity)
+            store.write_table(heads, each[["model", "task", *rows[0], "prompt", "prompt_digest"]], **kept)
         if details is not None:
             each = _details(wanted, outcome, table, right=outcome.intact_right if right is None else right)
             each = each.assign(model=model_id, task=task)[["model", "task", *each.columns]]
-            store.write_table(details, each, identity=identity)
+            store.write_table(details, each, **kept)
     log.info(
         "%s, %s: %d interventions on %d questions, intact accuracy %.3f",
         model_id,

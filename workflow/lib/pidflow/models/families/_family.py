@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ def softcapped(logits: Any, config: Any) -> Any:
 
 def as_it_is(processor: Any) -> None:
     """Nothing to be done to a processor."""
+
+
+def as_they_are(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nothing to be done to the inputs of several rows."""
+    return inputs
+
+
+def nothing_wrong(folder: Path) -> None:
+    """A checkpoint that needs no look of its own."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,8 @@ class Family:
         The token that image features replace; None: the configuration's ``image_token_id``.
     sees
         Who sees whom beside what comes before: ``"causal"`` nobody, ``"image-block"`` the image tokens each other,
-        ``"prefix"`` all positions of the prompt each other; or a function that tells it from the configuration. The
-        self-check compares it with what the model does.
+        ``"image-span"`` they and the marks between them each other, ``"prefix"`` all positions of the prompt each
+        other; or a function that tells it from the configuration. The self-check compares it with what the model does.
     reads_question
         The part of the model that reads the picture reads the question too, so vision alone still holds language.
     first_position
@@ -60,8 +70,12 @@ class Family:
         What becomes of the unembedding's output before it is a logit: ``(output, language model's configuration)``.
     prepare
         What a processor needs before it is used.
+    together
+        What becomes of the inputs of rows, each made alone, when they are fed at once.
     loader
         The library's class that loads it.
+    check_folder
+        What is wrong with a checkpoint's folder, if anything, as the end of a sentence.
     storage
         Smallest type that holds its states: some pass what float16 can hold.
     notes
@@ -80,12 +94,14 @@ class Family:
     placeholder: str | None = None
     in_front: bool = False
     image_token: str | None = None
-    sees: Literal["causal", "image-block", "prefix"] | Callable[[Any], str] = "causal"
+    sees: Literal["causal", "image-block", "image-span", "prefix"] | Callable[[Any], str] = "causal"
     reads_question: bool = False
     first_position: int = 0
     logits: Callable[[Any, Any], Any] = softcapped
     prepare: Callable[[Any], None] = as_it_is
+    together: Callable[[Mapping[str, Any]], Mapping[str, Any]] = as_they_are
     loader: str = "AutoModelForImageTextToText"
+    check_folder: Callable[[Path], str | None] = nothing_wrong
     storage: Literal["float16", "float32"] = "float16"
     notes: str = ""
 
