@@ -149,7 +149,7 @@ def real(folder):
         tasks = {q.task for q in rows}
         best = decompose_predictions(known(rows, [q for q in asked if q.task in tasks]), tolerance_bits=5e-3)
         print(f"\n{path.parent.name}, {path.stem}: {len(rows)} questions; H(A) {best.entropy:.3f} bits")
-        print(f"{'':28}R      vision  words   synergy joint   gap    off exact BROJA, merged  right")
+        print(f"{'':28}R      vision  words   synergy joint   gap    off exact BROJA, merged, lost  right")
         print(line("known", best))
         for replacement, hold in product(REPLACEMENTS, (False, True)):
             keys = [f"question-masked/{replacement}", f"language-only/{replacement}", "joint"]
@@ -157,11 +157,8 @@ def real(folder):
             given = [labels.spread(scored(predictions, key, threshold=TAU).probabilities) for key in keys]
             said = PredictedRows(*given, predictions.image_id)
             said = calibrated(said) if hold else said
-            found, merged = decompose_predictions(said), merged_predictions(said)
-            apart = [
-                off(clustered_predictions(said), found),
-                off(clustered_predictions(merged), decompose_predictions(merged)),
-            ]
+            found, check = decompose_predictions(said), clustered_predictions(said)
+            apart = [off(check, found), off(check, decompose_predictions(merged_predictions(said))), check.lost_bits]
             right_in = [float(right(predictions, key).mean()) for key in keys[::-1]]
             numbers = (
                 "  ".join(f"{value:.4f}" for value in apart) + "  " + " ".join(f"{value:.3f}" for value in right_in)

@@ -6,7 +6,6 @@ alone and asks what the cluster of the picture and the cluster of the words tell
 and no pass in which a model reads noise.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +16,13 @@ from pidflow.pid.predicted import entropy
 from pidflow.pid.sinkhorn import feasible
 from pidflow.spectrum.decompose import Found, PredictedRows, image_groups
 
-# Clusters of predictions; those of sources are fewer, their table is filled by the questions alone.
-PREDICTION_CLUSTERS, SOURCE_CLUSTERS = 32, 12
+# Clusters of a source; of predictions first so many, twice as many while they lack more information than this.
+SOURCE_CLUSTERS, _FIRST_CLUSTERS, _LACKING_BITS = 12, 8, 0.01
 # Principal components of a source that are clustered, and rounds of k-means.
 _COMPONENTS, _ROUNDS = 8, 50
-_TINY = 1e-300
 _TOLERANCE_BITS = 1e-5
-# Largest number of ky (k1 + k2): tables solved exactly have matrices of this size.
-_LARGEST = 900
+# Largest number of ky (k1 + k2): tables solved exactly have matrices of this size; many at once, and one.
+_LARGEST, _LARGEST_ALONE = 900, 2100
 
 
 @dataclass(frozen=True)
@@ -49,51 +47,55 @@ class Check:
     clusters: tuple[int, int]
 
 
-def clustered_predictions(rows: PredictedRows, *, clusters: int = PREDICTION_CLUSTERS, seed: int = 0) -> Check:
+def clustered_predictions(rows: PredictedRows, *, seed: int = 0) -> Check:
     """Exact BROJA of the predictions, those of each source clustered."""
     frequencies = rows.joint.mean(axis=0)
-    pairs, lost = [], 0.0
-    for used, label in _alike(rows, clusters, seed):
-        pairs.append(_summed(used, label) / len(rows))
-        lost = max(lost, _information(used / len(rows)) - _information(pairs[-1]))
+    both = _alike(rows, seed)
+    pairs = [each.mass for each in both]
     table = pairs[0][:, None] * (pairs[1] / np.where(frequencies > 0, frequencies, 1.0))[None]
     atoms = discrete_pid(table / table.sum(), tol_bits=_TOLERANCE_BITS)
     bits = {word: float(getattr(atoms, name)) for word, name in NUMBERED.items()}
     joint = _information(rows.joint / len(rows))
     # The table stands for the two pair marginals alone; what both know together is in the joint predictions.
     bits |= {"synergy": joint - float(atoms.union), "mi_joint": joint}
-    return Check(bits, float(atoms.info.gap_bits), max(lost, 0.0), (len(pairs[0]), len(pairs[1])))
+    lost = max(each.lost_bits for each in both)
+    return Check(bits, float(atoms.info.gap_bits), lost, (len(pairs[0]), len(pairs[1])))
 
 
-def merged_predictions(rows: PredictedRows, *, clusters: int = PREDICTION_CLUSTERS, seed: int = 0) -> PredictedRows:
+def merged_predictions(rows: PredictedRows, *, seed: int = 0) -> PredictedRows:
     """Each source's predictions replaced by the mean of their cluster: of these the check loses nothing."""
-    means = []
-    for used, label in _alike(rows, clusters, seed):
-        means.append((_summed(used, label) / np.bincount(label)[:, None])[label])
-    return PredictedRows(means[0], means[1], rows.joint, rows.images)
+    means = [(each.mass / each.mass.sum(axis=1, keepdims=True))[each.label] for each in _alike(rows, seed)]
+    return PredictedRows(*means, rows.joint, rows.images)
 
 
-def _alike(rows: PredictedRows, clusters: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of vision and language the predictions, moved to the label frequencies, and the cluster of each."""
-    clusters = min(clusters, max(2, _LARGEST // (2 * rows.joint.shape[1])))
-    for given in (rows.vision, rows.language):
-        used = feasible(given, rows.joint.mean(axis=0))
-        yield used, _settled(used, _clusters(np.sqrt(used), clusters, seed))
+@dataclass(frozen=True, eq=False)
+class _Alike:
+    """Predictions of a source in clusters: the cluster of each, ``(n,)``, mass ``(k, ky)``, information they lack."""
+
+    label: np.ndarray
+    mass: np.ndarray
+    lost_bits: float
 
 
-def _settled(p: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Clusters moved on until each prediction is in the one whose mean it diverges from least.
+def _alike(rows: PredictedRows, seed: int) -> list[_Alike]:
+    """Both sources, moved to the label frequencies; the one that lacks more gets more clusters, as far as tables go."""
+    used = [feasible(given, rows.joint.mean(axis=0)) for given in (rows.vision, rows.language)]
 
-    The information that clusters lack is the mean divergence, which every round lowers (Banerjee et al. 2005).
-    """
-    for _ in range(_ROUNDS):
-        means = _summed(p, label) / np.bincount(label)[:, None]
-        nearest = (p @ np.log(np.maximum(means, _TINY)).T).argmax(axis=1)
-        nearest = np.unique(nearest, return_inverse=True)[1]
-        if np.array_equal(nearest, label):
-            break
-        label = nearest
-    return label
+    def merged(source: int, count: int) -> _Alike:
+        label = _clusters(np.sqrt(used[source]), count, seed)
+        mass = _summed(used[source], label) / len(rows)
+        return _Alike(label, mass, max(_information(used[source] / len(rows)) - _information(mass), 0.0))
+
+    counts = [_FIRST_CLUSTERS, _FIRST_CLUSTERS]
+    found = [merged(source, count) for source, count in enumerate(counts)]
+    while True:
+        room = _LARGEST_ALONE // rows.joint.shape[1] - sum(counts)
+        lacking = [s for s in (0, 1) if found[s].lost_bits > _LACKING_BITS and counts[s] <= room]
+        if not lacking:
+            return found
+        worse = max(lacking, key=lambda source: found[source].lost_bits)
+        counts[worse] *= 2
+        found[worse] = merged(worse, counts[worse])
 
 
 @dataclass(frozen=True, eq=False)
