@@ -237,7 +237,7 @@ function pictureOf(question) {
   const [width, height] = question.size;
   const rect = (kind, x, y, w, h) => element("rect", { class: kind, x, y, width: w, height: h, "vector-effect": "non-scaling-stroke" });
   const picture = element("svg", { class: "picture", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `The picture of: ${question.question}` }, [
-    element("image", { href: question.picture, width, height }),
+    element("image", { href: question.picture, width, height, ...(Math.max(width, height) < 128 ? { class: "small" } : {}) }),
     ...question.patches.map(([left, top, right, bottom]) => rect("patch", left, top, right - left, bottom - top)),
     ...question.boxes.map((box) => rect("box", ...box)),
   ]);
@@ -279,9 +279,8 @@ function showQuestion(question) {
   const intact = question.said.find((each) => each.condition === "intact");
   const rows = question.said.map((each) => [
     titleOf("condition", each.condition),
-    { text: each.spoken, class: each.spoken === intact.spoken ? "" : "changed" },
-    each === intact ? "" : each.spoken === intact.spoken ? "the same" : "another answer",
-    { text: `${signed(each.correct)} ${each.correct ? "right" : "wrong"}` },
+    each.spoken === intact.spoken ? each.spoken : { text: `${each.spoken} (changed)`, class: "changed" },
+    { text: `${signed(each.correct)} ${each.correct ? "right" : "wrong"}`, class: "short" },
     each.probability === null ? "unknown" : { text: each.probability.toFixed(3), class: "number" },
   ]);
   const detail = document.getElementById("questions-detail");
@@ -290,7 +289,7 @@ function showQuestion(question) {
     element("p", { text: `The model says “${intact.spoken}” ${signed(intact.correct)}; the answer is “${question.answer}”.` }),
     element("div", { class: "beside" }, [pictureOf(question), element("div", {}, [
       element("h4", { text: "What was said in each condition" }),
-      tableOf(["condition", "says", "beside intact", "right?", "probability of the right answer"], rows),
+      tableOf(["condition", "says", "right?", "probability of the right answer"], rows),
     ])]),
     element("h4", { text: "The prompt, token by token" }),
     tokensOf(question),

@@ -3,6 +3,7 @@
 import base64
 import io
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _ROWS = 2  # that the check runs on
 _SIDE = 512  # pixels of the longer side of the picture on the page
 # Spans that frames are named by; later ones lie over earlier ones.
 _FRAMES = ("template", "system", "instruction", "bos", "image", "separators", "object", "question", "options", "last")
+_REPEATED = re.compile(r"(\S+)(?: \1(?!\S)){2,}")
 _PATCH, _OBJECT = "#3a6ea5", "#e69f00"
 
 
@@ -85,10 +87,15 @@ def run(
         patches=patches,
         of_object=of_object,
         groups=_groups(loaded, batch),
-        spans=found.spans[0],
+        spans={name: _REPEATED.sub(_counted, text) for name, text in found.spans[0].items()},
         notes=[*found.lines(), *([loaded.family.notes] if loaded.family.notes else [])],
     )
     store.write_text(output, text)
+
+
+def _counted(repeated: re.Match) -> str:
+    """One of several equal tokens and how many there are."""
+    return f"{repeated[1]} × {len(repeated[0].split())}"
 
 
 def _groups(loaded: LoadedModel, batch: Batch) -> list[dict[str, Any]]:

@@ -166,7 +166,7 @@ def _thumbnail(picture: Image.Image) -> str:
     small = picture.convert("RGB")
     small.thumbnail((_SIDE, _SIDE))
     stored = io.BytesIO()
-    small.save(stored, "JPEG", quality=80)
+    small.save(stored, "JPEG", quality=88, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}"
 
 
