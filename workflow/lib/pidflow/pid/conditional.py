@@ -31,14 +31,14 @@ from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
 from pidflow.pid.labels import CLUSTERS, CODES, Labels
 from pidflow.pid.parts import Part
-from pidflow.pid.within_labels import ROWS_PER_COLUMN, independent, informations_within
+from pidflow.pid.within_labels import ROWS_PER_COLUMN, Within, independent, told_within
 from pidflow.stats import normal_scores
 
 FOLDS = 5
 # A code is an indicator of its own where it has this many rows, in a block where codes have so many on average.
 ROWS_PER_INDICATOR, ROWS_PER_CODE = 10, 20
 # Level at which what varies within a cluster of a source counts.
-LEVEL = 0.01
+LEVEL = 0.05
 # Residuals beyond this many standard deviations call for normal scores.
 FAR = 6.0
 # Rows times cells of two codes beyond which mixtures take too much memory.
@@ -95,8 +95,8 @@ def conditional_parts(
     )
     gaussian = {name: Part.of_estimate(estimate) for name, estimate in found.items()}
     if not coded and classes.max() and all(block.shape[1] for block in rows):
-        mi = informations_within(rows, classes, members)
-        return {name: _without_tails(_rescaled(part, mi, name, None)) for name, part in gaussian.items()}
+        within = told_within(blocks, [own.index for own in labels[:2]], classes, members)
+        return {name: _without_tails(_by_label(part, within, name)) for name, part in gaussian.items()}
     if not coded or not all(
         block.shape[1] for block in (target, *(s for s, c in zip(sources, codes, strict=True) if c is not None))
     ):
@@ -112,6 +112,14 @@ def conditional_parts(
 def _without_tails(part: Part) -> Part:
     """The part without a word on tails: columns are normal scores in each label, whose spreads differ."""
     return replace(part, warnings=tuple(word for word in part.warnings if TAILS not in word))
+
+
+def _by_label(part: Part, within: Within, definition: str) -> Part:
+    """The Gaussian part with what is told within labels."""
+    found = replace(_rescaled(part, within.mi, definition, None), unsure=within.unsure)
+    if definition != "broja":
+        return found
+    return replace(found, union=within.mi["mi_1"] + within.mi["mi_2"] - within.redundancy)
 
 
 def _rescaled(part: Part, mi: dict[str, np.ndarray], definition: str, table: np.ndarray | None) -> Part:
@@ -164,7 +172,7 @@ def _codes(block: np.ndarray, labels: Labels, target: np.ndarray, classes: np.nd
     if labels.kind == CLUSTERS:
         cells = _cells(classes, labels.index)
         x, y = (_centred(each, cells) for each in (block, target))
-        if _told(x, y, np.zeros_like(classes)) < LEVEL or _told(x, y, classes) < LEVEL:
+        if min(_told(x, y, each) for each in (np.zeros_like(classes), classes, cells)) < LEVEL / 3:
             return None
     elif labels.kind != CODES or labels.count > n / ROWS_PER_CODE:
         return None
@@ -176,7 +184,7 @@ def _told(x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
     """P-value of columns telling nothing of others in any class: likelihood ratios of Gaussians, one a class."""
     ratio, freedom = 0.0, 0
     for rows in (classes == each for each in range(int(classes.max()) + 1)):
-        one, two = (independent(block[rows], None) for block in (x, y))
+        one, two = (independent(normal_scores(block[rows]), None) for block in (x, y))
         dims = one.shape[1], two.shape[1]
         if all(dims) and rows.sum() >= ROWS_PER_COLUMN * sum(dims):
             ratio += (

@@ -47,6 +47,17 @@ def redundancy(
     return mi_1 + mi_2 - union, gap
 
 
+def dependency_unions(
+    tables: np.ndarray, mi_1: np.ndarray, mi_2: np.ndarray, *, tol: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Union information by ``"dep"`` of the first table, that of the others to first order, and its gap; nats."""
+    fitted, gap = greatest_entropy(tables[:1], marginal=max(MARGINAL, tol / 100))
+    logs = np.log(np.where(fitted > 0, fitted, 1.0))
+    most = entropy(fitted) - ((tables - tables[:1]) * logs).sum(axis=(1, 2, 3))
+    joint = entropy(tables.sum(axis=3)) + entropy(tables.sum(axis=(1, 2))) - most
+    return np.minimum(np.minimum(mi_1 + mi_2, _independent_union(tables)), joint), gap
+
+
 def greatest_entropy(tables: np.ndarray, *, marginal: float = MARGINAL) -> tuple[np.ndarray, np.ndarray]:
     """The distributions of greatest entropy that keep all three pair marginals, and how far from it they may be.
 

@@ -97,30 +97,47 @@ class _Point(_Batch):
     share: np.ndarray
 
 
-def union_information(tables: np.ndarray, *, tol: float) -> tuple[np.ndarray, np.ndarray]:
-    """``U*`` and its certified gap in nats, for tables of shape ``(n, k1, k2, ky)``."""
-    least, most = _bounds(tables, tol=tol, free_slack=True)
+def union_information(tables: np.ndarray, *, tol: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``U*`` and its certified gap in nats, for tables of shape ``(n, k1, k2, ky)``; and duals that prove it.
+
+    The duals ``(n, ky (k1 + k2))`` of one table are feasible for every other: with the pairs of another table they
+    bound its union information from below, to first order in what differs from it.
+    """
+    least, most, duals = _bounds(tables, tol=tol, free_slack=True)
     open_ = np.flatnonzero(least - most > tol)
     if len(open_):
-        again = _bounds(tables[open_], tol=tol, free_slack=False)
-        least[open_] = np.minimum(least[open_], again[0])
-        most[open_] = np.maximum(most[open_], again[1])
+        again, proof, of_proof = _bounds(tables[open_], tol=tol, free_slack=False)
+        least[open_] = np.minimum(least[open_], again)
+        better = open_[proof > most[open_]]
+        duals[better], most[better] = of_proof[proof > most[open_]], proof[proof > most[open_]]
     # Rounding can put the bounds a few eps the wrong way round.
-    return least + entropy(tables.sum(axis=(1, 2))), np.maximum(least - most, 0.0)
+    return least + entropy(tables.sum(axis=(1, 2))), np.maximum(least - most, 0.0), duals
 
 
-def _bounds(tables: np.ndarray, *, tol: float, free_slack: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Least primal and largest dual value seen on the way, in nats; a table is done when they are `tol` apart."""
+def union_at(tables: np.ndarray, duals: np.ndarray) -> np.ndarray:
+    """Lower bound in nats of ``U*`` of tables ``(n, k1, k2, ky)`` that feasible duals ``(ky (k1 + k2),)`` prove."""
+    pairs = _pairs(tables)
+    return np.where(pairs > 0, pairs * duals, 0.0).sum(axis=-1) + entropy(tables.sum(axis=(1, 2)))
+
+
+def _bounds(tables: np.ndarray, *, tol: float, free_slack: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least primal and largest dual value seen on the way, in nats, and feasible duals of that value.
+
+    A table is done when the two are `tol` apart.
+    """
     problem = _problem(tables)
     point = _start(problem)
     least = np.full(len(tables), np.inf)
     most = np.full(len(tables), -np.inf)
+    best = np.zeros_like(point.duals)
     shrink = np.full(len(tables), _SHRINK_SHORT)
     failures = np.zeros(len(tables), dtype=int)
     left = np.arange(len(tables))
     for _ in range(MAX_ITERATIONS):
         least[left] = np.minimum(least[left], _primal_value(problem, point))
-        most[left] = np.maximum(most[left], _dual_value(problem, point))
+        value, duals = _feasible(problem, point)
+        higher = value > most[left]
+        most[left[higher]], best[left[higher]] = value[higher], duals[higher]
         keep = (least[left] - most[left] > tol) & (failures < 2)
         if not keep.any():
             break
@@ -129,7 +146,7 @@ def _bounds(tables: np.ndarray, *, tol: float, free_slack: bool) -> tuple[np.nda
             problem, point = problem.take(keep), point.take(keep)
         point, shrink = _advance(problem, point, shrink, free_slack=free_slack)
         failures = np.where(shrink == _SHRINK_FAILED, failures + 1, 0)
-    return least, most
+    return least, most, best
 
 
 def _problem(tables: np.ndarray) -> _Problem:
@@ -215,13 +232,20 @@ def _primal_value(problem: _Problem, point: _Point) -> np.ndarray:
     return (table * (_log(table) - _log(table.sum(axis=-1, keepdims=True)))).sum(axis=(1, 2, 3))
 
 
-def _dual_value(problem: _Problem, point: _Point) -> np.ndarray:
-    """Objective of the duals made feasible: all duals of an x1, or of an x2, are lowered by its worst excess."""
-    a, b = _split(problem, point.duals)
-    value = (a * problem.pair_1).sum(axis=(1, 2)) + (b * problem.pair_2).sum(axis=(1, 2))
-    by_row = (problem.pair_1.sum(axis=-1) * _largest(problem, -point.room, axis=2)).sum(axis=-1)
-    by_column = (problem.pair_2.sum(axis=-1) * _largest(problem, -point.room, axis=1)).sum(axis=-1)
-    return value - np.minimum(by_row, by_column)
+def _feasible(problem: _Problem, point: _Point) -> tuple[np.ndarray, np.ndarray]:
+    """Objective of the duals made feasible, and these: all of an x1, or of an x2, are lowered by its worst excess."""
+    n, _, ky = problem.pair_1.shape
+    value, lowered = np.full(n, -np.inf), point.duals
+    for axis in (2, 1):
+        excess = np.repeat(_largest(problem, -point.room, axis=axis), ky, axis=1)
+        here = slice(0, excess.shape[1]) if axis == 2 else slice(-excess.shape[1], None)
+        duals = point.duals.copy()
+        duals[:, here] -= excess
+        a, b = _split(problem, duals)
+        found = (a * problem.pair_1).sum(axis=(1, 2)) + (b * problem.pair_2).sum(axis=(1, 2))
+        lowered = np.where((found > value)[:, None], duals, lowered)
+        value = np.maximum(value, found)
+    return value, lowered
 
 
 def _advance(problem: _Problem, point: _Point, shrink: np.ndarray, *, free_slack: bool) -> tuple[_Point, np.ndarray]:

@@ -4,7 +4,7 @@ A code (the number of a question template) and a cluster (all states that are ab
 make columns Gaussian tear them apart, and covariances take the distance of two clusters for information without end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,6 +23,8 @@ DEPTH, RIDGE, SHARE = 0.1, 15, 0.02
 WIDTH, POINTS = 0.12, 160
 # Steps of the pursuit of directions of extreme kurtosis.
 PURSUIT = 20
+# Directions that tell the labels of another block apart along which clusters are looked for.
+MOST_VIEWS, MOST_PARTS = 6, 12
 # More clusters than this are a continuum.
 MOST_CLUSTERS = 64
 CONTINUOUS, CODES, CLUSTERS = "continuous", "codes", "clusters"
@@ -49,19 +51,25 @@ class Labels:
         return int(self.index.max()) + 1
 
 
-def labels_of(block: np.ndarray) -> Labels:
+def labels_of(block: np.ndarray, beside: Labels | None = None) -> Labels:
     """The labels in a block ``(n, d)`` whose columns vary; clusters are told apart by valleys that no row lies in.
 
     Parameters
     ----------
     block : ndarray, shape (n, d)
+    beside : Labels, optional
+        Of another block: valleys are looked for along the directions that tell these apart, too.
 
     Returns
     -------
     Labels
     """
     block = np.ascontiguousarray(block, dtype=np.float64)
-    return _labels_of(block.tobytes(), block.shape)
+    found = _labels_of(block.tobytes(), block.shape)
+    if beside is None or beside.count == 1 or found.kind == CODES or not block.shape[1]:
+        return found
+    clusters = _split_further(block, found.index, beside.index)
+    return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
 
 
 @lru_cache(maxsize=8)  # layers share a target, and who chooses an estimator asks before the estimator does
@@ -75,7 +83,9 @@ def _labels_of(buffer: bytes, shape: tuple[int, int]) -> Labels:
     _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
     if 1 < code.max() + 1 <= n // ROWS_PER_CODE:
         return Labels(CODES, code.ravel().astype(np.int64))
-    clusters = _clusters(block)
+    clusters = _clusters(n, lambda rows: _directions(block[rows]))
+    if clusters.max():
+        clusters = _split_further(block, clusters, clusters)
     return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
 
 
@@ -91,29 +101,40 @@ def any_discrete(blocks: Sequence[np.ndarray]) -> bool:
     return any(labels_of(block).kind != CONTINUOUS for block in reversed(blocks))
 
 
-def _clusters(block: np.ndarray) -> np.ndarray:
-    """Cluster of each row: the rows are split at valleys until none is left."""
-    least = max(RIDGE, round(SHARE * len(block)))
-    whole, found = [np.arange(len(block))], []
+def _clusters(n: int, views: Callable[[np.ndarray], np.ndarray], begun: np.ndarray | None = None) -> np.ndarray:
+    """Cluster of each row: the rows, or clusters that were `begun`, are split at valleys until none is left.
+
+    `views` gives some rows as they are seen along directions.
+    """
+    least = max(RIDGE, round(SHARE * n))
+    index = np.zeros(n, dtype=np.int64) if begun is None else begun
+    whole, found = [np.flatnonzero(index == label) for label in range(int(index.max()) + 1)], []
     while whole:
         rows = whole.pop()
-        below = _split(block[rows], least) if len(rows) >= 2 * least else None
+        below = _split(views(rows), least) if len(rows) >= 2 * least else None
         if below is None:
             found.append(rows)
         else:
             whole += [rows[below], rows[~below]]
         if len(found) + len(whole) > MOST_CLUSTERS:
-            return np.zeros(len(block), dtype=np.int64)
-    index = np.empty(len(block), dtype=np.int64)
+            return np.zeros(n, dtype=np.int64)
+    index = np.empty(n, dtype=np.int64)
     for label, rows in enumerate(sorted(found, key=lambda each: each[0])):
         index[rows] = label
     return index
 
 
-def _split(block: np.ndarray, least: int) -> np.ndarray | None:
-    """Which rows lie on one side of the deepest valley in any direction looked at; None where there is none."""
+def _split_further(block: np.ndarray, begun: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Clusters that were `begun`, split at valleys along directions in which classes differ."""
+    views = _discriminants(block, classes)
+    views = _from_part_to_part(views, min(2 * (int(classes.max()) + 1), MOST_PARTS))
+    return _clusters(len(block), lambda rows: views[rows], begun)
+
+
+def _split(views: np.ndarray, least: int) -> np.ndarray | None:
+    """Which rows lie on one side of the deepest valley in any view; None where there is none."""
     best, side = DEPTH, None
-    for column in _directions(block).T:
+    for column in views.T:
         depth, border = _valley(column, least)
         if depth < best:
             best, side = depth, column <= border
@@ -148,12 +169,8 @@ def _directions(block: np.ndarray) -> np.ndarray:
     moments. Single directions are pursued further (Hyvärinen, Oja 1997, *A fast fixed-point algorithm for independent
     component analysis*).
     """
-    centred = block - block.mean(axis=0)
-    varies = centred.std(axis=0) > 0
-    columns = centred[:, varies] / centred[:, varies].std(axis=0)
-    values, vectors = np.linalg.eigh(columns.T @ columns / len(columns))
-    kept = values > 1e-10 * values[-1]
-    white = columns @ (vectors[:, kept] / np.sqrt(values[kept]))
+    columns = _scaled(block)
+    white = _white(block)
     pursued = np.eye(white.shape[1])
     for _ in range(PURSUIT):
         pursued = white.T @ (white @ pursued) ** 3 / len(white) - 3 * pursued
@@ -167,8 +184,41 @@ def _directions(block: np.ndarray) -> np.ndarray:
     return np.column_stack([columns, unusual, white @ pursued, skewed, *([] if apart is None else [apart])])
 
 
+def _from_part_to_part(views: np.ndarray, parts: int) -> np.ndarray:
+    """Rows along the views, and along the lines between the centres of so many parts of them."""
+    centres = kmeans2(views, parts, minit="++", seed=0)[0]
+    lines = np.stack([centres[i] - centres[j] for i, j in zip(*np.triu_indices(parts, 1), strict=True)])
+    return np.column_stack([views, views @ lines.T])
+
+
+def _scaled(block: np.ndarray) -> np.ndarray:
+    centred = block - block.mean(axis=0)
+    varies = centred.std(axis=0) > 0
+    return centred[:, varies] / centred[:, varies].std(axis=0)
+
+
+def _white(block: np.ndarray) -> np.ndarray:
+    """White columns that span the block."""
+    columns = _scaled(block)
+    values, vectors = np.linalg.eigh(columns.T @ columns / len(columns))
+    kept = values > 1e-10 * values[-1]
+    return columns @ (vectors[:, kept] / np.sqrt(values[kept]))
+
+
 def _discriminant(white: np.ndarray, member: np.ndarray) -> np.ndarray:
     """Rows along Fisher's direction between two parts of them."""
     parts = [white[member == side] for side in (0, 1)]
     within = sum((part - part.mean(axis=0)).T @ (part - part.mean(axis=0)) for part in parts) / len(white)
     return white @ np.linalg.solve(within + 1e-9 * np.eye(len(within)), parts[1].mean(axis=0) - parts[0].mean(axis=0))
+
+
+def _discriminants(block: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Rows along the directions in which classes differ most, beside what varies within them; at most `MOST_VIEWS`."""
+    white = _white(block)
+    hot = np.eye(int(classes.max()) + 1)[classes]
+    means = hot.T @ white / hot.sum(axis=0)[:, None]
+    residual = white - means[classes]
+    values, vectors = np.linalg.eigh(residual.T @ residual / len(white) + 1e-9 * np.eye(white.shape[1]))
+    scale = vectors / np.sqrt(values)
+    told = np.linalg.svd((means * np.sqrt(hot.mean(axis=0))[:, None]) @ scale, full_matrices=False).Vh
+    return white @ (scale @ told[:MOST_VIEWS].T)

@@ -15,23 +15,24 @@ probabilities are alike, and a table of symbols is decomposed exactly (:mod:`pid
 the sources as indicators (:mod:`pidflow.pid.conditional`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.special import ndtr
 
+from pidflow.errors import NumericsError
 from pidflow.groups import grouped_folds
 from pidflow.pid.bias import bias_warning, consistent_union
 from pidflow.pid.conditional import conditional_parts
 from pidflow.pid.covariances import jackknife_blocks
-from pidflow.pid.discrete import discrete_pid
+from pidflow.pid.discrete import discrete_pid, redundancy_beside
 from pidflow.pid.estimators._rows import Blocks
-from pidflow.pid.gaussian import INFORMATIONS, atoms_of
+from pidflow.pid.gaussian import ATOMS, INFORMATIONS, atoms_of
 from pidflow.pid.gaussian_system import LN2
 from pidflow.pid.labels import CODES, CONTINUOUS, Labels
-from pidflow.pid.parts import Part
+from pidflow.pid.parts import Part, patterns
 from pidflow.pid.posteriors import posterior
 from pidflow.pid.results import QUANTITIES, PIDEstimate
 from pidflow.stats import jackknife_se, normal_scores
@@ -42,6 +43,11 @@ FOLDS = 5
 SYMBOLS = 16
 # Certificates of tables of counts, bits: hundredths of what they are unsure by; beyond the second they are refused.
 CERTIFIED, MOST_GAP = 5e-3, 0.02
+# Parts of the rows left out in turn to see the bias of a table.
+BIAS_PARTS = 5
+# Standard deviation of what stays systematic in class probabilities: of what log-losses of fitted rows, and of others,
+# lie off their mean.
+OF_OPTIMISM = 0.25
 # A posterior within this distance of another is the same symbol.
 ALIKE = 1e-6
 
@@ -105,36 +111,48 @@ def _label_parts(
     each = [posterior(column, cell, classes, folds) for column, cell in zip(columns, cells, strict=True)]
     joint = posterior(np.column_stack(columns), both, classes, folds)
     kept = np.concatenate([np.ones((1, n), dtype=bool), members != np.arange(members.max() + 1)[:, None]])
+    own = np.arange(n), classes
     entropy = np.array([_entropy(classes[rows]) for rows in kept])
     scores = dict(zip(INFORMATIONS, (own.scores(classes) for own in (*each, joint)), strict=True))
     mi = {name: entropy + np.array([score[rows].mean() for rows in kept]) for name, score in scores.items()}
     symbols = [_symbols(own, label, seed) for own, label in zip(each, labels[:2], strict=True)]
-    tables = np.stack([_table(*(s[rows] for s in (*symbols, classes))) for rows in kept])
+    dealt = members % BIAS_PARTS  # a jackknife of few large parts shows what counts do to a table
+    parts = [dealt != part for part in range(BIAS_PARTS)]
+    tables = [np.stack([_table(*(s[rows] for s in (*symbols, classes))) for rows in some]) for some in (kept, parts)]
+    optimism = {
+        name: OF_OPTIMISM * 0.5 * float((found.fitted[own] - found.held_out[own]).mean()) / LN2
+        for name, found in zip(INFORMATIONS, (*each, joint), strict=True)
+    }
+    unsure = optimism | {"redundancy": max(optimism["mi_1"], optimism["mi_2"])}
     p_value = _p_value(scores["mi_12"], classes)
-    own = np.arange(n), classes
     raw = {
         name: float(_entropy(classes) + found.fitted[own].mean() / LN2)
         for name, found in zip(INFORMATIONS, (*each, joint), strict=True)
     }
     out = {}
     for name in definitions:
-        union, gap, converged = _union(tables, mi, members, name)
-        out[name] = Part(mi, union, raw | {"union": float(union[0])}, gap, converged, p_value)
+        union, gap, converged = _union(*tables, mi, name)
+        out[name] = Part(mi, union, raw | {"union": float(union[0])}, gap, converged, p_value, unsure=unsure)
     return out
 
 
-def _union(tables: np.ndarray, mi: dict[str, np.ndarray], members: np.ndarray, definition: str):
-    """Union information of all rows and without each block: the redundancy of the symbols beside the informations."""
+def _union(
+    tables: np.ndarray, parts: np.ndarray, mi: dict[str, np.ndarray], definition: str
+) -> tuple[np.ndarray, float, bool]:
+    """Union information of all rows and without each block: the redundancy of the symbols beside the informations.
+
+    `tables` are of all rows and without each block, `parts` without each of few larger ones.
+    """
     if definition == "mmi":
         return np.maximum(mi["mi_1"], mi["mi_2"]), 0.0, True
-    exact = discrete_pid(tables, definition=definition, tol_bits=CERTIFIED, most_gap_bits=MOST_GAP)
-    redundancy = np.array(exact.redundancy)
-    # Counts make a table look more informative than it is, in proportion to 1 / n: the replicates show by how much.
-    count = len(redundancy) - 1
-    bias = (count - 1) * (redundancy[1:].mean() - redundancy[0])
-    redundancy = np.clip(redundancy - bias, 0.0, None)
-    gap = float(exact.info.gap_bits.max())
-    return mi["mi_1"] + mi["mi_2"] - redundancy, gap, gap <= MOST_GAP
+    whole, without, gap = redundancy_beside(tables[0], tables[1:], definition=definition, tol_bits=CERTIFIED)
+    if not gap <= MOST_GAP:
+        raise NumericsError(f"the table of symbols is certified to {gap:.3g} bit only, at most {MOST_GAP} are allowed")
+    # Counts make a table look more informative than it is, in proportion to 1 / n: larger parts show by how much.
+    fewer = discrete_pid(parts, definition=definition, tol_bits=CERTIFIED, most_gap_bits=MOST_GAP)
+    bias = (len(parts) - 1) * (float(np.mean(fewer.redundancy)) - whole)
+    redundancy = np.clip(np.concatenate([[whole], without]) - bias, 0.0, None)
+    return mi["mi_1"] + mi["mi_2"] - redundancy, gap, True
 
 
 def _features(block: np.ndarray, labels: Labels) -> np.ndarray:
@@ -180,13 +198,21 @@ def _p_value(scores: np.ndarray, classes: np.ndarray) -> float:
     return max(float(ndtr(-gain.mean() / spread)), LEAST)
 
 
+def _with_unsure(values: dict[str, np.ndarray], unsure: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """The seven quantities with what is systematic in their replicates."""
+    added = patterns(unsure, len(values["redundancy"]) - 1)
+    moved = {atom: values[atom] + np.concatenate([[0.0], added[atom]]) for atom in ATOMS}
+    one, two = moved["redundancy"] + moved["unique_1"], moved["redundancy"] + moved["unique_2"]
+    return moved | dict(zip(INFORMATIONS, (one, two, sum(moved.values())), strict=True))
+
+
 def _estimate(
     part: Part, definition: str, notes: tuple[str, ...], n: int, columns: int, fingerprint: str
 ) -> PIDEstimate:
     """The estimate that the parts of a target add up to."""
     mi = part.mi
     union, clipped = consistent_union(part.union, mi["mi_1"], mi["mi_2"], mi["mi_12"])
-    values = atoms_of(mi, union)
+    values = _with_unsure(atoms_of(mi, union), part.unsure)
     raw = atoms_of(part.raw, part.raw["union"])
     bias = {name: part.raw[name] - float(mi[name][0]) for name in INFORMATIONS}
     ratio = n / max(1, columns)

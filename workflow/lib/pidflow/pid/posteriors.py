@@ -15,6 +15,8 @@ RIDGE = 1.0
 # Rows of a cell that its own counts must outweigh; the best on held-out rows is taken.
 PRIOR_ROWS = (2.0, 8.0, 32.0, np.inf)
 STEPS = 150
+# Relative change of the loss at which the search for coefficients ends.
+PRECISION = 1e-7
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def posterior(columns: np.ndarray, cells: np.ndarray, classes: np.ndarray, folds
     columns = np.column_stack([np.ones(len(columns)), columns])
     everything = np.ones(len(classes), dtype=bool)
     parts = [(folds != fold, folds == fold) for fold in np.unique(folds)]
-    base = [_logistic(columns, classes, train, count) for train, _ in (*parts, (everything, everything))]
+    whole = _logistic(columns, classes, everything, count)
+    fits = [*(_logistic(columns, classes, train, count, whole) for train, _ in parts), whole]
+    base = [log_softmax(columns @ coefficients, axis=1) for coefficients in fits]
     found = {}
     for rows in PRIOR_ROWS if cells.max() else (np.inf,):
         held_out = np.empty((len(classes), count))
@@ -70,20 +74,35 @@ def posterior(columns: np.ndarray, cells: np.ndarray, classes: np.ndarray, folds
     return Posterior(_calibrated(base[-1], cells, classes, everything, best), found[best])
 
 
-def _logistic(columns: np.ndarray, classes: np.ndarray, train: np.ndarray, count: int) -> np.ndarray:
-    """Log-probabilities ``(n, K)`` of all rows from a regression on those of `train`."""
+def _logistic(
+    columns: np.ndarray, classes: np.ndarray, train: np.ndarray, count: int, start: np.ndarray | None = None
+) -> np.ndarray:
+    """Coefficients ``(p, K)`` of a regression on the rows of `train`, looked for from `start`.
+
+    Steps are taken in coordinates in which a bound of the curvature is round (Böhning 1992, *Multinomial logistic
+    regression algorithm*).
+    """
     x, hot = columns[train], np.eye(count)[classes[train]]
-    weight = np.full((columns.shape[1], count), RIDGE)
+    weight = np.full(columns.shape[1], RIDGE)
     weight[0] = 1e-3
+    root = np.linalg.inv(np.linalg.cholesky(0.25 * x.T @ x + np.diag(weight))).T
+    rotated, shape = x @ root, (columns.shape[1], count)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        coefficients = flat.reshape(weight.shape)
-        logs = log_softmax(x @ coefficients, axis=1)
-        value = -(hot * logs).sum() + 0.5 * (weight * coefficients**2).sum()
-        return value, (x.T @ (np.exp(logs) - hot) + weight * coefficients).ravel()
+        step = flat.reshape(shape)
+        logits = rotated @ step
+        logits -= logits.max(axis=1, keepdims=True)
+        odds = np.exp(logits)
+        total = odds.sum(axis=1, keepdims=True)
+        penalty = weight[:, None] * (root @ step)
+        value = np.log(total).sum() - (hot * logits).sum() + 0.5 * (penalty * (root @ step)).sum()
+        return value, (rotated.T @ (odds / total - hot) + root.T @ penalty).ravel()
 
-    found = minimize(loss, np.zeros(weight.size), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
-    return log_softmax(columns @ found.x.reshape(weight.shape), axis=1)
+    begun = np.zeros(shape) if start is None else np.linalg.solve(root, start)
+    found = minimize(
+        loss, begun.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": STEPS, "ftol": PRECISION, "maxcor": 20}
+    )
+    return root @ found.x.reshape(shape)
 
 
 def _calibrated(

@@ -15,4 +15,6 @@ def estimates(blocks: Blocks, **settings: Any) -> dict[str, PIDEstimate]:
     from pidflow.pid.labels import labels_of
     from pidflow.pid.mixed import mixed_estimates
 
-    return mixed_estimates(blocks, [labels_of(block) for block in blocks], **settings)
+    of_target = labels_of(blocks[2])
+    labels = [*(labels_of(block, beside=of_target) for block in blocks[:2]), of_target]
+    return mixed_estimates(blocks, labels, **settings)
