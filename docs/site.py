@@ -24,6 +24,8 @@ ELSEWHERE = {
     "SECURITY.md": "security.md",
 }
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
+# How docstrings point at code: the last part of a name says enough, `~` before it or not.
+ROLE = re.compile(r":(?:func|class|data|mod|meth|attr):`~?(?:[\w]+\.)*([\w]+)`")
 # Headings of the reference, by the folder that a name is at home in.
 THEMES = {
     "pid": "Decompositions",
@@ -60,6 +62,11 @@ def on_page_markdown(markdown, page, config, files):
         return match[1] + posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or ".") + match[3]
 
     return LINK.sub(moved, markdown)
+
+
+def on_page_content(html, page, config, files):
+    """An edge of attention is not broken at its arrow."""
+    return re.sub(r"<code>([^<\s]+-&gt;[^<\s]+)</code>", r'<code class="edge">\1</code>', html)
 
 
 def _reference() -> str:
@@ -110,7 +117,11 @@ def _cell(text: str) -> str:
 
 
 class PublicFace(griffe.Extension):
-    """What the package looks up on first use is seen by the reference as well."""
+    """What the package looks up on first use is seen by the reference as well; names of code are plain code there."""
+
+    def on_object(self, *, obj, **kwargs):
+        if obj.docstring:
+            obj.docstring.value = ROLE.sub(r"`\1`", obj.docstring.value)
 
     def on_package(self, *, pkg, **kwargs):
         for name, module in pidflow._HOME.items():

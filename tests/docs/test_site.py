@@ -41,6 +41,7 @@ def test_the_reference_has_every_public_name(site):
     missing = [name for name in pidflow._HOME if f'id="pidflow.{name}"' not in page and f">{name}<" not in page]
     assert not missing
     assert "Delete-group jackknife standard error" in page, "docstrings are in it"
+    assert not re.findall(r":(?:func|class|data|mod|meth|attr):", page), "marks of another documentation tool"
 
 
 def test_pages_from_elsewhere_are_linked_where_they_are(site):
@@ -55,6 +56,10 @@ def test_every_key_is_on_its_page(site):
     page = (site / "keys" / "index.html").read_text()
     assert "<code>run.models</code>" in page
     assert "models.&lt;id&gt;.family" in page or "<code>models.&lt;id&gt;.path</code>" in page
+
+
+def test_an_edge_stays_in_one_line(site):
+    assert '<code class="edge">image-&gt;question</code>' in (site / "interventions" / "index.html").read_text()
 
 
 def test_nothing_that_is_no_page_is_published(site):
