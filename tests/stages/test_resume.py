@@ -161,6 +161,35 @@ def test_a_job_that_fails_keeps_what_is_done_and_one_that_cannot_be_told_apart_k
     assert contents(job.place.with_name("other")) == {}
 
 
+def flipped(path, place):
+    """One bit of a file changed."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def test_states_that_changed_while_nobody_worked_are_never_taken_for_results(job):
+    expected = job.calm()
+    killed(job, lambda m: dying(m, _work.Work, "finish", calls=1))
+    unfinished = job.place / ".work" / "intact" / "cut.h5"
+    last = unfinished.read_bytes()
+    flipped(unfinished, max(place for place in range(len(last)) if last[place]))  # in the last numbers of the file
+    with pytest.raises(DataError, match="of condition 'cut', questions 8 to 10, changed since they were written"):
+        job()
+    assert contents(job.place) == {}, "results or work of a damaged state"
+    assert job() == expected
+
+
+@pytest.mark.parametrize("line", [0, 1, 3])
+def test_a_damaged_note_is_no_note(job, line):
+    expected = job.calm()
+    killed(job, lambda m: dying(m, _work.Work, "finish", calls=1))
+    notes = job.place / ".work" / "intact" / "journal.jsonl"
+    before = b"\n".join(notes.read_bytes().split(b"\n")[:line])
+    flipped(notes, len(before) + 30)
+    assert job() == expected
+
+
 def test_two_jobs_do_not_work_on_the_same_results(job):
     killed(job, lambda m: dying(m, _work.Work, "finish", calls=1))
     folder = job.place / ".work" / "intact"

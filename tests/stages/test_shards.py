@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from tests.stages.test_activations import CUT, MODEL
-from tests.stages.test_resume import contents, dying, killed
+from tests.stages.test_resume import contents, dying, flipped, killed
 
 from pidflow.errors import DataError
 from pidflow.files import journal, store
@@ -77,6 +77,12 @@ def test_shards_of_something_else_are_refused(unit, tmp_path):
     with pytest.raises(DataError, match="its questions were not all asked"):
         unit("joined", shards=shards)
     notes.write_bytes(whole)
+    states = tmp_path / "shards" / "1" / "intact.h5"
+    content = states.read_bytes()
+    flipped(states, max(place for place in range(len(content)) if content[place]))
+    with pytest.raises(DataError, match=r"shards/1: states of condition 'intact', questions 8 to 10, changed since"):
+        unit("joined", shards=shards)
+    states.write_bytes(content)
     shutil.rmtree(shards[0])
     unit.ask(2, 0, key=1)
     with pytest.raises(DataError, match="differ in made_from; delete both"):

@@ -1,8 +1,12 @@
-"""A list of what is done, each entry on the disk before the work goes on; a process killed meanwhile harms no entry."""
+"""A list of what is done, each entry on the disk before the work goes on; a process killed meanwhile harms no entry.
+
+A line is the CRC-32 of an entry and the entry as JSON. A damaged line ends the list, as one half written does.
+"""
 
 import fcntl
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,9 +16,9 @@ from pidflow.errors import DataError
 
 
 class Journal(AbstractContextManager):
-    """Lines of JSON in a file that one process at a time writes.
+    """Entries in a file that one process at a time writes.
 
-    What a killed process has left of a line is cut off.
+    What a killed process has left of a line is cut off, as is a damaged line with all that follow.
 
     Attributes
     ----------
@@ -55,7 +59,8 @@ class Journal(AbstractContextManager):
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Add an entry of plain values; it is on the disk when this returns."""
-        self._file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        said = json.dumps(entry, ensure_ascii=False).encode()
+        self._file.write(b"%08x %b\n" % (zlib.crc32(said), said))
         self._file.flush()
         os.fsync(self._file.fileno())
         self.first, self.last = (entry if self.first is None else self.first), entry
@@ -80,8 +85,8 @@ def entries(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """What a line holds; None of a line that was not finished."""
-    try:
-        return json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
+    """What a line holds; None of a line that was not finished or has changed."""
+    checksum, _, said = line.removesuffix(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(said):
         return None
+    return json.loads(said)

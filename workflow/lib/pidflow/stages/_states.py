@@ -1,6 +1,7 @@
 """States of a forward pass on their way to the disk: which are stored, their file, what storage can hold."""
 
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,15 +94,28 @@ class StatesFile:
         self.places = store.places_in(path, stored.names)
         self._file = os.open(path, os.O_RDWR)
 
-    def write(self, first: int, states: np.ndarray, goals: np.ndarray) -> None:
+    def write(self, first: int, states: np.ndarray, goals: np.ndarray) -> int:
         """Put states ``(layers, blocks, rows, width)`` and targets ``(rows, m)`` from a question on; they are on the
-        disk when this returns.
+        disk when this returns, and have the :meth:`checksum` that it gives back.
         """
         parts = [*states.reshape(-1, *states.shape[2:]), goals]
+        found = 0
         with writing_to(self.path):
             for (name, size), part in zip(self.stored.names.items(), parts, strict=True):
-                _put(self._file, np.ascontiguousarray(part), self.places[name] + (first - self.first) * size)
+                values = np.ascontiguousarray(part)
+                found = zlib.crc32(memoryview(values).cast("B"), found)
+                _put(self._file, values, self.places[name] + (first - self.first) * size)
             os.fsync(self._file)
+        return found
+
+    def checksum(self, first: int, stop: int) -> int:
+        """CRC-32 of what the file holds of some questions."""
+        found = 0
+        for name, size in self.stored.names.items():
+            place, left = self.places[name] + (first - self.first) * size, (stop - first) * size
+            for done in range(0, left, _PIECE):
+                found = zlib.crc32(os.pread(self._file, min(_PIECE, left - done), place + done), found)
+        return found
 
     def copy(self, other: "StatesFile", rows: int) -> None:
         """Put all rows of another file at their places in this one."""

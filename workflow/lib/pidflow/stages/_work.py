@@ -133,14 +133,15 @@ class Work(AbstractContextManager):
         Parameters
         ----------
         entry
-            ``rows`` ``[first, stop]``, ``columns`` by condition, and what else is known of the chunk.
+            ``rows`` ``[first, stop]``, ``columns`` by condition, and what else is known of the chunk; noted with the
+            checksum of the states by condition.
         states
             By condition, states and targets.
         """
-        for name, (values, goals) in states.items():
-            self.files[name].write(entry["rows"][0], values, goals)
+        first = entry["rows"][0]
+        written = {name: self.files[name].write(first, values, goals) for name, (values, goals) in states.items()}
         with writing_to(self.journal.path):
-            self.journal.append(entry)
+            self.journal.append({**entry, "states": written})
 
     def notes(self) -> Iterator[dict[str, Any]]:
         """The chunks in the order of the questions."""
@@ -159,6 +160,19 @@ class Work(AbstractContextManager):
                 other.close()
             for note in islice(entries(folder / _JOURNAL), 1, None):
                 self.journal.append(note)
+            self._compare(since=rows.start, where=f"{folder}: states", mend="delete it and run again")
+
+    def _compare(self, *, since: int, where: str, mend: str) -> None:
+        """Refuse states that are not what was written, from a question on."""
+        for note in self.notes():
+            first, stop = note["rows"]
+            for name, written in note["states"].items() if first >= since else ():
+                if self.files[name].checksum(first, stop) != written:
+                    self.kept = False
+                    raise DataError(
+                        f"{where} of condition '{name}', questions {first} to {stop - 1}, changed since they were "
+                        f"written; {mend}"
+                    )
 
     def hand_over(self, shard: Path) -> None:
         """Let a folder of that name hold this work, for :meth:`join`."""
@@ -166,7 +180,14 @@ class Work(AbstractContextManager):
             os.replace(self.folder, shard)
 
     def finish(self, conditions: Sequence[Condition]) -> None:
-        """Make results of it; they take their names after the last of them is whole."""
+        """Make results of it; they take their names after the last of them is whole.
+
+        Raises
+        ------
+        DataError
+            If states have changed on the disk, and the work is removed.
+        """
+        self._compare(since=0, where=f"{self.folder}: states", mend="they were removed, run again")
         _gather(self.notes(), conditions)
         with ExitStack() as stack:
             unfinished = {each.name: stack.enter_context(store.replacing(each.answers)) for each in conditions}
