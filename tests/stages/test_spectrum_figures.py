@@ -49,7 +49,7 @@ def test_atoms_are_readable(found, assert_readable):
 def test_layers_are_readable(found, assert_readable):
     figure = spectrum_layers.draw(spectrum_tables.spectrum_table(found), model="four")
     assert_readable(figure)
-    assert {"norm", "tuned"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"logit lens", "tuned lens"} <= {text.get_text() for text in figure.legends[0].get_texts()}
 
 
 def test_training_is_readable(cells, assert_readable):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = {"repaired": "coupling", "published": "networks"}
+LENS_TITLES = {"norm": "logit lens", "no-norm": "logit lens without the norm", "tuned": "tuned lens"}
 
 
 def said(spectrum: pd.DataFrame, *, mode: str = "repaired") -> pd.DataFrame:

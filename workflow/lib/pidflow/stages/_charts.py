@@ -29,6 +29,7 @@ from pidflow.analysis import report
 from pidflow.figures import _levels as levels
 from pidflow.figures import _style as look
 from pidflow.figures._parts import LAYER_LABEL
+from pidflow.figures._spectrum import LENS_TITLES
 from pidflow.names import ATOMS, INFORMATIONS, INTACT, OWN
 from pidflow.stats import interval
 
@@ -50,7 +51,7 @@ TITLES: dict[str, dict[str, str]] = {
     "target": {OWN: "own answer", INTACT: "answer when intact"},
     "mode": {"repaired": "repaired", "published": "as published, faults included"},
     "method": {"coupling": "exact coupling", "networks": "networks, as published", "clusters": "clusters of sources"},
-    "lens": {"norm": "logit lens", "no-norm": "logit lens without the norm", "tuned": "tuned lens"},
+    "lens": LENS_TITLES,
     "kind": {"cut": "the edge cut", "keep": "all but the edge cut"},
     "window": {"all": "all blocks"},
     "subset": {"all": "all questions", "right": "answered correctly", "wrong": "answered wrongly"},
