@@ -44,8 +44,6 @@ def draw(spectrum: pd.DataFrame, *, model: str) -> Figure:
             parts.draw_atoms(axes, of_task[of_task["lens"] == lens], linestyle=style, band=band)
         look.zero_line(axes)
     parts.name_axes(figure, panels, "information (bits)")
-    look.legend_below(
-        figure,
-        [*look.atom_keys(ATOMS), *parts.line_keys([spectra.LENS_TITLES[lens] for lens in lenses]), look.band_key()],
-    )
+    lines = parts.line_keys([spectra.LENS_TITLES[lens] for lens in lenses])
+    look.legend_below(figure, [*look.atom_keys(ATOMS), *lines, look.band_key()])
     return figure
