@@ -55,4 +55,5 @@ clean: ## removes results, keeps the installation
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/torchvision torchvision==0.28.0 # tests/with_torchvision.py
 	touch $@

@@ -9,6 +9,7 @@ import torch
 from tests.tiny_cases import CASES as OWN
 from tests.tiny_checks import EDGES, asked_of, examples, lens_error, load_back, pictures, prefix_error, row_alone, swept
 from tests.tiny_types import TYPES
+from tests.tiny_vision import VISION_TYPES
 
 from pidflow.errors import NumericsError
 from pidflow.interventions.intervention import intervention_of
@@ -22,7 +23,8 @@ from pidflow.models.measured import measured_layout
 from pidflow.models.painted import painted_boxes_move_their_tokens
 from pidflow.plugins import registry
 
-FAMILIES = set(registry.available("models.families")) - {"generic"}
+ELSEWHERE = {name.replace("_", "-") for name in VISION_TYPES}  # tests/unit/test_torchvision.py
+FAMILIES = set(registry.available("models.families")) - {"generic"} - ELSEWHERE
 SHARED = {name.replace("_", "-"): tiny for name, tiny in TYPES.items()}
 CASES = OWN | {name: replace(tiny, family=name) for name, tiny in SHARED.items() if name in FAMILIES}
 EXACT = 1e-5  # of the largest logit, float32

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import DynamicCache
 
 from pidflow.interventions.block_calls import states_kept
@@ -25,6 +24,7 @@ from pidflow.interventions.prefix import (
 from pidflow.interventions.recompute import recompute
 from pidflow.interventions.recomputed import Recomputed
 from pidflow.models.capture import Captured, capturing, pools_of
+from pidflow.models.entry import language_arguments
 from pidflow.models.forward import run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
@@ -162,17 +162,9 @@ class LanguageInputs:
 
 @contextmanager
 def language_inputs(loaded: LoadedModel) -> Iterator[LanguageInputs]:
-    """What the language model is fed by forwards inside: embeddings with the picture in them, positions, mask."""
-    found = LanguageInputs({})
-
-    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found.arguments = {name: value for name, value in kwargs.items() if name != "past_key_values"}
-
-    hook = loaded.text_model.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
-        yield found
-    finally:
-        hook.remove()
+    """What the language model is fed by the forward inside: embeddings with the picture in them, positions, mask."""
+    with language_arguments(loaded) as found:
+        yield LanguageInputs(found)
 
 
 def _cheap_from(condition: Sequence[Intervention], batch: Batch, names: Sequence[str]) -> int | None:

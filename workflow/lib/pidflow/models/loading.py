@@ -278,6 +278,7 @@ def wrap(
     """A model and processor built in memory, made ready to be read (evaluation mode, no gradients, left padding)."""
     entry = family_named(family)
     model.eval().requires_grad_(False)
+    entry.prepare_model(model)
     tokenizer = processor.tokenizer
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(

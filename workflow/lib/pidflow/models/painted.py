@@ -5,7 +5,7 @@ see itself alone, so that what moves is what shows the box and nothing that hear
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -104,23 +104,21 @@ def moved_and_marked(loaded: LoadedModel, size: tuple[int, int], box: np.ndarray
 
 
 class _Fed(Exception):
-    """The language model would begin now."""
+    """The first block would begin now."""
 
 
 def _fed(loaded: LoadedModel, batch: Batch) -> torch.Tensor:
-    """Embeddings ``(T, width)`` that the language model is fed, patches kept to themselves."""
+    """States ``(T, width)`` that the first block is fed, patches kept to themselves."""
     found: list[torch.Tensor] = []
 
     def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found.append(kwargs["inputs_embeds"][0])
+        found.append((args[0] if args else kwargs["hidden_states"])[0])
         raise _Fed
 
-    hook = loaded.text_model.register_forward_pre_hook(stop, with_kwargs=True)
+    hook = loaded.layers[0].register_forward_pre_hook(stop, with_kwargs=True)
     try:
-        with torch.inference_mode(), _patches_alone(loaded):
+        with torch.inference_mode(), _patches_alone(loaded), suppress(_Fed):
             run(loaded, batch.inputs)
-    except _Fed:
-        pass
     finally:
         hook.remove()
     return found[0]
@@ -130,22 +128,22 @@ def _fed(loaded: LoadedModel, batch: Batch) -> torch.Tensor:
 def _patches_alone(loaded: LoadedModel) -> Iterator[None]:
     """Let every position outside the language model attend to itself alone."""
     with ExitStack() as stack:
-        for part in _outside(loaded.model, loaded.text_model):
+        for part in _outside(loaded.model, loaded.layers):
             stack.callback(part.set_attn_implementation, part.config._attn_implementation)
             part.set_attn_implementation(ALONE)
         yield
 
 
-def _outside(module: nn.Module, text_model: nn.Module) -> Iterator[PreTrainedModel]:
-    """The largest models of the library inside a module that do not hold the language model."""
-    if module is text_model:
+def _outside(module: nn.Module, blocks: nn.ModuleList) -> Iterator[PreTrainedModel]:
+    """The largest models of the library inside a module that do not hold the decoder blocks."""
+    if module is blocks:
         return
-    holds = any(each is text_model for each in module.modules())
+    holds = any(each is blocks for each in module.modules())
     if isinstance(module, PreTrainedModel) and not holds:
         yield module
         return
     for child in module.children():
-        yield from _outside(child, text_model)
+        yield from _outside(child, blocks)
 
 
 def _alone(

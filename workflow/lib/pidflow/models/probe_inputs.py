@@ -6,17 +6,17 @@ embeddings in some places. Positions and masks are those of the joint pass, and 
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import DynamicCache
 
 from pidflow.errors import ConfigError, NumericsError
 from pidflow.models.capture import BLOCKS, Captured, capturing
+from pidflow.models.entry import Entered, language_arguments
 from pidflow.models.forward import fed_names, positions, run
 from pidflow.models.inputs import Batch
 from pidflow.models.loading import LoadedModel
@@ -34,10 +34,6 @@ _AROUND = re.compile(r"im(age|g)|vision|picture|pixel", re.IGNORECASE)
 _LETTERS, _LETTER_TOKENS = r"/(?m)^\(?[A-Z][.):]\s/", 4
 # A pass entered by hand may differ from the ordinary one by this much, relative to the largest logit.
 _SAME = 1e-4
-
-
-class _Entered(Exception):
-    """The language model was reached."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def _with_letters(spans: Spans) -> torch.Tensor:
 
 def enter(loaded: LoadedModel, batch: Batch) -> Fed:
     """What the language model is fed for a batch, without running it."""
-    with torch.inference_mode(), _recording(loaded, stop=True) as found, suppress(_Entered):
+    with torch.inference_mode(), language_arguments(loaded, stop=True) as found, suppress(Entered):
         run(loaded, batch.inputs)
     return _fed(loaded, batch, found)
 
@@ -173,7 +169,7 @@ class PassOutput:
 def joint_pass(loaded: LoadedModel, batch: Batch) -> tuple[PassOutput, Fed]:
     """The ordinary pass over a batch, and what its language model was fed."""
     cache = DynamicCache()
-    with torch.inference_mode(), _recording(loaded, stop=False) as found, capturing(loaded, batch) as states:
+    with torch.inference_mode(), language_arguments(loaded) as found, capturing(loaded, batch) as states:
         output = PassOutput(states.captured(run(loaded, batch.inputs, cache=cache)[:, -1]), cache)
     return output, _fed(loaded, batch, found)
 
@@ -207,28 +203,8 @@ def check_entry(loaded: LoadedModel, batch: Batch) -> float:
     return difference
 
 
-@contextmanager
-def _recording(loaded: LoadedModel, *, stop: bool) -> Iterator[dict[str, Any]]:
-    """The keyword arguments with which the language model is first entered."""
-    found: dict[str, Any] = {}
-
-    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not found:
-            if args:
-                raise ConfigError(f"family '{loaded.family.name}' enters its language model by position; not supported")
-            found.update(kwargs)
-        if stop:
-            raise _Entered
-
-    hook = loaded.text_model.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
-        yield found
-    finally:
-        hook.remove()
-
-
 def _fed(loaded: LoadedModel, batch: Batch, found: Mapping[str, Any]) -> Fed:
-    arguments = {name: value for name, value in found.items() if name not in ("past_key_values", "use_cache")}
+    arguments = {name: value for name, value in found.items() if name != "use_cache"}
     if arguments.get("inputs_embeds") is None:
         arguments["inputs_embeds"] = loaded.model.get_input_embeddings()(arguments["input_ids"])
     arguments["input_ids"] = None

@@ -13,10 +13,11 @@ import transformers
 from transformers import AutoProcessor, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
+from pidflow.errors import ConfigError
 from pidflow.models.families._family import Family
 
 _IMAGE_TOKEN_KEYS = ("image_token_id", "image_token_index", "image_patch_id", "img_context_token_id")
-_LEFT_OUT = ("video_processor", "feature_extractor")
+_LEFT_OUT = ("video_processor", "feature_extractor", "audio_processor")
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
 
@@ -31,7 +32,12 @@ def load_processor(folder: Path, config: Any, **source: Any) -> Any:
 def placeholder_of(family: Family, processor: Any) -> str:
     """What stands for the picture in the prompts of a family."""
     own = [getattr(processor, name, None) for name in ("image_placeholder_token", "image_token")]
-    found = next((each for each in (family.placeholder, *own) if each), None) or processor.tokenizer.image_token
+    own.append(getattr(processor.tokenizer, "image_token", None))
+    found = next((each for each in (family.placeholder, *own) if each), None)
+    if found is None:
+        raise ConfigError(
+            f"family '{family.name}': its processor does not tell what stands for a picture in prompts"
+        )
     return str(getattr(found, "content", found))
 
 
@@ -40,7 +46,12 @@ def image_token_of(family: Family, processor: Any, config: Any) -> int:
     if family.image_token is not None:
         return processor.tokenizer.convert_tokens_to_ids(family.image_token)
     found = next((i for key in _IMAGE_TOKEN_KEYS if isinstance(i := getattr(config, key, None), int)), None)
-    return found if found is not None else processor.image_token_id
+    found = getattr(processor, "image_token_id", None) if found is None else found
+    if found is None:
+        raise ConfigError(
+            f"family '{family.name}': neither configuration nor processor tells which token the picture replaces"
+        )
+    return found
 
 
 class _Pictures(ProcessorMixin):

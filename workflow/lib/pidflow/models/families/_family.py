@@ -26,6 +26,10 @@ def as_they_are(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     return inputs
 
 
+def as_loaded(model: Any) -> None:
+    """Nothing to be done to a model."""
+
+
 def nothing_wrong(folder: Path) -> None:
     """A checkpoint that needs no look of its own."""
 
@@ -52,6 +56,8 @@ class Family:
     text_model, layers, final_norm, unembedding
         Dotted places of the language model, its decoder blocks, its final norm and the unembedding; None: found (see
         :func:`pidflow.models.parts.parts_of`).
+    embedder
+        Dotted place of what puts the picture into embeddings, where that is a part of the language model.
     placeholder
         What stands for the picture in a prompt; None: the processor's ``image_token``.
     in_front
@@ -70,6 +76,8 @@ class Family:
         What becomes of the unembedding's output before it is a logit: ``(output, language model's configuration)``.
     prepare
         What a processor needs before it is used.
+    prepare_model
+        What a model needs before it is used.
     together
         What becomes of the inputs of rows, each made alone, when they are fed at once.
     loader
@@ -91,6 +99,7 @@ class Family:
     layers: str | None = None
     final_norm: str | None = None
     unembedding: str | None = None
+    embedder: str | None = None
     placeholder: str | None = None
     in_front: bool = False
     image_token: str | None = None
@@ -99,6 +108,7 @@ class Family:
     first_position: int = 0
     logits: Callable[[Any, Any], Any] = softcapped
     prepare: Callable[[Any], None] = as_it_is
+    prepare_model: Callable[[Any], None] = as_loaded
     together: Callable[[Mapping[str, Any]], Mapping[str, Any]] = as_they_are
     loader: str = "AutoModelForImageTextToText"
     check_folder: Callable[[Path], str | None] = nothing_wrong
