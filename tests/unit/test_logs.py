@@ -11,8 +11,14 @@ from pidflow.logs import job_log
 def test_messages_reach_file_and_stderr(tmp_path, capsys):
     with job_log(tmp_path / "deep" / "job.log"):
         logging.getLogger("pidflow.test").info("reading %d rows", 7)
-    assert "reading 7 rows" in (tmp_path / "deep" / "job.log").read_text()
-    assert "reading 7 rows" in capsys.readouterr().err
+        logging.getLogger("pidflow.test").debug("row %d", 3)
+        logging.getLogger("another").debug("a library's inner life")
+    whole, shown = (tmp_path / "deep" / "job.log").read_text(), capsys.readouterr().err
+    assert "reading 7 rows" in whole
+    assert "reading 7 rows" in shown
+    assert "row 3" in whole
+    assert "row 3" not in shown, "details are for the file"
+    assert "inner life" not in whole + shown
 
 
 def test_a_user_error_is_one_sentence_on_stderr_and_a_traceback_in_the_file(tmp_path, capsys):

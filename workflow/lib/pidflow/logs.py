@@ -1,4 +1,4 @@
-"""Logging of one job: everything to its log file and to stderr, errors as one sentence."""
+"""Logging of one job: everything to its log file, what a reader follows to stderr, errors as one sentence."""
 
 import logging
 import sys
@@ -15,6 +15,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def job_log(path: str | Path) -> Iterator[None]:
     """Log to ``path`` and to stderr while the body runs; turn an error into a logged one and a non-zero exit.
 
+    Details of pidflow (level debug, a line a layer or step) go to the file alone.
     A :class:`~pidflow.errors.PidflowError` is a sentence written for the user: stderr shows that sentence, the file
     ends with it and has the traceback above it. Any other exception is a defect, and its traceback goes to both.
     """
@@ -22,14 +23,16 @@ def job_log(path: str | Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
     to_file = logging.FileHandler(target, mode="w", encoding="utf-8")
     to_stderr = logging.StreamHandler(sys.stderr)
-    root = logging.getLogger()
-    level = root.level
+    to_stderr.setLevel(logging.INFO)
+    root, log = logging.getLogger(), logging.getLogger("pidflow")
+    levels = {root: logging.INFO, log: logging.DEBUG}
+    before = {logger: logger.level for logger in levels}
     for handler in (to_file, to_stderr):
         handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%H:%M:%S"))
         root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    for logger, level in levels.items():
+        logger.setLevel(level)
     logging.captureWarnings(True)
-    log = logging.getLogger("pidflow")
     try:
         yield
     except PidflowError as error:
@@ -43,7 +46,8 @@ def job_log(path: str | Path) -> Iterator[None]:
         raise SystemExit(1) from None
     finally:
         logging.captureWarnings(False)
-        root.setLevel(level)
+        for logger, level in before.items():
+            logger.setLevel(level)
         for handler in (to_file, to_stderr):
             root.removeHandler(handler)
             handler.close()

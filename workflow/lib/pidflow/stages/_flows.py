@@ -53,6 +53,6 @@ def trained(
 
 def _logged(what: str) -> Callable[[int, int], None]:
     def progress(step: int, active: int) -> None:
-        log.info("%s, step %d: %d flows still training", what, step, active)
+        log.debug("%s, step %d: %d flows still training", what, step, active)
 
     return progress

@@ -71,4 +71,4 @@ def run(
             name = layer_name(layer)
             for field in fields(bound):
                 put(file, f"{name}/{field.name}", getattr(bound, field.name))
-            log.info("%s: a held-out critic proves %.3f (error %.3f) bits in all", name, bound.bits, bound.se)
+            log.debug("%s: a held-out critic proves %.3f (error %.3f) bits in all", name, bound.bits, bound.se)

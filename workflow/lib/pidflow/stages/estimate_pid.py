@@ -159,7 +159,7 @@ def _decomposed(
             beside = TwinEstimate.of(of_twin[definition], truth[definition]) if known else None
             record = Decomposition(**common, estimator=estimator, estimate=estimate, twin=beside, missed=missed)
             parts = "  ".join(f"{atom} {record.bits[atom]:.3f}" for atom in ATOMS)
-            log.info("%s %s %s, %d questions: %s bits", layer_name(layer), estimator, definition, record.n, parts)
+            log.debug("%s %s %s, %d questions: %s bits", layer_name(layer), estimator, definition, record.n, parts)
             found.append(record)
     return found
 

@@ -176,7 +176,7 @@ def _reduce(file, where: str, block: Rows, source: str, **settings) -> Principal
     put(file, f"{where}/scores", basis.scores(block))
     if basis.note:
         log.warning("%s: %s", where, basis.note)
-    log.info("%s: %d components hold %.3f of the variance", where, *_summary(basis))
+    log.debug("%s: %d components hold %.3f of the variance", where, *_summary(basis))
     return basis
 
 

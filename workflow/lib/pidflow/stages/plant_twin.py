@@ -75,7 +75,7 @@ def run(
             name = layer_name(layer)
             if discrete[layer]:
                 file.create_group(name).attrs["discrete"] = True
-                log.info("%s has no twin: its rows have codes or clusters", name)
+                log.debug("%s has no twin: its rows have codes or clusters", name)
                 continue
             twin, each = found[layer]
             for part in ("x1", "x2", "y", "covariance"):
