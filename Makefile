@@ -3,15 +3,17 @@ $(if $(filter-out 1,$(words $(CURDIR))),$(error the folder '$(CURDIR)' has a bla
 PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
+# At the end of a command: of all that Snakemake prints, results and errors and how far the run is.
+QUIET := --quiet host rules
 
 .PHONY: demo resume status test test-clusters test-slurm lint format docs report train-standin clean
 
 demo: .venv/installed ## install, then run the whole pipeline on the shipped model
-	$(BIN)/snakemake --cores $(CORES)
-	@echo "Figures: results/figures    tables: results/tables"
+	$(BIN)/snakemake --cores $(CORES) $(QUIET)
+	@echo "Look first at results/figures/standin/overview.png. Tables: results/tables. All of it on one page: make report"
 
 resume: .venv/installed ## go on with a run that was stopped or killed; ARGS="--configfile my-study.yaml"
-	$(BIN)/snakemake --cores $(CORES) $(ARGS)
+	$(BIN)/snakemake --cores $(CORES) $(ARGS) $(QUIET)
 
 status: .venv/installed ## what is done, what would run and why, time left; ARGS="--configfile my-study.yaml"
 	$(BIN)/python -m pidflow.status $(ARGS)
@@ -43,7 +45,8 @@ docs: .venv/installed ## the site of these pages, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 report: .venv/installed ## results/report.html, everything of a run on one page
-	$(BIN)/snakemake report --cores $(CORES)
+	$(BIN)/snakemake report --cores $(CORES) $(QUIET)
+	@echo "Open results/report.html in a browser"
 
 train-standin: .venv/installed ## about two hours on one core
 	$(BIN)/snakemake --cores 1 results/standins/standin
@@ -52,6 +55,7 @@ clean: ## removes results, keeps the installation
 	rm -rf results/* .snakemake
 
 .venv/installed: requirements.lock pyproject.toml
+	@echo "Installing the packages of requirements.lock into .venv: some minutes without a word"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

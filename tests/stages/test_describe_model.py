@@ -33,6 +33,7 @@ def test_a_page_shows_spans_patches_and_the_check(write_items, saved_model, tmp_
     assert re.search(r'title="[^"]*question[^"]*"', text)
     assert sum(map(int, re.findall(r"&lt;image&gt; × (\d+)", text))) > 30
     assert re.search(r"<td>&lt;image&gt; × \d+</td>", text), "what a span repeats is counted"
+    assert "default-src 'none'" in text, "the page forbids itself every connection"
     assert "36 patches that image tokens stand for" in text
     encoded = re.search(r"base64,([^\"]+)", text)[1]
     assert max(Image.open(io.BytesIO(base64.b64decode(encoded))).size) == 512
