@@ -153,9 +153,9 @@ def test_a_batch_taken_apart_is_encoded_alike(loaded, batch):
 
 
 # Each image token hears of the whole picture, as a query of a Q-Former or a resampler, or stands for all of it.
-NOWHERE = {"blip-2", "instructblip", "idefics2", "mllama"}
+NOWHERE = {"blip-2", "instructblip", "idefics2"}
 # Orders of tokens that ramps do not tell: newlines between tiles, pools of patches, or none of a tower.
-UNMEASURED = {"llava-next", "llava-onevision", "gemma4", "paddleocr-vl", "fuyu"}
+UNMEASURED = {"llava-next", "llava-onevision", "gemma4", "paddleocr-vl", "fuyu", "mllama"}
 SIZES = ((48, 48), (64, 40), (36, 70), (111, 47), (53, 125), (81, 79))
 
 

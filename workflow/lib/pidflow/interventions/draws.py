@@ -81,6 +81,29 @@ def draw(
     return Drawn(*edge.none, UNMATCHED)
 
 
+def draw_patches(source: np.ndarray, shown: np.ndarray, *, seed: int, match: str) -> tuple[np.ndarray, str]:
+    """Patches ``(K,)`` that stand for those of a source in cross-attention, and how they match.
+
+    Parameters
+    ----------
+    source, shown
+        Boolean ``(K,)``: the patches of the edge, and all that show something of the picture.
+    seed, match
+        As of :func:`draw`; other targets are not drawn for patches.
+    """
+    order = pair_hashes(seed, np.zeros(1, dtype=int), np.arange(len(source)))[0]
+    others = shown & ~source
+    enough = others.sum() >= source.sum()
+    pool, count, control = others, int(source.sum()), OTHER_SOURCES
+    if match == HALF or (match == AUTO and not enough):
+        pool, count, control = source, int(source.sum()) // 2, HALF
+    elif match == OTHER_TARGETS or not enough:
+        return np.zeros_like(source), UNMATCHED
+    found = np.zeros_like(source)
+    found[np.where(pool, order, np.uint64(2**64 - 1)).argsort(kind="stable")[:count]] = True
+    return found, control
+
+
 class _Edge:
     """The pairs that a cut blocks: ``named`` ``(q, n)`` for each target position in ``queries``."""
 

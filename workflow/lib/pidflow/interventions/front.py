@@ -14,11 +14,12 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pidflow.interventions.intervention import Intervention
+from pidflow.interventions.pairs import unseen_of_picture
 from pidflow.interventions.prefix import Prefix
 from pidflow.interventions.reached import Reached
 from pidflow.interventions.recomputed import KeptCache, Moved, Recomputed
 from pidflow.interventions.rewriting import INPUT, SUBLAYERS, hooked, sublayer
-from pidflow.models.attention import Kernel, front_in_force, is_across, kernel_of, plain_kernel
+from pidflow.models.attention import Kernel, attend_across, front_in_force, is_across, kernel_of, plain_kernel
 from pidflow.models.loading import LoadedModel
 from pidflow.models.parts import attends_to_picture, attention_of
 
@@ -158,15 +159,17 @@ class Front:
         variants = query.shape[0] // self.rows
         mask = self.prefix.calls.seen_of_picture(self.block, self.start)
         mask = None if mask is None else mask.to(query.device).repeat(variants, 1, 1, 1)
-        output = plain_kernel(kwargs)(module, query, key, value, mask, is_causal=False, **kwargs)[0]
-        image, skipped = self.prefix.batch.spans["image"], self.start - self.prefix.start
+        image, skipped, unseen = self.prefix.batch.spans["image"], self.start - self.prefix.start, None
         for place, cut in self._cuts(self.block, self.chunk):
-            blind = (self.reached.pairs(cut)[:, skipped:] & image[:, None]).any(2).to(output.device)
+            lost = self.reached.lost(cut)
+            taken = self.reached.pairs(cut)[:, skipped:], image, None if lost is None else lost[:, skipped:]
+            here, heads = unseen_of_picture(*taken), cut.heads_in(self.block)
+            if unseen is None:
+                unseen = here.new_zeros(*query.shape[:3], key.shape[2])
             rows = slice(place * self.rows, (place + 1) * self.rows)
-            heads = cut.heads_in(self.block)
-            of_heads = slice(None) if heads is None else list(heads)
-            output[rows, :, of_heads] = output[rows, :, of_heads].masked_fill(blind[:, :, None, None], 0)
-        return output
+            unseen[rows, slice(None) if heads is None else list(heads)] |= here[:, None]
+        kernel = plain_kernel(kwargs)
+        return attend_across(kernel, module, query, key, value, mask, unseen, is_causal=False, **kwargs)
 
     def _by_question(self, states: torch.Tensor) -> torch.Tensor:
         """``(variants * B, heads, S, head width)`` as ``(B, heads, variants, S, head width)``."""

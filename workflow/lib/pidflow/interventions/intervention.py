@@ -99,6 +99,13 @@ class Intervention(ABC):
         """
         raise NotImplementedError
 
+    def lost(self, spans: Spans, names: Sequence[str] = (), *, first: int = 0) -> torch.Tensor | None:
+        """Boolean ``(B, T - first, K)``: keys of the picture in cross-attention that queries lose; None: none.
+
+        Only where ``takes_edges`` is true, of families whose pictures enter so.
+        """
+        return None
+
     def heads_in(self, block: int) -> tuple[int, ...] | None:
         """The attention heads of a block that lose the edges; None: all."""
         return None
@@ -114,7 +121,8 @@ class Intervention(ABC):
     def changed(self, spans: Spans, names: Sequence[str] = (), *, first: int = 0) -> torch.Tensor:
         """Boolean ``(B, T - first)``: positions from `first` on that lose an edge or are rewritten."""
         if self.takes_edges:
-            return self.blocked(spans, names, first=first).any(2)
+            found, lost = self.blocked(spans, names, first=first).any(2), self.lost(spans, names, first=first)
+            return found if lost is None else found | lost.any(2)
         return self.touched(spans)[:, first:]
 
     def informed(self, loaded: LoadedModel, others: Any) -> Self:

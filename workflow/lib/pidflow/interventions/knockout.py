@@ -5,7 +5,7 @@ blocked weights are exactly 0 and the softmax renormalises the rest. Blocks with
 get. Nothing of the model's forward is replaced.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pidflow.errors import ConfigError
-from pidflow.interventions.pairs import check_keeps_a_source
+from pidflow.interventions.pairs import check_keeps_a_source, unseen_of_picture
 from pidflow.models.attention import Kernel, edges_in_force, edges_now
 from pidflow.models.loading import LoadedModel
 
@@ -31,11 +31,14 @@ class CutPairs:
         The blocks in which they do; None means all.
     heads
         By block the heads in which they do; all of them where that is None or the block is not in it.
+    lost
+        Boolean ``(B, Q, K)``: keys of the picture that the queries lose in cross-attention; None: none.
     """
 
     pairs: torch.Tensor
     blocks: tuple[int, ...] | None = None
     heads: Mapping[int, tuple[int, ...] | None] = field(default_factory=dict)
+    lost: torch.Tensor | None = None
 
     def covers(self, block: int) -> bool:
         """Whether the pairs are cut in this block."""
@@ -82,18 +85,27 @@ class State:
 
         Queries are the last of the keys' positions.
         """
-        length, total = self.valid.shape[1], None
+        length = self.valid.shape[1]
+
+        def of(cut: CutPairs) -> torch.Tensor:
+            begin = cut.pairs.shape[1] - length + keys - queries
+            return cut.pairs[:, begin : begin + queries, :keys]
+
+        return self._together(layer, of)
+
+    def _together(self, layer: int, of: Callable[[CutPairs], torch.Tensor]) -> torch.Tensor | None:
+        """What the cuts that act in a block take together, ``(B, 1 or heads, queries, keys)``."""
+        total = None
         for cut in self.cuts:
             way = cut.way(layer)
             if way is False:
                 continue
-            begin = cut.pairs.shape[1] - length + keys - queries
-            pairs = cut.pairs[:, None, begin : begin + queries, :keys]
+            taken = of(cut)[:, None]
             if way is not True:
-                chosen = torch.zeros(self.config.num_attention_heads, dtype=torch.bool, device=pairs.device)
+                chosen = torch.zeros(self.config.num_attention_heads, dtype=torch.bool, device=taken.device)
                 chosen[list(way)] = True
-                pairs = pairs & chosen[None, :, None, None]
-            total = pairs if total is None else total | pairs
+                taken = taken & chosen[None, :, None, None]
+            total = taken if total is None else total | taken
         return total
 
     def allowed(
@@ -114,13 +126,16 @@ class State:
             self.cached = (active, queries, keys, base)
         return self.mask
 
-    def blinded(self, layer: int, queries: int) -> torch.Tensor | None:
-        """See :meth:`pidflow.models.attention.Edges.blinded`: rows cut off from a token that stands for the picture."""
-        length = self.valid.shape[1]
-        pairs = self.blocked(layer, queries, length)
-        return (
-            None if pairs is None or self.image is None else (pairs & self.image[:, None, None]).any(3).transpose(1, 2)
-        )
+    def unseen(self, layer: int, queries: int) -> torch.Tensor | None:
+        """See :meth:`pidflow.models.attention.Edges.unseen`."""
+        if self.image is None:
+            return None
+
+        def of(cut: CutPairs) -> torch.Tensor:
+            lost = None if cut.lost is None else cut.lost[:, -queries:]
+            return unseen_of_picture(cut.pairs[:, -queries:], self.image, lost)
+
+        return self._together(layer, of)
 
     def observe(
         self, kernel: Kernel, module: nn.Module, query: torch.Tensor, key: torch.Tensor, mask: Any, **kwargs: Any
@@ -162,7 +177,8 @@ def pairs_cut(
     """
     text, device = loaded.text_model, loaded.device
     outer = edges_now(text)
-    cuts = [replace(cut, pairs=cut.pairs.to(device)) for cut in cuts]
+    moved = [(cut, cut.lost if cut.lost is None else cut.lost.to(device)) for cut in cuts]
+    cuts = [replace(cut, pairs=cut.pairs.to(device), lost=lost) for cut, lost in moved]
     if outer is not None:
         cuts, probe = [*outer.cuts, *cuts], probe or outer.probe
     valid, image = valid.to(device), None if image is None else image.to(device)

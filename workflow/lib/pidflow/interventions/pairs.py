@@ -70,6 +70,22 @@ def regions(spans: Spans) -> Mapping[str, torch.Tensor]:
     }
 
 
+def unseen_of_picture(pairs: torch.Tensor, image: torch.Tensor, lost: torch.Tensor | None) -> torch.Tensor:
+    """Boolean ``(B, Q, K)``, or ``(B, Q, 1)`` for all K alike: keys of the picture that are lost in cross-attention.
+
+    Parameters
+    ----------
+    pairs
+        ``(B, Q, T)``: who loses a token that stands for the picture loses the picture.
+    image
+        ``(B, T)``: those tokens.
+    lost
+        ``(B, Q, K)``: keys that are lost beside; None: none.
+    """
+    blind = (pairs & image[:, None]).any(2, keepdim=True)
+    return blind if lost is None else blind | lost
+
+
 def composition(pairs: torch.Tensor, spans: Spans) -> list[dict[str, int]]:
     """How many of each row's pairs ``(B, Q, T)`` run from which region to which, as ``{"image->question": 12}``."""
     places = regions(spans)
@@ -81,3 +97,10 @@ def composition(pairs: torch.Tensor, spans: Spans) -> list[dict[str, int]]:
         {f"{names[key]}->{names[query]}": int(row[query, key]) for query, key in row.nonzero().tolist()}
         for row in counts.round().cpu()
     ]
+
+
+def patch_composition(lost: torch.Tensor, spans: Spans) -> list[dict[str, int]]:
+    """The same of keys of the picture ``(B, Q, K)``, which count as ``image``."""
+    counts, places = lost.sum(2), regions(spans)
+    found = {name: (counts * region[:, -counts.shape[1] :]).sum(1).tolist() for name, region in places.items()}
+    return [{f"image->{name}": count[row] for name, count in found.items() if count[row]} for row in range(len(counts))]

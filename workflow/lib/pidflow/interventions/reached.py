@@ -17,6 +17,7 @@ class Reached:
     def __init__(self, prefix: Prefix, names: Sequence[str]) -> None:
         self.prefix, self.names = prefix, names
         self.made: dict[Intervention, torch.Tensor] = {}
+        self.gone: dict[Intervention, torch.Tensor | None] = {}
         self.known: dict[Intervention, torch.Tensor] = {}
         self.checked: set[frozenset[Intervention]] = set()
 
@@ -28,10 +29,19 @@ class Reached:
             self.made[intervention] = intervention.blocked(spans, self.names, first=self.prefix.start)
         return self.made[intervention]
 
+    def lost(self, intervention: Intervention) -> torch.Tensor | None:
+        """Boolean ``(B, T - start, K)``: keys of the picture that are lost in cross-attention; None: none."""
+        intervention = intervention.everywhere()
+        if intervention not in self.gone:
+            spans = self.prefix.batch.spans
+            self.gone[intervention] = intervention.lost(spans, self.names, first=self.prefix.start)
+        return self.gone[intervention]
+
     def changed(self, intervention: Intervention) -> torch.Tensor:
         """Boolean ``(B, T - start)``: positions that lose an edge or are rewritten, in any block."""
         if intervention.takes_edges:
-            return self.pairs(intervention).any(2)
+            found, lost = self.pairs(intervention).any(2), self.lost(intervention)
+            return found if lost is None else found | lost.any(2)
         intervention = intervention.everywhere()
         if intervention not in self.known:
             spans = self.prefix.batch.spans
@@ -53,7 +63,9 @@ class Reached:
         for block in range(loaded.depth):
             for each in plan:
                 if each.acts_in(block):
-                    left = self.pairs(each)
+                    left, lost = self.pairs(each), self.lost(each)
+                    if lost is not None and lost.any():
+                        return False
                     for gone in (always for always in loaded.always if always.acts_in(block)):
                         left = left & ~self.pairs(gone)
                     if left.any():

@@ -36,8 +36,8 @@ class Edges(Protocol):
     ) -> torch.Tensor | None:
         """The mask of one block: ``base`` itself where nothing is cut; without one, `causal` states what is open."""
 
-    def blinded(self, layer: int, queries: int) -> torch.Tensor | None:
-        """Boolean ``(B, queries)``: rows of a block that attends to the picture which lose it; None: none do."""
+    def unseen(self, layer: int, queries: int) -> torch.Tensor | None:
+        """Boolean ``(B, 1 or heads, queries, 1 or keys)``: keys of the picture that are lost; None: none."""
 
     def observe(
         self, kernel: Kernel, module: nn.Module, query: torch.Tensor, key: torch.Tensor, mask: Any, **kwargs: Any
@@ -168,9 +168,8 @@ def _attention(
     if state is None or module.config is not state.config:
         return kernel(module, query, key, value, attention_mask, **kwargs)
     if is_across(module):
-        output, _ = kernel(module, query, key, value, attention_mask, **kwargs)
-        blind = state.blinded(module.layer_idx, query.shape[2])
-        return output if blind is None else output.masked_fill(blind[..., None].to(output.device), 0), None
+        unseen = state.unseen(module.layer_idx, query.shape[2])
+        return attend_across(kernel, module, query, key, value, attention_mask, unseen, **kwargs), None
     if query.shape[0] != state.valid.shape[0] or key.shape[2] > state.valid.shape[1]:
         raise ConfigError(
             f"the cut was made for spans of shape {tuple(state.valid.shape)}, but the model was fed a batch of "
@@ -182,6 +181,29 @@ def _attention(
     mask = None if mask is None else mask.to(query.device)  # blocks may lie on several devices
     state.observe(kernel, module, query, key, mask, **kwargs)
     return kernel(module, query, key, value, mask, **kwargs)
+
+
+def attend_across(
+    kernel: Kernel,
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    unseen: torch.Tensor | None,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """Attention to the picture itself without the keys in ``unseen``; who has none left gets nothing."""
+    if unseen is None:
+        return kernel(module, query, key, value, mask, **kwargs)[0]
+    unseen = unseen.to(query.device)
+    seen = torch.ones(1, 1, 1, key.shape[2], dtype=torch.bool, device=query.device)
+    if mask is not None:
+        seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    left = seen & ~unseen
+    gone = ~left.any(-1, keepdim=True)
+    output = kernel(module, query, key, value, left | gone, **kwargs)[0]
+    return output.masked_fill(gone.transpose(1, 2), 0)
 
 
 def plain_kernel(kwargs: Mapping[str, Any]) -> Kernel:

@@ -14,7 +14,7 @@ from pidflow.models.layout import BASE, NEWLINE, Layout
 from pidflow.models.loading import LoadedModel
 from pidflow.models.prompt_tokens import ALONG, PromptTokens, tokenised
 from pidflow.models.prompts import IMAGE, QUESTION
-from pidflow.models.spans import PromptText, Spans, find_spans
+from pidflow.models.spans import PromptText, Spans, find_spans, patch_spans
 
 _POSITIONS = "position_ids"
 # What padding is, where that is not 0.
@@ -227,6 +227,9 @@ def encode(loaded: LoadedModel, examples: Sequence[Example], images: Sequence[Im
         pictures=[row.picture + pad for row, pad in zip(rows, pads, strict=True)],
     )
     spans = replace(spans, mutual=_mutual(loaded, ids, mask, spans))
+    if loaded.family.across and loaded.places:
+        layouts = [loaded.layout((image.height, image.width)) for image in images]
+        spans = replace(spans, patches=patch_spans(layouts, prompts))
     taken = fed_names(loaded.model)
     inputs[_POSITIONS] = positions(loaded, inputs)
     inputs = {name: tensor for name, tensor in inputs.items() if name in taken}
@@ -264,7 +267,7 @@ def _tokens(loaded: LoadedModel, example: Example, image: Image.Image) -> Prompt
 
 def _over_run(loaded: LoadedModel, row: PromptTokens, example: Example, image: Image.Image) -> Layout:
     """The layout of all tokens that stand for the picture, marks among them."""
-    known = loaded.layout((image.height, image.width))
+    known = None if loaded.family.across else loaded.layout((image.height, image.width))
     count = int(row.features.sum())
     if known is None:
         return Layout(kind=np.where(row.features, BASE, NEWLINE), rectangle=np.full((len(row.features), 4), np.nan))

@@ -17,6 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 
 from pidflow.errors import NumericsError
+from pidflow.models.entry import Entered, language_arguments
 from pidflow.models.forward import run
 from pidflow.models.inputs import Batch, Example, encode
 from pidflow.models.loading import LoadedModel
@@ -98,9 +99,26 @@ def moved_and_marked(loaded: LoadedModel, size: tuple[int, int], box: np.ndarray
     left, top, right, bottom = map(float, box)
     example = Example("What is there?", boxes=((left, top, right - left, bottom - top),), name="a painted box")
     batches = [encode(loaded, [example], [picture]).to(loaded) for picture in (blank, painted)]
-    at = (batches[0].inputs["input_ids"][0] == loaded.image_token_id) & batches[0].spans["image"][0]
-    before, after = (_fed(loaded, batch).to(loaded.device)[at].float() for batch in batches)
-    return (after - before).norm(dim=-1).cpu().numpy(), batches[0].spans["object"][0][at].cpu().numpy()
+    if loaded.family.across:
+        before, after = (_keys(loaded, batch).float() for batch in batches)
+        marked = batches[0].spans.patches["object"][0]
+    else:
+        at = (batches[0].inputs["input_ids"][0] == loaded.image_token_id) & batches[0].spans["image"][0]
+        before, after = (_fed(loaded, batch).to(loaded.device)[at].float() for batch in batches)
+        marked = batches[0].spans["object"][0][at]
+    return (after - before).norm(dim=-1).cpu().numpy(), marked.cpu().numpy()
+
+
+def _keys(loaded: LoadedModel, batch: Batch) -> torch.Tensor:
+    """What cross-attention makes keys of, ``(K, width)``, patches kept to themselves."""
+    with (
+        torch.inference_mode(),
+        _patches_alone(loaded),
+        language_arguments(loaded, stop=True) as found,
+        suppress(Entered),
+    ):
+        run(loaded, batch.inputs)
+    return found["cross_attention_states"].flatten(0, -2)
 
 
 class _Fed(Exception):

@@ -35,9 +35,7 @@ def placeholder_of(family: Family, processor: Any) -> str:
     own.append(getattr(processor.tokenizer, "image_token", None))
     found = next((each for each in (family.placeholder, *own) if each), None)
     if found is None:
-        raise ConfigError(
-            f"family '{family.name}': its processor does not tell what stands for a picture in prompts"
-        )
+        raise ConfigError(f"family '{family.name}': its processor does not tell what stands for a picture in prompts")
     return str(getattr(found, "content", found))
 
 

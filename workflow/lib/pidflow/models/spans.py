@@ -67,6 +67,9 @@ class Spans:
         Boolean ``(B, T)``, False on padding.
     prompts
         The rows as tokens, for spans by a regular expression; empty where spans were made by hand.
+    patches
+        Boolean ``(B, K)`` per name, where the picture enters through cross-attention: its keys, of ``image`` all, in it
+        ``object``, ``other``, ``tiles``, ``separators`` (class tokens, tiles that are not used) and ``padding``.
     mutual
         ``(B, T)`` whole numbers: positions of the same number other than 0 see each other both ways; None: nobody sees
         what comes later.
@@ -76,6 +79,7 @@ class Spans:
     valid: torch.Tensor
     prompts: tuple[Tokenised, ...] = ()
     mutual: torch.Tensor | None = None
+    patches: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """A span, the union of several, or one by a regular expression: ``image+question``, ``/red|blue/``."""
@@ -102,19 +106,27 @@ class Spans:
         """Positions of the model's own answer where it was fed back after the prompt (the span ``answer``)."""
         return self.masks["answer"] if "answer" in self.masks else torch.zeros_like(self.valid)
 
+    def patches_of(self, name: str) -> torch.Tensor | None:
+        """Keys ``(B, K)`` of the picture in cross-attention that a span, or a union, names; None: it has none."""
+        named = [self.patches[part.strip()] for part in span_parts(name) if part.strip() in self.patches]
+        return torch.stack(named).any(0) if named else None
+
     def take(self, rows: Any) -> "Spans":
         """The spans of some rows (indices may repeat)."""
         prompts = (
             tuple(self.prompts[row] for row in np.arange(len(self.prompts))[_on_host(rows)]) if self.prompts else ()
         )
         mutual = None if self.mutual is None else self.mutual[rows]
-        return Spans({name: mask[rows] for name, mask in self.masks.items()}, self.valid[rows], prompts, mutual)
+        masks = {name: mask[rows] for name, mask in self.masks.items()}
+        patches = {name: mask[rows] for name, mask in self.patches.items()}
+        return Spans(masks, self.valid[rows], prompts, mutual, patches)
 
     def to(self, device: torch.device) -> "Spans":
         """The same spans on another device."""
         masks = {name: mask.to(device) for name, mask in self.masks.items()}
         mutual = None if self.mutual is None else self.mutual.to(device)
-        return Spans(masks, self.valid.to(device), self.prompts, mutual)
+        patches = {name: mask.to(device) for name, mask in self.patches.items()}
+        return Spans(masks, self.valid.to(device), self.prompts, mutual, patches)
 
     def without_padding(self, real: torch.Tensor) -> "Spans":
         """The spans of a single row at its real positions, boolean ``(T,)``."""
@@ -122,7 +134,7 @@ class Spans:
         prompts = tuple(replace(prompt, chars=prompt.chars[chars]) for prompt in self.prompts)
         mutual = None if self.mutual is None else self.mutual[:, real]
         masks = {name: mask[:, real] for name, mask in self.masks.items()}
-        return Spans(masks, self.valid[:, real], prompts, mutual)
+        return Spans(masks, self.valid[:, real], prompts, mutual, self.patches)
 
     def followed(self, new: torch.Tensor, *, growing: Sequence[str]) -> "Spans":
         """The spans with more positions after the prompt, which join some of them and the span ``answer``.
@@ -139,7 +151,7 @@ class Spans:
             for name, mask in (dict(self.masks) | {"answer": self.spoken}).items()
         }
         mutual = None if self.mutual is None else torch.cat([self.mutual, torch.zeros_like(new).long()], 1)
-        return Spans(masks, torch.cat([self.valid, new], 1), self.prompts, mutual)
+        return Spans(masks, torch.cat([self.valid, new], 1), self.prompts, mutual, self.patches)
 
 
 @lru_cache(maxsize=4096)  # every block and window asks for the same
@@ -217,6 +229,14 @@ def find_spans(
         reader.check(ids[row, image[-1] + 1 :], prompt, "text", prompt.text[chars[row, image[-1], 1] :])
     masks = {name: torch.from_numpy(found.masks.get(name, np.zeros(ids.shape, dtype=bool))) for name in SPANS}
     return Spans(masks=masks, valid=torch.from_numpy(valid), prompts=tuple(tokenised))
+
+
+def patch_spans(layouts: Sequence[Layout], prompts: Sequence[PromptText]) -> dict[str, torch.Tensor]:
+    """The spans inside pictures whose patches are keys of cross-attention, boolean ``(B, K)`` each."""
+    found = _Found((len(layouts), len(layouts[0])))
+    for row, (layout, prompt) in enumerate(zip(layouts, prompts, strict=True)):
+        _note_image(found, row, np.arange(len(layout)), layout, prompt)
+    return {name: torch.from_numpy(mask) for name, mask in found.masks.items()}
 
 
 def _note_image(found: _Found, row: int, image: np.ndarray, layout: Layout, prompt: PromptText) -> None:

@@ -104,6 +104,18 @@ class EdgeIntervention(Intervention):
         """Boolean ``(B, T - first, T)``: queries and keys that lose each other."""
         raise NotImplementedError
 
+    def lost(self, spans: "Spans", names: Sequence[str] = (), *, first: int = 0) -> "torch.Tensor | None":
+        """See :meth:`Intervention.lost`: what is drawn or named of the patches of the source."""
+        source = spans.patches_of(self.source)
+        if source is None:
+            return None
+        asks = spans[self.target] & spans.valid & (spans["image"].cumsum(1) > 0)
+        return asks[:, first:, None] & self.taken_patches(source, spans, names)[:, None]
+
+    def taken_patches(self, source: "torch.Tensor", spans: "Spans", names: Sequence[str]) -> "torch.Tensor":
+        """Boolean ``(B, K)``: which patches a target position loses, of those of the source ``(B, K)``; here all."""
+        return source
+
     def blocked(self, spans: "Spans", names: Sequence[str] = (), *, first: int = 0) -> "torch.Tensor":
         """See :meth:`Intervention.blocked`; refuses an edge that runs against causality."""
         from pidflow.interventions.pairs import check_causality
@@ -120,13 +132,18 @@ class EdgeIntervention(Intervention):
         self.check_blocks(loaded.depth)
         pairs = self.blocked(spans, names, first=first)
         heads = {block: self.heads_in(block) for block in range(loaded.depth) if self.acts_in(block)}
-        return pairs_cut(loaded, [CutPairs(pairs, self.blocks, heads)], spans.valid, image=spans["image"])
+        cut = CutPairs(pairs, self.blocks, heads, lost=self.lost(spans, names, first=first))
+        return pairs_cut(loaded, [cut], spans.valid, image=spans["image"])
 
     def reach(self, spans: "Spans", names: Sequence[str] = ()) -> list[Reach]:
         """See :meth:`Intervention.reach`."""
-        from pidflow.interventions.pairs import composition
+        from pidflow.interventions.pairs import composition, patch_composition
 
-        return [Reach(bool(pairs), pairs) for pairs in composition(self.blocked(spans, names), spans)]
+        found, lost = composition(self.blocked(spans, names), spans), self.lost(spans, names)
+        if lost is not None:
+            for row, more in zip(found, patch_composition(lost, spans), strict=True):
+                row.update({way: row.get(way, 0) + count for way, count in more.items()})
+        return [Reach(bool(pairs), pairs) for pairs in found]
 
 
 def places_of(settings: EdgeSettings, *, depth: int) -> dict[str, Any]:

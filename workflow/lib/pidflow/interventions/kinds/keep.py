@@ -21,5 +21,13 @@ class Intervention(EdgeIntervention):
 
         source, target = spans[self.source], spans[self.target]
         itself = torch.eye(target.shape[1], dtype=torch.bool, device=target.device)[first:]
-        into = causal_pairs(spans, first=first) & target[:, first:, None] & source.any(1)[:, None, None]
+        patches = spans.patches_of(self.source)
+        there = source.any(1) if patches is None else source.any(1) | patches.any(1)
+        into = causal_pairs(spans, first=first) & target[:, first:, None] & there[:, None, None]
+        if patches is not None:  # the token that stands for the picture stays, or the patches would go with it
+            source = source | spans["image"]
         return into & ~source[:, None, :] & ~itself
+
+    def taken_patches(self, source: Any, spans: Any, names: Sequence[str]) -> Any:
+        """Every patch that is none of the source, where there is one."""
+        return spans.patches["image"] & ~source & source.any(1, keepdim=True)

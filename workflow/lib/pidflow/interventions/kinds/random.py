@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from pidflow.interventions.draws import AUTO, MATCHES, Drawn, draw, row_seed
+from pidflow.interventions.draws import AUTO, MATCHES, Drawn, draw, draw_patches, row_seed
 from pidflow.interventions.intervention import Reach
 from pidflow.interventions.kinds._edges import EdgeIntervention, EdgeSettings, places_of
 from pidflow.plugins.settings import Span
@@ -80,11 +80,34 @@ class Intervention(EdgeIntervention):
             found[row, queries[inside] - first, columns[drawn.keys[inside]]] = True
         return found.to(spans.valid.device)
 
+    def taken_patches(self, source: Any, spans: Any, names: Sequence[str]) -> Any:
+        """As many other patches as the source has, or a random half of it where there are not so many."""
+        return self._patches(source, spans, names)[0]
+
+    def _patches(self, source: Any, spans: Any, names: Sequence[str]) -> tuple[Any, list[str | None]]:
+        """Boolean ``(B, K)``, and how each row's patches match the edge; None where no patch is drawn."""
+        import torch
+
+        found, controls = torch.zeros_like(source), []
+        for row, name in enumerate(names or [""] * len(source)):
+            here = source[row].cpu().numpy()
+            if here.all() or not here.any():  # the whole picture goes by the token that stands for it
+                controls.append(None)
+                continue
+            shown = ~(spans.patches["separators"] | spans.patches["padding"])[row]
+            chosen, control = draw_patches(here, shown.cpu().numpy(), seed=row_seed(self.seed, name), match=self.match)
+            found[row] = torch.from_numpy(chosen).to(found.device)
+            controls.append(control)
+        return found, controls
+
     def reach(self, spans: Any, names: Sequence[str] = ()) -> list[Reach]:
         """What is drawn for each row, and how it matches the edge."""
-        drawn = [each for _, each in self._drawn(spans, names)]
+        controls = [each.control for _, each in self._drawn(spans, names)]
+        source = spans.patches_of(self.source)
+        if source is not None:
+            controls = [b or a for a, b in zip(controls, self._patches(source, spans, names)[1], strict=True)]
         found = super().reach(spans, names)
-        return [Reach(each.changed, each.pairs, one.control) for each, one in zip(found, drawn, strict=True)]
+        return [Reach(each.changed, each.pairs, control) for each, control in zip(found, controls, strict=True)]
 
     def _drawn(self, spans: Any, names: Sequence[str]) -> list[tuple[Any, Drawn]]:
         """Per row the places of its real positions, and its draw among them."""

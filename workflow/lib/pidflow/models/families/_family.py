@@ -48,6 +48,8 @@ class Family:
     layout
         Where each image token lies in the picture: ``(processor, config, (height, width)) -> Layout``. None: unknown,
         so the spans of an object are empty.
+    across
+        The picture enters through cross-attention: the layout is that of its keys, and one token stands for all.
     measured
         Whether the layout counts only for checkpoints of which painted boxes have proven it (see
         :func:`pidflow.models.painted.painted_boxes_move_their_tokens`); of others it is unknown.
@@ -93,6 +95,7 @@ class Family:
     name: str
     model_type: str | tuple[str, ...] = ()
     layout: Callable[[Any, Any, tuple[int, int]], Layout | None] | None = None
+    across: bool = False
     measured: bool = False
     makes_square: bool = False
     text_model: str | None = None
