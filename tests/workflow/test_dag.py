@@ -140,3 +140,16 @@ def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
     assert found["record_provenance"] == 1
     assert found["collect_sweeps"] == found["plot_sweep_edges"] == found["plot_sweep_subsets"] == 1
     assert not {"fit_pca", "train_flow", "estimate_pid_standin"} & set(found)
+
+
+def test_the_report_takes_tables_that_were_made_and_asks_for_no_others(snakemake, tmp_path):
+    (tmp_path / "study.yaml").write_text("run: {tasks: [choose-attr]}")
+    asked = ("report", "--dry-run", "--quiet", "host", "--configfile", "study.yaml")
+    assert "collect_spectrum" not in snakemake(*asked, cwd=tmp_path).stdout
+    (tmp_path / "results/tables").mkdir(parents=True)
+    (tmp_path / "results/tables/spectrum.parquet").touch()
+    done = snakemake(*asked, cwd=tmp_path).stdout
+    report = done[done.index("rule write_report:") :].split("\n\n")[0]
+    for name in ("spectrum", "training", "spectrum-claims"):
+        assert f"results/tables/{name}.parquet" in report
+    assert "collect_sweeps" not in done
