@@ -1,12 +1,18 @@
 """Rows that cluster as a model's states do: how far off each estimator is, and where the truth lies.
 
     python tests/benchmarks/study_clusters.py planted                # every atom known
+    python tests/benchmarks/study_clusters.py intervals              # many kinds of them, estimator `mixed` alone
     python tests/benchmarks/study_clusters.py copies results         # mixtures fitted to a run's cells
     python tests/benchmarks/study_clusters.py many large-results     # a run with many more questions; see below
 
 **planted**: the target is a label, told by the sources as a table says, and a Gaussian within each label, of which
 they tell by known channels; both add up. Blocks are clustered, spread and turned label by label, and bent; none of that
 changes an information.
+
+**intervals**: the same and siblings: labels of unequal size, columns with heavy tails (an increasing map of each before
+the cluster is turned), blocks bent, targets whose clusters overlap so far that there is no valley; from few rows and
+from many. Coverage is the share of cells whose 95 % interval, as reported, holds the truth; beside it that of the cells
+without a warning.
 
 **copies**: a mixture of Gaussians, one a combination of clusters of the three blocks, is fitted to each cell of a run,
 and rows are drawn from it. Its informations follow from densities (60,000 draws); its atoms are not known.
@@ -20,6 +26,8 @@ Errors are estimate minus truth in bits, by ``broja``, 10 + 10 + 4 columns, thre
 
 import argparse
 import sys
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "lib")
 
 import torch
 from scipy.cluster.vq import kmeans2
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtr
 from study_correction import ATOMS, JOINT, Cell, Study, bent, seven
 from study_mixed import atoms_of_table, plus, table_of
 
@@ -77,34 +85,64 @@ TABLES = {
     "4 labels, sum of two codes": table_of(lambda i, j: (i + j) % 4, 4, 4),
     "6 labels of 2 and 3": table_of(lambda i, j: 3 * i + j, 2, 3),
 }
+# Spread of overlapping clusters of the target, in distances of their centres.
+OVERLAP = 0.25
 # Signal over noise of each source in both directions within a label.
 WITHIN = {"none": ((0, 0), (0, 0)), "weak": ((0.6, 0.2), (0.3, 0.8)), "strong": ((0.5, 0.3), (2, 4))}
+
+
+KINDS = ("straight", "unequal", "overlapping", "heavy tails", "bent")
 
 
 def planted_sets(seed: int) -> list[Cell]:
     """One cell a table, strength within the labels and bend."""
     return [
-        _planted(
-            np.random.default_rng([seed, *map(ord, name + strength)]), f"{name}, {strength}, {warp}", pmf, gain, warp
-        )
-        for name, pmf in TABLES.items()
-        for strength, gain in WITHIN.items()
+        _planted(np.random.default_rng([seed, *map(ord, name + strength)]), name, strength, warp)
+        for name in TABLES
+        for strength in WITHIN
         for warp in ("straight", "bent")
     ]
 
 
-def _planted(rng: np.random.Generator, name: str, pmf: np.ndarray, gains: tuple, warp: str) -> Cell:
-    symbols = np.unravel_index(rng.choice(pmf.size, size=ROWS, p=pmf.ravel()), pmf.shape)
+def _planted(
+    rng: np.random.Generator, table: str, strength: str, warp: str, rows: int = ROWS, *, pmf: np.ndarray | None = None
+) -> Cell:
+    pmf, gains = TABLES[table] if pmf is None else pmf, WITHIN[strength]
+    symbols = np.unravel_index(rng.choice(pmf.size, size=rows, p=pmf.ravel()), pmf.shape)
     gain, one = np.array(gains, dtype=float), np.eye(2)
-    signal, noise = rng.standard_normal((ROWS, 2)), rng.standard_normal((2, ROWS, 2))
+    signal, noise = rng.standard_normal((rows, 2)), rng.standard_normal((2, rows, 2))
     noise[1] = 0.3 * noise[0] + np.sqrt(1 - 0.09) * noise[1]
     h = np.vstack([np.diag(each) for each in gain])
     cov = np.block([[h @ h.T + np.kron([[1, 0.3], [0.3, 1]], one), h], [h.T, one]])
     found = gaussian_pid(cov, (2, 2, 2), definition="broja")
     truth = plus(atoms_of_table(pmf), {atom: float(getattr(found, atom)) for atom in QUANTITIES[ATOMS]})
-    inner = [np.column_stack([gain[k] * signal + noise[k], rng.standard_normal((ROWS, 6))]) for k in range(2)]
-    blocks = [_around(rng, *each, bend=warp == "bent") for each in zip(symbols, (*inner, signal), strict=True)]
-    return Cell(name, blocks, _whole(truth))
+    inner = [np.column_stack([gain[k] * signal + noise[k], rng.standard_normal((rows, 6))]) for k in range(2)]
+    inner.append(signal)
+    if warp == "heavy tails":
+        inner = [np.sinh(0.8 * block) for block in inner]
+    blocks = [_around(rng, *each, bend=warp == "bent") for each in zip(symbols, inner, strict=True)]
+    if warp == "overlapping":
+        place = symbols[2] + OVERLAP * rng.standard_normal(rows)
+        blocks[2] = np.column_stack([place, signal, rng.standard_normal(rows)]) @ turned(rng, 3)
+        truth = plus(_overlapping(table), {a: float(getattr(found, a)) for a in QUANTITIES[ATOMS]})
+    return Cell(f"{table}, {strength}, {warp}", blocks, _whole(truth))
+
+
+@cache
+def _overlapping(name: str) -> dict[str, float]:
+    """Atoms of a table whose label is seen through noise, in bins finer than that."""
+    pmf = TABLES[name]
+    edges = np.arange(-4 * OVERLAP, pmf.shape[2] - 1 + 4.01 * OVERLAP, OVERLAP / 2)
+    share = np.diff(ndtr((edges - np.arange(pmf.shape[2])[:, None]) / OVERLAP), axis=1)
+    seen = pmf @ share
+    return atoms_of_table(seen / seen.sum())
+
+
+def _unequal(pmf: np.ndarray) -> np.ndarray:
+    """The table with labels of unequal size: k, k - 1, ... 1 parts of all."""
+    parts = np.arange(pmf.shape[2], 0.0, -1.0)
+    out = pmf * parts / parts.sum() / pmf.sum(axis=(0, 1))
+    return out / out.sum()
 
 
 def _whole(atoms: dict[str, float]) -> np.ndarray:
@@ -280,6 +318,46 @@ def planted(asked: argparse.Namespace) -> None:
         summary(f"planted, {warp}", [cell for cell in cells if cell.name.endswith(warp)])
 
 
+def intervals(asked: argparse.Namespace) -> None:
+    """Errors, coverage and warnings of estimator `mixed` on many kinds of planted clusters."""
+    print(f"{'rows':>5} {'kind':13}{'cells':>5} {'joint':>6} {'worst':>6}  mean error R U1 U2 S I12", end="")
+    print("           coverage R U1 U2 S    warned  not warned: worst, coverage")
+    for rows in asked.rows:
+        for kind in asked.kinds:
+            cells, said = [], []
+            for seed, table, strength in product(range(asked.sets), TABLES, WITHIN):
+                rng = np.random.default_rng([seed, rows, *map(ord, table + strength)])
+                pmf = _unequal(TABLES[table]) if kind == "unequal" else None
+                cell = _planted(rng, table, strength, kind, rows, pmf=pmf)
+                found, _ = estimates_by(
+                    "mixed", scores=tuple(cell.blocks), latents=lambda: None, groups=None, **SETTINGS
+                )
+                cell.estimate = found["broja"]
+                cells.append(cell)
+                said.append(bool(cell.estimate.warnings))
+            _interval_line(rows, kind, cells, np.array(said))
+
+
+def _interval_line(rows: int, kind: str, cells: list[Cell], said: np.ndarray) -> None:
+    truth = np.array([cell.truth for cell in cells])
+    off = np.array([seven(cell.estimate) for cell in cells]) - truth
+    spans = np.array([[cell.estimate.interval(name) for name in QUANTITIES] for cell in cells])
+    held = (spans[..., 0] - 1e-9 <= truth) & (truth <= spans[..., 1] + 1e-9)
+    worst = np.abs(off[:, ATOMS]).max(axis=1)
+
+    def shares(kept: np.ndarray) -> str:
+        return " ".join(f"{share:4.0%}" for share in held[kept][:, ATOMS].mean(axis=0)) if kept.any() else "none"
+
+    everything = np.ones(len(cells), dtype=bool)
+    errors = " ".join(f"{value:+.3f}" for value in off[:, [0, 1, 2, 3, JOINT]].mean(axis=0))
+    quiet = f"{worst[~said].mean():.3f} {shares(~said)}" if not said.all() else "none"
+    print(
+        f"{rows:5} {kind:13}{len(cells):5} {truth[:, JOINT].mean():6.2f} {worst.mean():6.3f}  "
+        f"{errors}  {shares(everything)}  {said.mean():4.0%}    {quiet}",
+        flush=True,
+    )
+
+
 def copies(asked: argparse.Namespace) -> None:
     cells = []
     for path in sorted(asked.results.glob("pca/standin/*/intact.h5")):
@@ -318,15 +396,17 @@ def many(asked: argparse.Namespace) -> None:
 def main() -> None:
     """Print what the asked part finds."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("part", choices=["planted", "copies", "many"])
+    parser.add_argument("part", choices=["planted", "intervals", "copies", "many"])
     parser.add_argument("results", type=Path, nargs="?")
     parser.add_argument("--tasks", nargs="+")
     parser.add_argument("--layers", type=int, nargs="+", default=[2, 5, 8])
     parser.add_argument("--sets", type=int, default=1)
+    parser.add_argument("--rows", type=int, nargs="+", default=[300, 900, 2000])
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--parts", type=int, nargs="+", default=[1, 4], help="Gaussians a label of the target")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    {"planted": planted, "copies": copies, "many": many}[asked.part](asked)
+    {"planted": planted, "intervals": intervals, "copies": copies, "many": many}[asked.part](asked)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pidflow.pid.discrete import discrete_pid, redundancy_beside
 from pidflow.pid.estimate import estimate_mi, estimate_pid
+from pidflow.pid.estimators._rows import estimates_by
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
 from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, labels_of
 from pidflow.pid.mixed import _p_value
+from pidflow.pid.parts import patterns
 from pidflow.pid.results import QUANTITIES
+from pidflow.stats import jackknife_se
 from pidflow.validation.planted_cases import planted_cases
 
-_SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "study_mixed.py"
-_SPEC = importlib.util.spec_from_file_location(_SCRIPT.stem, _SCRIPT)
-study = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SCRIPT.stem] = study
-_SPEC.loader.exec_module(study)
+
+def _script(name):
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+study = _script("study_mixed")
 
 
 def case(name, seed=0, n=900):
@@ -80,7 +90,7 @@ def test_covariances_see_bits_that_are_not_there_and_the_result_says_so():
     plain = estimate_pid(one.x1, one.x2, one.y, estimator="gaussian")["broja"]
     assert plain.mi_12 > 2.5
     (note,) = (w for w in estimate_pid(one.x1, one.x2, one.y)["broja"].warnings if "estimator gaussian disagrees" in w)
-    assert "unique_1 1.86 instead of 0.97" in note
+    assert "unique_1 1.86 instead of 0.9" in note
 
 
 class TestLaws:
@@ -190,3 +200,86 @@ def test_relations_that_differ_from_label_to_label_are_seen_in_each():
     assert found.mi_12 == pytest.approx(2.0, abs=0.1)  # one bit of the label, one within it
     assert found.unique_2 == pytest.approx(2.0, abs=0.1)
     assert not any("heavy tails" in word for word in found.warnings)
+
+
+class TestGaussiansOfLabels:
+    """Blocks that cluster, each cluster turned in a way of its own (tests/benchmarks/study_clusters.py)."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def planted():
+        _script("study_correction")
+        return _script("study_clusters")
+
+    @staticmethod
+    def found(planted, table, strength, kind, rows=900):
+        cell = planted._planted(np.random.default_rng([3, rows]), table, strength, kind, rows)
+        found, _ = estimates_by(
+            "mixed", scores=tuple(cell.blocks), latents=lambda: None, groups=None, **planted.SETTINGS
+        )
+        return dict(zip(QUANTITIES, cell.truth, strict=True)), found["broja"]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def divided(cls, planted):
+        return cls.found(planted, "4 labels, sum of two codes", "strong", "straight")
+
+    def test_clusters_of_a_source_divide_the_labels_of_the_target(self, divided):
+        """No label goes with one cluster; one Gaussian a label sees a tenth of what is told within."""
+        truth, found = divided
+        assert truth["mi_12"] == pytest.approx(5.24, abs=0.01)
+        assert found.mi_12 == pytest.approx(truth["mi_12"], abs=0.4)
+        assert not found.warnings
+
+    def test_intervals_hold_what_is_systematic(self, divided):
+        truth, found = divided
+        for name in ("unique_1", "unique_2", "synergy", "mi_12"):
+            low, high = found.interval(name)
+            assert low <= truth[name] <= high, name
+            assert jackknife_se(found.replicates[name]) == pytest.approx(found.se[name])
+
+    def test_bends_within_labels_are_said(self, planted):
+        truth, found = self.found(planted, "4 labels, the text knows", "strong", "bent")
+        assert found.mi_12 < truth["mi_12"] - 0.3
+        assert any("is far from normal within its labels" in word for word in found.warnings)
+
+    def test_labels_with_few_rows_are_said(self, planted):
+        truth, found = self.found(planted, "8 labels, the text knows", "strong", "straight", rows=300)
+        assert found.mi_12 < truth["mi_12"] - 0.3
+        assert any("rows have a label of the target with fewer than 2 rows a column" in w for w in found.warnings)
+
+    def test_a_mean_that_bends_is_seen(self):
+        rng = np.random.default_rng(0)
+        label, x1, x2 = rng.integers(2, size=900), *rng.normal(size=(2, 900, 2))
+        within = x1[:, 0] + x1[:, 0] ** 2 + 0.5 * rng.normal(size=900)
+        y = np.column_stack([label + 0.1 * rng.normal(size=900), within])
+        x2[:, 1] = label + 0.1 * x2[:, 1]
+        found = estimate_pid(x1, x2, y, estimator="mixed")["broja"]
+        assert found.unique_1 > 0.5  # a straight mean leaves 0.2
+
+
+def test_patterns_have_the_size_that_is_unsure_and_do_not_go_together():
+    unsure = {"mi_1": 0.1, "mi_2": 0.2, "mi_12": 0.3, "redundancy": 0.05}
+    for groups in (5, 20):
+        added = patterns(unsure, groups)
+        assert jackknife_se(added["redundancy"]) == pytest.approx(0.05)
+        assert jackknife_se(added["unique_2"]) == pytest.approx(0.2)
+        product = np.stack(list(added.values())) @ np.stack(list(added.values())).T
+        np.testing.assert_allclose(product - np.diag(np.diag(product)), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("definition", ["broja", "dep"])
+def test_tables_hardly_different_follow_from_the_solution_of_the_whole(definition):
+    rng = np.random.default_rng(0)
+    one, two = rng.integers(3, size=(2, 900))
+    target = np.where(rng.uniform(size=900) < 0.7, one + two, rng.integers(5, size=900))
+    counts = np.zeros((3, 3, 5))
+    np.add.at(counts, (one, two, target), 1)
+    left = counts.copy()
+    left[1, 1] = np.floor(0.8 * left[1, 1])  # without some of the rows
+    without = np.stack([left]) / left.sum()
+    whole, near, _ = redundancy_beside(counts / 900, without, definition=definition, tol_bits=1e-8)
+    exact = float(discrete_pid(without[0], definition=definition).redundancy)
+    assert whole == pytest.approx(float(discrete_pid(counts / 900, definition=definition).redundancy), abs=1e-6)
+    assert abs(exact - whole) > 1e-3
+    assert near[0] == pytest.approx(exact, abs=0.2 * abs(exact - whole))

@@ -31,7 +31,7 @@ from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
 from pidflow.pid.labels import CLUSTERS, CODES, Labels
 from pidflow.pid.parts import Part
-from pidflow.pid.within_labels import ROWS_PER_COLUMN, Within, independent, told_within
+from pidflow.pid.within_labels import ROWS_PER_COLUMN, WORTH, Within, independent, told_within
 from pidflow.stats import normal_scores
 
 FOLDS = 5
@@ -94,6 +94,8 @@ def conditional_parts(
         definitions=definitions,
     )
     gaussian = {name: Part.of_estimate(estimate) for name, estimate in found.items()}
+    if all(part.mi["mi_12"][0] < WORTH for part in gaussian.values()):
+        gaussian = {name: _without_tails(part) for name, part in gaussian.items()}
     if not coded and classes.max() and all(block.shape[1] for block in rows):
         within = told_within(blocks, [own.index for own in labels[:2]], classes, members)
         return {name: _without_tails(_by_label(part, within, name)) for name, part in gaussian.items()}
@@ -110,13 +112,14 @@ def conditional_parts(
 
 
 def _without_tails(part: Part) -> Part:
-    """The part without a word on tails: columns are normal scores in each label, whose spreads differ."""
+    """The part without a word on tails, where little is told or where columns are normal scores in each label."""
     return replace(part, warnings=tuple(word for word in part.warnings if TAILS not in word))
 
 
 def _by_label(part: Part, within: Within, definition: str) -> Part:
     """The Gaussian part with what is told within labels."""
-    found = replace(_rescaled(part, within.mi, definition, None), unsure=within.unsure)
+    found = _rescaled(part, within.mi, definition, None)
+    found = replace(found, unsure=within.unsure, warnings=(*found.warnings, *within.warnings))
     if definition != "broja":
         return found
     return replace(found, union=within.mi["mi_1"] + within.mi["mi_2"] - within.redundancy)
@@ -170,9 +173,8 @@ def _codes(block: np.ndarray, labels: Labels, target: np.ndarray, classes: np.nd
     """Codes that stand for the whole block, rare ones as one; None where they do not."""
     n = len(block)
     if labels.kind == CLUSTERS:
-        cells = _cells(classes, labels.index)
-        x, y = (_centred(each, cells) for each in (block, target))
-        if min(_told(x, y, each) for each in (np.zeros_like(classes), classes, cells)) < LEVEL / 3:
+        # Labels of the target have Gaussians of their own, which clusters of a source may divide.
+        if classes.max() or _told(*(_centred(each, labels.index) for each in (block, target)), labels.index) < LEVEL:
             return None
     elif labels.kind != CODES or labels.count > n / ROWS_PER_CODE:
         return None

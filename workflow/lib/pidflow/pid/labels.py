@@ -133,32 +133,40 @@ def _split_further(block: np.ndarray, begun: np.ndarray, classes: np.ndarray) ->
 
 def _split(views: np.ndarray, least: int) -> np.ndarray | None:
     """Which rows lie on one side of the deepest valley in any view; None where there is none."""
-    best, side = DEPTH, None
-    for column in views.T:
-        depth, border = _valley(column, least)
-        if depth < best:
-            best, side = depth, column <= border
-    return side
+    depth, border = _valleys(views, least)
+    best = int(depth.argmin())
+    return views[:, best] <= border[best] if depth[best] < DEPTH else None
 
 
-def _valley(column: np.ndarray, least: int) -> tuple[float, float]:
-    """Depth of the deepest valley in a column, relative to the lower ridge beside it, and where it lies."""
-    low, high = np.partition(column, [least - 1, len(column) - least])[[least - 1, len(column) - least]]
-    spread = column.std()
-    if not high > low or not spread > 0:
-        return 1.0, 0.0
+def _valleys(views: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Depth of each column's deepest valley, relative to the lower ridge beside it, and where it lies, ``(q,)``."""
+    n, count = views.shape
+    part = np.partition(views, [least - 1, n - least], axis=0)
+    low, high, spread = part[least - 1], part[n - least], views.std(axis=0)
+    flat = ~((high > low) & (spread > 0))
+    spread = np.where(flat, 1.0, spread)
     reach = 3 * WIDTH * spread
-    grid = np.linspace(column.min() - reach, column.max() + reach, POINTS)
-    width = max(WIDTH * spread, grid[1] - grid[0])
-    place = np.clip(np.searchsorted(grid, column), 1, POINTS - 1)
-    part = (column - grid[place - 1]) / (grid[1] - grid[0])
-    mass = np.bincount(place, part, POINTS) + np.bincount(place - 1, 1 - part, POINTS)
-    offset = (grid - grid[POINTS // 2]) / width
-    density = np.convolve(mass, np.exp(-0.5 * offset**2), mode="same")
-    ridge = np.minimum(np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1])
-    depth = np.where((grid > low) & (grid < high) & (ridge >= RIDGE), density / np.maximum(ridge, RIDGE), 1.0)
-    deepest = np.flatnonzero(depth <= depth.min() + 1e-12)
-    return float(depth.min()), float(grid[deepest[len(deepest) // 2]])
+    first = views.min(axis=0) - reach
+    step = (views.max(axis=0) + reach - first) / (POINTS - 1)
+    width = np.maximum(WIDTH * spread, step)
+    at = (views - first) / step
+    left = np.clip(at.astype(np.int64), 0, POINTS - 2)
+    at -= left
+    left += POINTS * np.arange(count)
+    mass = np.bincount(left.ravel(), 1 - at.ravel(), POINTS * count)
+    mass = (mass + np.bincount(left.ravel() + 1, at.ravel(), POINTS * count)).reshape(count, POINTS)
+    offset = (np.arange(2 * POINTS) - POINTS) * (step / width)[:, None]
+    spectrum = np.fft.rfft(mass, 4 * POINTS) * np.fft.rfft(np.exp(-0.5 * offset**2), 4 * POINTS)
+    density = np.maximum(np.fft.irfft(spectrum, 4 * POINTS)[:, POINTS : 2 * POINTS], 0.0)
+    above = np.maximum.accumulate(density, axis=1), np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
+    ridge = np.minimum(*above)
+    grid = first[:, None] + step[:, None] * np.arange(POINTS)
+    between = (grid > low[:, None]) & (grid < high[:, None]) & (ridge >= RIDGE) & ~flat[:, None]
+    depth = np.where(between, density / np.maximum(ridge, RIDGE), 1.0)
+    least_depth = depth.min(axis=1)
+    deepest = depth <= least_depth[:, None] + 1e-9  # the middle of what is as empty
+    middle = (deepest.cumsum(axis=1) > deepest.sum(axis=1, keepdims=True) // 2).argmax(axis=1)
+    return least_depth, grid[np.arange(count), middle]
 
 
 def _directions(block: np.ndarray) -> np.ndarray:
@@ -173,7 +181,8 @@ def _directions(block: np.ndarray) -> np.ndarray:
     white = _white(block)
     pursued = np.eye(white.shape[1])
     for _ in range(PURSUIT):
-        pursued = white.T @ (white @ pursued) ** 3 / len(white) - 3 * pursued
+        seen = white @ pursued
+        pursued = white.T @ (seen * seen * seen) / len(white) - 3 * pursued
         pursued /= np.linalg.norm(pursued, axis=0)
     fourth = (white * np.square(white).sum(axis=1, keepdims=True)).T @ white
     unusual = white @ np.linalg.eigh(fourth)[1]

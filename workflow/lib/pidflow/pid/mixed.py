@@ -46,8 +46,8 @@ CERTIFIED, MOST_GAP = 5e-3, 0.02
 # Parts of the rows left out in turn to see the bias of a table.
 BIAS_PARTS = 5
 # Standard deviation of what stays systematic in class probabilities: of what log-losses of fitted rows, and of others,
-# lie off their mean.
-OF_OPTIMISM = 0.25
+# lie off their mean; and what is off where a label is certain.
+OF_OPTIMISM, LEAST_UNSURE = 0.25, 0.01
 # A posterior within this distance of another is the same symbol.
 ALIKE = 1e-6
 
@@ -120,7 +120,7 @@ def _label_parts(
     parts = [dealt != part for part in range(BIAS_PARTS)]
     tables = [np.stack([_table(*(s[rows] for s in (*symbols, classes))) for rows in some]) for some in (kept, parts)]
     optimism = {
-        name: OF_OPTIMISM * 0.5 * float((found.fitted[own] - found.held_out[own]).mean()) / LN2
+        name: LEAST_UNSURE + OF_OPTIMISM * 0.5 * float((found.fitted[own] - found.held_out[own]).mean()) / LN2
         for name, found in zip(INFORMATIONS, (*each, joint), strict=True)
     }
     unsure = optimism | {"redundancy": max(optimism["mi_1"], optimism["mi_2"])}

@@ -81,7 +81,7 @@ def patterns(unsure: Mapping[str, float], groups: int) -> dict[str, np.ndarray]:
     has one direction everywhere: in differences it cancels as far as it is alike.
     """
     one, two, both, shared = (unsure[name] for name in (*INFORMATIONS, "redundancy"))
-    sizes = shared, np.hypot(one, shared), np.hypot(two, shared), both
+    sizes = shared, one, two, max(one, two, both / 2)
     steps = np.pi * (np.arange(groups) + 0.5) / groups
     waves = [np.cos((1 + k % (groups - 1)) * steps) for k in range(len(sizes))]
     return {atom: size * wave / jackknife_se(wave) for atom, size, wave in zip(ATOMS, sizes, waves, strict=True)}

@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 # Weight of the squared coefficients, those of standardised columns, in nats.
 RIDGE = 1.0
 # Rows of a cell that its own counts must outweigh; the best on held-out rows is taken.
-PRIOR_ROWS = (2.0, 8.0, 32.0, np.inf)
+PRIOR_ROWS = (0.5, 2.0, 8.0, 32.0, np.inf)
 STEPS = 150
 # Relative change of the loss at which the search for coefficients ends.
 PRECISION = 1e-7

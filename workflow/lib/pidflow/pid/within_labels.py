@@ -27,8 +27,14 @@ COVERED, CLEARLY = 0.5, 2.0
 LEAST_VARIANCE = 1e-4
 # Variance that directions without any are given; what a source leaves below this part is nothing.
 RIDGE, NOTHING = 1e-6, 1e-9
-# Standard deviation of what stays systematic: of what dividing labels added, and of the exact bias.
-OF_GAIN, OF_BIAS = 0.2, 0.15
+# Canonical variates whose products bend the mean of the target.
+MOST_BENT = 4
+# Share of rows without a Gaussian of their label, and standard errors of Mardia's kurtosis, beyond which a word is due,
+# where more than so many bits are told within labels.
+MOST_POOLED, FAR_FROM_NORMAL, WORTH = 0.25, 4.0, 0.2
+# Standard deviation of what stays systematic: of what more than a Gaussian for each label added, of what it would have
+# added less clearly, and of the exact bias, where clusters could divide labels and where they have too few rows.
+OF_GAIN, OF_MISSED, OF_BIAS, OF_UNDIVIDED = 0.2, 0.7, 0.2, 0.4
 
 
 @dataclass(frozen=True)
@@ -42,21 +48,22 @@ class Within:
     redundancy : ndarray, shape (1 + G,)
     unsure : dict of str to float
         How far off each information, and the redundancy, may be beside its sampling error (standard deviation).
-    pooled : float
-        Share of rows that have no Gaussian of their label.
+    warnings : tuple of str
+        What speaks against Gaussians of labels.
     """
 
     mi: dict[str, np.ndarray]
     redundancy: np.ndarray
     unsure: dict[str, float]
-    pooled: float
+    warnings: tuple[str, ...]
 
 
 def told_within(rows: Blocks, clusters: Sequence[np.ndarray], classes: np.ndarray, members: np.ndarray) -> Within:
     """Decomposition of Gaussians given the label.
 
-    Each label has a Gaussian of its own, or each cluster of a source within it where that shows clearly more. Parts
-    with too few rows for a covariance are taken to be told as much as the others.
+    Each label has a Gaussian of its own, or each cluster of a source within it where that shows clearly more; and the
+    mean of the target may bend where that does. Parts with too few rows for a covariance are taken to be told as much
+    as the others.
 
     Parameters
     ----------
@@ -69,42 +76,126 @@ def told_within(rows: Blocks, clusters: Sequence[np.ndarray], classes: np.ndarra
     """
     target = _scored(rows[2], classes)
     choices = {"mi_1": clusters[:1], "mi_2": clusters[1:], "mi_12": (*clusters, _cells(*clusters))}
-    chosen, unsure = {}, {}
+    chosen, unsure, pooled = {}, {}, 0.0
     for name, used in zip(INFORMATIONS, (rows[:1], rows[1:2], rows[:2]), strict=True):
-        best = whole = _Told.of(used, target, classes, None, members)
-        tried = []
+        search = _Search(used, target, classes, members)
         for parts in choices[name]:
-            cells = _cells(classes, parts)
-            many = np.bincount(cells).max() < ROWS_PER_COLUMN * sum(block.shape[1] for block in (*used, target))
-            if many or cells.max() == classes.max() or whole.pooled == 1:
-                continue
-            found = _Told.of(used, target, classes, parts, members)
-            gain = found.bits - best.bits
-            if found.covered >= COVERED:
-                tried.append(found.bits[0] - whole.bits[0])
-                if gain[0] > CLEARLY * jackknife_se(gain[1:]):
-                    best = found
-        chosen[name] = best
-        unsure[name] = float(np.hypot(OF_GAIN * max([0.0, *tried]), OF_BIAS * best.bias))
+            search.divide(parts)
+        search.bend()
+        chosen[name], pooled = search.best, search.pooled
+        unsure[name] = search.unsure
     mi = {name: told.bits for name, told in chosen.items()}
+    for name in ("mi_1", "mi_2"):
+        # Both tell at least what one does, which takes fewer rows to see.
+        more = mi[name] - mi["mi_12"]
+        if more[0] > CLEARLY * jackknife_se(more[1:]):
+            mi["mi_12"], unsure["mi_12"] = mi[name], float(np.hypot(unsure[name], OF_GAIN * more[0]))
     share = _share(chosen["mi_1"], chosen["mi_2"])
-    redundancy = np.minimum(mi["mi_1"], mi["mi_2"]) * share
     smaller = min("mi_1", "mi_2", key=lambda name: mi[name][0])
-    unsure["redundancy"] = share[0] * unsure[smaller]
-    return Within(mi, redundancy, unsure, chosen["mi_12"].pooled)
+    unsure["redundancy"] = unsure[smaller]
+    told = {"x1": mi["mi_1"][0], "x2": mi["mi_2"][0], "y": mi["mi_12"][0]}
+    tails = (
+        _tails(name, block, _cells(classes, part))
+        for (name, bits), block, part in zip(told.items(), rows, (*clusters, classes), strict=True)
+        if bits > WORTH
+    )
+    return Within(mi, mi[smaller] * share, unsure, _few_rows(pooled, told["y"]) + tuple(filter(None, tails)))
+
+
+class _Search:
+    """The Gaussians by which some sources are best seen to tell of a target within labels.
+
+    `gain` is what anything but a Gaussian for each label added, `missed` the most that was not clear enough to be
+    taken, in bits; `undivided` whether there are clusters that have too few rows to divide labels.
+    """
+
+    def __init__(
+        self, sources: Sequence[np.ndarray], target: np.ndarray, classes: np.ndarray, members: np.ndarray
+    ) -> None:
+        self.sources, self.target, self.members = sources, target, members
+        self.classes, self.columns = classes, sum(block.shape[1] for block in sources) + target.shape[1]
+        small = np.bincount(classes)[classes] < self.least
+        self.labels = _cells(np.where(small, -1, classes))  # labels with too few rows have one Gaussian in common
+        self.pooled = float(small.mean())
+        self.cells = self.labels
+        self.best = self._told(self.labels, bent=False)
+        self.gain, self.missed, self.undivided = 0.0, 0.0, False
+
+    @property
+    def unsure(self) -> float:
+        """How far off the best may be beside its sampling error, bits (standard deviation)."""
+        of_bias = (OF_UNDIVIDED if self.undivided else OF_BIAS) * self.best.bias
+        return float(np.linalg.norm([OF_GAIN * self.gain, OF_MISSED * self.missed, of_bias]))
+
+    @property
+    def least(self) -> float:
+        return ROWS_PER_COLUMN * self.columns
+
+    def divide(self, parts: np.ndarray) -> None:
+        """Try parts of labels."""
+        cells = _cells(self.labels, parts)
+        size = np.bincount(cells)
+        if cells.max() > self.labels.max():
+            if size[size >= self.least].sum() >= COVERED * len(cells):
+                self._try(cells, bent=False)
+            else:
+                self.undivided = True
+
+    def bend(self) -> None:
+        """Try a mean of the target that bends."""
+        more = min(self.target.shape[1], self.columns - self.target.shape[1], MOST_BENT)
+        if np.bincount(self.cells).max() >= self.least + ROWS_PER_COLUMN * more * (more + 1) / 2:
+            self._try(self.cells, bent=True)
+
+    def _try(self, cells: np.ndarray, *, bent: bool) -> None:
+        found = self._told(cells, bent=bent)
+        gain = found.bits - self.best.bits
+        if gain[0] > CLEARLY * jackknife_se(gain[1:]):
+            self.best, self.cells, self.gain = found, cells, self.gain + float(gain[0])
+        else:
+            self.missed = max(self.missed, float(gain[0]))
+
+    def _told(self, cells: np.ndarray, *, bent: bool) -> "_Told":
+        m, size = self.target.shape[1], np.bincount(cells)
+        scored = _cells(self.classes, cells)
+        source = np.column_stack([_scored(block, scored) for block in self.sources])
+        large = np.flatnonzero(size >= self.least)
+        large = large if len(large) else np.array([size.argmax()])
+        if bent:
+            source = np.column_stack([source, _bends(source, self.target, cells, large)])
+        d = source.shape[1]
+        alone, freedom = _scatters(self.target, self.labels, self.members)
+        both, inside = (each[large] for each in _scatters(np.column_stack([source, self.target]), cells, self.members))
+        label = self.labels[np.unique(cells, return_index=True)[1]][large]
+        rank = _rank(both[:, 0, :d, :d])
+        left = both[..., d:, d:] - both[..., d:, :d] @ np.linalg.solve(both[..., :d, :d], both[..., :d, d:])
+        if (np.linalg.det(left[:, 0]) < NOTHING**m * np.linalg.det(alone[label, 0])).any():
+            raise UnboundedError("within a label the target is an exact function of a source")
+        weight = (inside + 1) / (inside + 1).sum(axis=0)
+        inside, outside = np.maximum(inside - rank[:, None], 1.0), freedom[label]
+        bits = 0.5 / LN2 * (weight * (_log_det(alone[label], outside) - _log_det(left, inside))).sum(axis=0)
+        plug_in = np.linalg.slogdet(alone[label, 0])[1] - np.linalg.slogdet(left[:, 0])[1]
+        plug_in += m * np.log((inside[:, 0] + rank) / outside[:, 0])
+        used = np.unique(label)
+        joined, over = (np.stack([each[label == one].sum(axis=0) for one in used]) for each in (left, inside))
+        return _Told(
+            bits,
+            float(0.5 / LN2 * weight[:, 0] @ plug_in - bits[0]),
+            np.bincount(self.labels)[used],
+            alone[used] / freedom[used][..., None, None],
+            joined / over[..., None, None],
+        )
 
 
 @dataclass(frozen=True)
 class _Told:
-    """What a source tells by Gaussians of labels, or of parts of them; L labels, axes ``1 + G`` as above.
+    """What a source tells by Gaussians of L labels or of parts of them; axes of ``1 + G`` as above.
 
     Attributes
     ----------
     bits : ndarray, shape (1 + G,)
     bias : float
         What was subtracted from the plug-in value, bits.
-    covered, pooled : float
-        Share of rows in parts that are large enough, and of those whose label has no Gaussian of its own.
     weight : ndarray, shape (L,)
         Rows of each label.
     alone, left : ndarray, shapes (L, 1 + G, m, m)
@@ -113,63 +204,55 @@ class _Told:
 
     bits: np.ndarray
     bias: float
-    covered: float
-    pooled: float
     weight: np.ndarray
     alone: np.ndarray
     left: np.ndarray
 
-    @classmethod
-    def of(
-        cls,
-        sources: Sequence[np.ndarray],
-        target: np.ndarray,
-        classes: np.ndarray,
-        parts: np.ndarray | None,
-        members: np.ndarray,
-    ) -> "_Told":
-        m, d = target.shape[1], sum(block.shape[1] for block in sources)
-        least = ROWS_PER_COLUMN * (d + m)
-        small = np.bincount(classes)[classes] < least
-        labels = _cells(np.where(small, -1, classes))  # labels with too few rows have one Gaussian in common
-        cells = labels if parts is None else _cells(labels, parts)
-        of_cell = np.zeros(int(cells.max()) + 1, dtype=np.int64)
-        of_cell[cells] = labels
-        scored = _cells(classes, cells)
-        source = np.column_stack([_scored(block, scored) for block in sources])
-        size = np.bincount(cells)
-        large = np.flatnonzero(size >= least)
-        if not len(large):
-            large = np.array([size.argmax()])
-        whole, freedom = _scatters(target, labels, members)
-        both, inside = _scatters(np.column_stack([source, target]), cells, members)
-        both, inside, of_cell = both[large], inside[large], of_cell[large]
-        rank = _rank(both[:, 0, :d, :d])
-        both[..., np.arange(d), np.arange(d)] += RIDGE * inside[..., None]
-        left = both[..., d:, d:] - both[..., d:, :d] @ np.linalg.solve(both[..., :d, :d], both[..., :d, d:])
-        rows = inside + 1.0
-        inside = inside - rank[:, None]
-        told = _log_det(whole, freedom)[of_cell] - _log_det(left, inside)
-        if (np.linalg.det(left[:, 0]) < NOTHING**m * np.linalg.det(whole[of_cell, 0])).any():
-            raise UnboundedError("within a label the target is an exact function of a source")
-        bits = 0.5 / LN2 * (told * rows).sum(axis=0) / rows.sum(axis=0)
-        plug_in = (
-            np.linalg.slogdet(whole / freedom[..., None, None])[1][of_cell]
-            - np.linalg.slogdet(left / rows[..., None, None])[1]
-        )
-        raw = 0.5 / LN2 * (plug_in * rows).sum(axis=0) / rows.sum(axis=0)
-        used = np.unique(of_cell)
-        joined = np.stack([left[of_cell == label].sum(axis=0) for label in used])
-        over = np.stack([inside[of_cell == label].sum(axis=0) for label in used])
-        return cls(
-            bits,
-            float(raw[0] - bits[0]),
-            float(size[large].sum() / size.sum()),
-            float(small.mean()),
-            np.array([(labels == label).sum() for label in used]),
-            whole[used] / freedom[used][..., None, None],
-            joined / over[..., None, None],
-        )
+
+def _bends(source: np.ndarray, target: np.ndarray, cells: np.ndarray, large: np.ndarray) -> np.ndarray:
+    """Products of the source's first canonical variates with the target, in each cell."""
+    most = min(source.shape[1], target.shape[1], MOST_BENT)
+    pairs = np.triu_indices(most)
+    out = np.zeros((len(source), len(pairs[0])))
+    for cell in large:
+        kept = cells == cell
+        x, y = (independent(block[kept], None) for block in (source, target))
+        seen = x @ np.linalg.svd(x.T @ y)[0][:, :most]
+        first, second = (np.pad(seen, ((0, 0), (0, most - seen.shape[1])))[:, side] for side in pairs)
+        out[kept] = first * second
+    return out
+
+
+def _few_rows(pooled: float, told: float) -> tuple[str, ...]:
+    """A word where many rows have no Gaussian of their label."""
+    if pooled <= MOST_POOLED or told <= 0:
+        return ()
+    return (
+        f"{pooled:.0%} of the rows have a label of the target with fewer than {ROWS_PER_COLUMN:g} rows a column, and "
+        "one Gaussian for all of these: what is told within labels may be more",
+    )
+
+
+def _tails(name: str, block: np.ndarray, cells: np.ndarray) -> str:
+    """A word on a block whose rows, column by column normal in each cell, are far from jointly normal there.
+
+    Mardia (1970), *Measures of multivariate skewness and kurtosis*: mean over cells, in standard errors.
+    """
+    excess, variance = 0.0, 0.0
+    for rows in (block[cells == cell] for cell in np.unique(cells)):
+        if len(rows) > ROWS_PER_COLUMN * block.shape[1]:
+            white = independent(normal_scores(rows), None)
+            n, d = white.shape
+            expected = d * (d + 2) * (n - 1) / (n + 1)
+            excess += n * (np.square(np.square(white).sum(axis=1)).mean() - expected)
+            variance += n * 8 * d * (d + 2)
+    score = excess / np.sqrt(variance) if variance else 0.0
+    if score <= FAR_FROM_NORMAL:
+        return ""
+    return (
+        f"{name} is far from normal within its labels (Mardia's kurtosis {score:.0f} standard errors too large: bends, "
+        "heavy tails, or clusters that were not told apart): what it tells there may be more"
+    )
 
 
 def _scatters(rows: np.ndarray, cells: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
