@@ -1,6 +1,8 @@
 """What the training data of the zoo tell, and what answerers who see equally well would say after each of them.
 
     python tests/benchmarks/study_zoo.py
+    snakemake spectrum --cores 2 --configfile config/zoo.yaml
+    python tests/benchmarks/study_zoo.py results    # what the models of that run say, too
 
 First, for each language prior, the information in the questions of choose-attr as training asks them, beside which two
 answers are offered: what the words tell, and what only the picture adds, which always tells.
@@ -14,15 +16,23 @@ picture adds to the words in what is said, vision-unique and synergistic bits to
 
 import argparse
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
 from pidflow.data import scenes
+from pidflow.files.store import Identity, read_json
+from pidflow.spectrum.modes import COUPLING
+from pidflow.spectrum.predictions_file import read_predictions
+from pidflow.spectrum.records import from_json
+from pidflow.spectrum.scores import scored
+from pidflow.spectrum.words import JOINT
 
 PRIORS = (0.0, 0.25, 0.5, 0.8, 1.0)
 RIGHT = 0.81
 TASK = "choose-attr"
+SURE = 0.95
 
 
 def asked(prior, n):
@@ -97,8 +107,23 @@ def fitted(kind, questions):
     return high
 
 
+def said(folder):
+    """Of each model of a run: what it says beyond the words, and how often it is surer than SURE."""
+    print(f"\n{'model':16}right  words  beyond  surer than {SURE}")
+    for path in sorted(folder.glob(f"spectrum/*/{TASK}.json")):
+        model = path.parent.name
+        found = from_json(read_json(path, expected=Identity(model=model, task=TASK)), where=str(path))
+        bits = next(each.bits for each in found.spectra if each.method == COUPLING)
+        predictions = read_predictions(folder / "predictions" / model / f"{TASK}.h5")
+        sure = (scored(predictions, JOINT).probabilities.max(axis=1) > SURE).mean()
+        right = next(each.right[0] for each in found.passes if each.key == JOINT)
+        beyond = bits["unique_vision"] + bits["synergy"]
+        print(f"{model:16}{right:5.2f}  {bits['unique_language']:5.2f}  {beyond:6.2f}  {sure:10.2f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="?", type=Path, help="folder of a run of config/zoo.yaml")
     parser.add_argument("--questions", type=int, default=40_000)
     given = parser.parse_args()
     counts = {prior: asked(prior, given.questions) for prior in PRIORS}
@@ -113,6 +138,8 @@ def main():
             found = on_even_scenes(kind, strength, even.likely(of_prior), even)
             line.append("   ".join(f"{value:5.2f}" for value in found))
         print("      ".join(line))
+    if given.results is not None:
+        said(given.results)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def test_probabilities_that_half_precision_made_zero_are_below_every_threshold(r
 def changed(**fields):
     question = deepcopy(QUESTION)
     for name, value in fields.items():
-        if name in ("num_options", "conversations"):
+        if name in ("image", "num_options", "conversations"):
             question[name] = value
         elif value is None:
             del question["conversations"][1][name]
@@ -125,6 +125,7 @@ def changed(**fields):
         (changed(num_options=5), "num_options 5 and probabilities of 4 letters"),
         (changed(num_options="3"), "num_options '3'"),
         (changed(conversations=[]), "no turn from 'gpt'"),
+        (changed(image=None), "question 1 has no 'image'"),
         (changed(l_feature=None, v_prob=None), "lacks l_feature, v_prob"),
         (changed(label="D"), "label 'D', expected one of the letters A, B, C"),
         (changed(v_feature=[1.0]), "v_feature has 2 numbers in question training-0 and 1 in training-1"),
@@ -145,8 +146,8 @@ def test_what_is_wrong_with_a_question_is_said(read, question, message):
     ("training", "held_out", "message"),
     [
         ("{not json", [PAIR], "not JSON"),
-        ([], [PAIR], "expected a list of questions"),
-        ([QUESTION], {"a": 1}, "expected a list of questions"),
+        ([], [PAIR], "expected a list of questions, found an empty one"),
+        ([QUESTION], {"a": 1}, "expected a list of questions, found dict"),
         ([QUESTION], [QUESTION], "hold the same"),
     ],
 )

@@ -150,12 +150,16 @@ def test_an_order_that_errors_may_turn_round_is_not_sure():
     apart = breadth.order_table([*close, one, two], order).iloc[0]
     assert apart["recovered"]
     assert (apart["low"], apart["high"]) == (pytest.approx(0.8), pytest.approx(1.0))
+    assert (apart["pairs"], apart["decided"], apart["opposed"]) == (10, 9, 0)
     # The distance over the error of a difference that has its own images in both: 0.02 / 0.028, Student's t of 19.
     assert apart["sure"] == pytest.approx(scipy_stats.t.cdf(0.02 / np.hypot(*se_of(one, two)), 19), abs=0.1)
     together = Cell(
         "m4", "t", two.info, two.values, dict(two.replicates) | {"synergy": one.replicates["synergy"] + 0.02}
     )
-    assert breadth.order_table([*close, one, together], order).iloc[0]["sure"] == 1
+    sure = breadth.order_table([*close, one, together], order).iloc[0]
+    assert (sure["sure"], sure["decided"]) == (1, 10)
+    turned = breadth.order_table([*close, one, together], expected(["m4"], ["m3"], *([f"m{i}"] for i in range(3))))
+    assert (turned.iloc[0]["decided"], turned.iloc[0]["opposed"]) == (10, 7)
     drawn = breadth.redrawn([one, two], "synergy", draws=4000, seed=1)
     np.testing.assert_allclose(drawn.std(0), np.array(se_of(one, two)) * np.sqrt(19 / 17), rtol=0.1)
 

@@ -184,10 +184,11 @@ class Expected:
 def order_table(cells: Sequence[Cell], expected: Sequence[Expected], *, seed: int = 0) -> pd.DataFrame:
     """Whether models come in the order that was written down before, by Kendall's tau.
 
-    Columns ``id, task, number, models, tau, low, high, recovered, sure, found``: tau over pairs of models that the
-    order tells apart; ``recovered`` is a tau of :data:`RECOVERED` or more. Interval and ``sure``, the share in which it
-    would be recovered, are over other images (:func:`redrawn`). Orders of fewer than :data:`LEAST_MODELS` models of the
-    run are left out.
+    Columns ``id, task, number, models, tau, low, high, recovered, sure, pairs, decided, opposed, found``: tau over the
+    ``pairs`` of models that the order tells apart; ``recovered`` is a tau of :data:`RECOVERED` or more. Interval and
+    ``sure``, the share in which it would be recovered, are over other images (:func:`redrawn`). ``decided`` pairs have
+    a difference whose 95 % interval is on one side of zero, on the wrong one in those that are ``opposed``. Orders of
+    fewer than :data:`LEAST_MODELS` models of the run are left out.
     """
     rows = []
     for each in expected:
@@ -201,10 +202,10 @@ def order_table(cells: Sequence[Cell], expected: Sequence[Expected], *, seed: in
         low, high = np.quantile(again, [0.025, 0.975])
         sure = float((again >= RECOVERED).mean())
         names = " < ".join(cell.model for cell in sorted(models, key=lambda cell: cell.values[each.number]))
-        numbers = tau, min(low, tau), max(high, tau), tau >= RECOVERED, sure
+        numbers = tau, min(low, tau), max(high, tau), tau >= RECOVERED, sure, *_decided(places, models, each.number)
         rows.append([each.id, each.task, each.number, len(models), *numbers, names])
-    columns = ["id", "task", "number", "models", "tau", "low", "high", "recovered", "sure", "found"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["id", "task", "number", "models", "tau", "low", "high", "recovered", "sure"]
+    return pd.DataFrame(rows, columns=[*columns, "pairs", "decided", "opposed", "found"])
 
 
 def redrawn(models: Sequence[Cell], number: str, *, draws: int, seed: int) -> np.ndarray:
@@ -230,6 +231,24 @@ def kendall(places: np.ndarray, values: np.ndarray) -> np.ndarray:
     above = np.sign(values[..., :, None] - values[..., None, :])
     apart = np.sign(places[:, None] - places[None, :])
     return (above * apart).sum((-2, -1)) / np.abs(apart).sum()
+
+
+def _decided(places: np.ndarray, models: Sequence[Cell], number: str) -> tuple[int, int, int]:
+    """Pairs that `places` tells apart, those whose difference has a sign beyond its error, those with the wrong one."""
+    intervals = []
+    for (low, small), (high, large) in permutations(zip(places, models, strict=True), 2):
+        if low < high:  # ASSUME: as in redrawn
+            ends = [each.replicates[number] for each in (small, large)]
+            paired = len(ends[0]) == len(ends[1])
+            rise = large.values[number] - small.values[number]
+            found = (
+                stats.jackknife(rise, ends[1] - ends[0])
+                if paired
+                else stats.difference(large.estimate(number), small.estimate(number))
+            )
+            intervals.append(found.interval())
+    opposed = sum(high < 0 for _, high in intervals)
+    return len(intervals), opposed + sum(low > 0 for low, _ in intervals), opposed
 
 
 def _by(cells: Sequence[Cell], key: Callable[[Cell], object]) -> dict:

@@ -115,7 +115,8 @@ def _items(path: Path) -> list[_Item]:
     except (ValueError, RecursionError) as err:
         raise DataError(f"{path}: not JSON ({str(err)[:120]}); expected the output of the published pipeline") from err
     if not isinstance(content, list) or not content:
-        raise DataError(f"{path}: expected a list of questions, found {type(content).__name__} or none")
+        found = "an empty one" if content == [] else type(content).__name__
+        raise DataError(f"{path}: expected a list of questions, found {found}")
     return [_item(f"{path}: question {row}", each) for row, each in enumerate(content)]
 
 
@@ -126,6 +127,8 @@ def _item(where: str, entry: Any) -> _Item:
     asked = next((turn for turn in turns if turn.get("from") == "human"), {})
     if said is None:
         raise DataError(f"{where} has no turn from 'gpt' in 'conversations'")
+    if not entry.get("image"):
+        raise DataError(f"{where} has no 'image'; questions about one picture have to be known as such")
     needed = ("value", "label", *(f"{short}_feature" for short in ("v", "l")), *map(_RESTRICTED.format, _PASSES))
     lacking = [name for name in needed if name not in said]
     if lacking:
@@ -139,7 +142,7 @@ def _item(where: str, entry: Any) -> _Item:
         raise DataError(f"{where} has the label {said['label']!r}, expected one of the letters {', '.join(letters)}")
     response = str(said["value"]).strip().upper()
     return _Item(
-        image=hashlib.sha256(str(entry.get("image")).encode()).hexdigest()[:16],
+        image=hashlib.sha256(str(entry["image"]).encode()).hexdigest()[:16],
         options=_texts(str(asked.get("value", "")), letters),
         answer=letters.index(label),
         greedy=letters.index(response) if len(response) == 1 and response in letters else _ELSE,
