@@ -71,7 +71,7 @@ def test_what_a_command_names_exists(page):
             assert script.is_file(), said
             assert all(word in script.read_text() for word in rest[1:] if word.startswith("--")), said
         elif verb == "pip" and "[" in said:
-            assert re.search(r"\[(\w+)\]", said)[1] in EXTRAS, said
+            assert re.search(r"\[([\w-]+)\]", said)[1] in EXTRAS, said
         elif verb == "snakemake":
             given = get_argument_parser().parse_args(rest)
             wrong = [str(path) for path in given.configfile or [] if path.suffix != ".yaml"]
