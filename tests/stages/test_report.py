@@ -72,7 +72,7 @@ def tables(tmp_path, spectrum):
     ]
     sweeps = [
         {"model": "m", "task": "a", "kind": "cut", "window": 3, "subset": "all", "edge": edge, "centre": block}
-        | {"change_first": -0.1 * block}
+        | {"change_first": -0.1 * block, "n": 900, "images": 900}
         for edge in ("image->last", "image->question")
         for block in range(3)
     ]
@@ -167,6 +167,8 @@ def test_methods_have_the_run_s_own_numbers(page):
     assert "normalizing flow" in text
     assert "States of 3 layers" in text
     assert "33% of the numbers carry a warning" in text
+    assert "2 edges of attention were cut around each block in turn, in windows of 3 blocks" in text
+    assert "Predictions of 4 models on 2 tasks were decomposed as well" in text
 
 
 def test_provenance_is_that_of_the_record(page):

@@ -117,12 +117,23 @@ def scorecard(
 
 
 def methods(
+    configuration: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], titles: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """The methods of the run in words, with its own numbers: of all that it has tables of."""
+    found = _of_states(configuration, tables["answers"], tables["pid"], titles)
+    if "sweeps" in tables:
+        found.append(_of_sweeps(configuration, tables["sweeps"]))
+    if "spectrum" in tables:
+        found.append(_of_spectrum(configuration, tables["spectrum"]))
+    return found
+
+
+def _of_states(
     configuration: Mapping[str, Any],
     answers: pd.DataFrame,
     pid: pd.DataFrame,
     titles: Mapping[str, Mapping[str, str]],
 ) -> list[str]:
-    """The methods of the run in words, with its own numbers."""
     run, extract, pca, pid_settings = (configuration[key] for key in ("run", "extract", "pca", "pid"))
 
     def listed(kind: str, names: Sequence[str]) -> str:
@@ -158,6 +169,31 @@ def methods(
         f"Intervals are Student's t at 95 % over {pid_settings['jackknife_groups']} jackknife groups of images. "
         f"{warned:.0%} of the numbers carry a warning.",
     ]
+
+
+def _of_sweeps(configuration: Mapping[str, Any], sweeps: pd.DataFrame) -> str:
+    settings = configuration["sweep"]
+    controls = f", beside the controls {', '.join(settings['controls'])}" if settings["controls"] else ""
+    return (
+        f"{_count(sweeps['edge'].unique(), 'edge')} of attention were cut around each block in turn, in windows of "
+        f"{settings['window']} blocks{controls}, for {int(sweeps['n'].max()):,} questions of a task at most. Effects "
+        "are relative changes of the probability of the model's own first answer token, with 95 % intervals over "
+        "images."
+    )
+
+
+def _of_spectrum(configuration: Mapping[str, Any], spectrum: pd.DataFrame) -> str:
+    asked, settings = configuration["spectrum"], configuration["spectrum_pid"]
+    who = f"{_count(spectrum['model'].unique(), 'model')} on {_count(spectrum['task'].unique(), 'task')}"
+    warned = float((spectrum["warning"] != "").mean()) if len(spectrum) else 0.0
+    return (
+        f"Predictions of {who} were decomposed as well: the pass '{settings['vision']}' stands for vision alone, "
+        f"'{settings['language']}' for language alone, with {settings['replacement']} in place of what is left out "
+        f"({asked['draws']} draws, statistics from folds {', '.join(map(str, asked['training']))}, which are not "
+        f"evaluated). Options are scored by '{settings['score']}'; where they have less than "
+        f"{settings['threshold']:g} of the probability, the prediction counts as uniform. {warned:.0%} of these "
+        "numbers carry a warning."
+    )
 
 
 def _count(values: Sequence[Any], noun: str) -> str:

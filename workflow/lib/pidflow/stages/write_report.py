@@ -102,7 +102,7 @@ def run(
         ],
         chart_sections=sections,
         questions=shown,
-        methods=report.methods(configuration, answers, pid, titles),
+        methods=report.methods(configuration, found, titles),
         provenance=report.provenance(read_json(provenance)),
         configuration=yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True),
         data=report.embedded(
