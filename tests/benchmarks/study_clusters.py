@@ -123,7 +123,7 @@ def _planted(
     blocks = [_around(rng, *each, bend=warp == "bent") for each in zip(symbols, inner, strict=True)]
     if warp == "overlapping":
         place = symbols[2] + OVERLAP * rng.standard_normal(rows)
-        blocks[2] = np.column_stack([place, signal, rng.standard_normal(rows)]) @ turned(rng, 3)
+        blocks[2] = np.column_stack([place, signal, rng.standard_normal(rows)]) @ turned(rng, 4)
         truth = plus(_overlapping(table), {a: float(getattr(found, a)) for a in QUANTITIES[ATOMS]})
     return Cell(f"{table}, {strength}, {warp}", blocks, _whole(truth))
 

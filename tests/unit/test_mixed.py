@@ -11,7 +11,7 @@ from pidflow.pid.discrete import discrete_pid, redundancy_beside
 from pidflow.pid.estimate import estimate_mi, estimate_pid
 from pidflow.pid.estimators._rows import estimates_by
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
-from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, labels_of
+from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, clumped, labels_of
 from pidflow.pid.mixed import _p_value
 from pidflow.pid.parts import patterns
 from pidflow.pid.results import QUANTITIES
@@ -70,6 +70,31 @@ class TestLabels:
         found = labels_of(study.rotated(rng, block))
         assert (found.kind, found.count) == (CLUSTERS, 2)
         assert len(set(zip(found.index, one, strict=True))) == 2
+
+    @staticmethod
+    def in_a_row(count, n=900):
+        rng = np.random.default_rng(count)
+        block = rng.normal(size=(n, 3))
+        block[:, 0] = rng.integers(count, size=n) + 0.1 * block[:, 0]
+        return block
+
+    @pytest.mark.parametrize("count", [6, 12])
+    def test_many_clusters_in_a_row_are_told_apart(self, count):
+        assert labels_of(self.in_a_row(count)).count == count
+
+    def test_more_clusters_than_rows_can_tell_apart_are_said(self):
+        rows = self.in_a_row(40, n=300)
+        assert labels_of(rows).kind == CONTINUOUS
+        others = np.random.default_rng(0).normal(size=(2, 300, 2))
+        found = estimate_pid(*others, rows, estimator="copula")["broja"]
+        (note,) = (word for word in found.warnings if "clumps" in word)
+        assert note.startswith("y lies in clumps of few rows each, more clusters than 300 rows can tell apart")
+        assert not clumped([np.random.default_rng(seed).uniform(size=(300, 5)) for seed in range(3)])
+
+    def test_one_far_row_merges_no_clusters(self):
+        block = self.in_a_row(4)
+        block[7] = 50.0
+        assert labels_of(block).count == 4
 
     def test_codes_that_stand_for_few_rows_each_are_none(self):
         block = np.random.default_rng(0).normal(size=(600, 4))[np.random.default_rng(1).integers(600, size=900)]

@@ -85,11 +85,13 @@ def estimates_by(
     notes
         Come before the warnings of each result.
     """
+    from pidflow.pid.labels import clumped  # half a second of imports
+
     spoke = speaker(estimator, scores)
     rows = gaussian_rows(spoke, scores=scores, latents=latents)
     blocks, more = _varying(scores if rows is None else rows)
     decompose = load("pid.estimators", spoke).estimates if rows is None else estimates_of_rows
-    more += () if rows is None else _discrete(spoke, scores)
+    more += (() if rows is None else _discrete(spoke, scores)) + clumped(_varying(scores)[0])
     exact = None if rows is None or rows is scores else _varying(scores)[0]
     found = or_unbounded(
         decompose if exact is None else _refused_where_exact(decompose, exact),
