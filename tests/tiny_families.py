@@ -51,6 +51,7 @@ VISION = {
     "embed_dim": 32,
     "mlp_dim": 64,
 }
+_BY_LAYER = ("layer_types", "mlp_layer_types", "mlp_only_layers")
 _VISUAL = ("vision", "qformer", "audio", "vq", "mm_token", "projector", "adapter")
 
 
@@ -159,13 +160,13 @@ def shrunk(config, path=""):
         if isinstance(value, PretrainedConfig):
             shrunk(value, f"{path}.{name}")
     sizes = VISION if any(word in path for word in _VISUAL) else TEXT
+    depth = getattr(config, "num_hidden_layers", None) if not _per_layer(config, "num_hidden_layers") else None
     for name, value in sizes.items():
         now = getattr(config, name, None) if not _per_layer(config, name) else None
         if isinstance(now, int) and not isinstance(now, bool):
             setattr(config, name, value)
-    for name in ("layer_types", "mlp_layer_types", "mlp_only_layers"):
-        value = getattr(config, name, None)
-        if isinstance(value, list) and value:
+    for name, value in list(vars(config).items()):
+        if isinstance(value, list) and value and (len(value) == depth or name in _BY_LAYER):
             setattr(config, name, value[: config.num_hidden_layers])
     return config
 

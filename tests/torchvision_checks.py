@@ -24,7 +24,8 @@ def found_of(name):
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_back(tiny, folder)
     batch = asked_of(loaded)
-    checked = check_model(loaded, own_questions(loaded))
+    together, *alone = own_questions(loaded)
+    checked = check_model(loaded, together, alone)
     outcome = swept(loaded, batch)
     ids, spans = batch.inputs["input_ids"], batch.spans
     said = [loaded.tokenizer.decode(ids[row][spans["question"][row]]).strip() for row in range(len(batch))]

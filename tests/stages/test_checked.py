@@ -24,8 +24,8 @@ def counted(monkeypatch):
 
 def test_its_own_questions_pad_a_row(tiny_llava, tiny_llava_next):
     for loaded in (tiny_llava, tiny_llava_next):
-        batch = own_questions(loaded)
-        assert len(batch) == 2
+        batch, *alone = own_questions(loaded)
+        assert (len(batch), [len(each) for each in alone]) == (2, [1, 1])
         assert not batch.spans.valid.all()
 
 

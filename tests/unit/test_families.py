@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.tiny_cases import CASES as OWN
 from tests.tiny_checks import EDGES, asked_of, examples, lens_error, load_back, pictures, prefix_error, row_alone, swept
+from tests.tiny_rare import RARE
 from tests.tiny_types import TYPES
 from tests.tiny_vision import VISION_TYPES
 
@@ -25,7 +26,7 @@ from pidflow.plugins import registry
 
 ELSEWHERE = {name.replace("_", "-") for name in VISION_TYPES}  # tests/unit/test_torchvision.py
 FAMILIES = set(registry.available("models.families")) - {"generic"} - ELSEWHERE
-SHARED = {name.replace("_", "-"): tiny for name, tiny in TYPES.items()}
+SHARED = {name.replace("_", "-"): tiny for name, tiny in (TYPES | RARE).items()}
 CASES = OWN | {name: replace(tiny, family=name) for name, tiny in SHARED.items() if name in FAMILIES}
 EXACT = 1e-5  # of the largest logit, float32
 
@@ -153,7 +154,7 @@ def test_a_batch_taken_apart_is_encoded_alike(loaded, batch):
 
 
 # Each image token hears of the whole picture, as a query of a Q-Former or a resampler, or stands for all of it.
-NOWHERE = {"blip-2", "instructblip", "idefics2"}
+NOWHERE = {"blip-2", "instructblip", "idefics2", "chameleon"}
 # Orders of tokens that ramps do not tell: newlines between tiles, pools of patches, or none of a tower.
 UNMEASURED = {"llava-next", "llava-onevision", "gemma4", "paddleocr-vl", "fuyu", "mllama"}
 SIZES = ((48, 48), (64, 40), (36, 70), (111, 47), (53, 125), (81, 79))

@@ -167,7 +167,9 @@ def _cut(name: str, values: list[Any], *, length: int, start: int, variants: int
     axis = next((each for each in axes if each < first.dim() and first.shape[each] == length), None)
     row_axis = 0
     if axis is not None:
-        others = [piece for piece in values[1:] if _fits(piece, first, axis)]
+        # What is told of the tokens of a prompt alone is 0 of those that follow, one a call.
+        pieces = [torch.zeros_like(first.narrow(axis, 0, 1)) if piece is None else piece for piece in values[1:]]
+        others = [piece for piece in pieces if _fits(piece, first, axis)]
         if len(others) < len(values) - 1:
             return None  # a mask of all keys so far, which nobody asks for
         first = torch.cat([first.narrow(axis, start, length - start), *others], axis)

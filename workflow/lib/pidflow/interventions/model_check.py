@@ -1,5 +1,6 @@
 """Ten seconds of proof when a model is loaded: what it attends to, what its states and rows depend on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,8 +92,8 @@ class ModelCheck:
         ]
 
 
-def own_questions(loaded: LoadedModel) -> Batch:
-    """Questions of different lengths about drawn pictures of different shapes, so that rows are padded."""
+def own_questions(loaded: LoadedModel) -> list[Batch]:
+    """Questions of different lengths about drawn pictures of different shapes: together, so padded, then each alone."""
     pictures = []
     for width, height in _SHAPES:
         picture = Image.new("RGB", (width, height), (90, 120, 100))
@@ -101,11 +102,17 @@ def own_questions(loaded: LoadedModel) -> Batch:
         drawn.ellipse([width // 2, height // 2, width - 1, height - 1], fill=(20, 40, 240))
         pictures.append(picture)
     asked = [Example(text, name=f"question {place} of the self-check") for place, text in enumerate(_ASKED)]
-    return encode(loaded, asked, pictures).to(loaded)
+    parts = [slice(None), *(slice(place, place + 1) for place in range(len(asked)))]
+    return [encode(loaded, asked[part], pictures[part]).to(loaded) for part in parts]
 
 
-def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
+def check_model(loaded: LoadedModel, batch: Batch, alone: Sequence[Batch] = ()) -> ModelCheck:
     """Prove on a small batch what everything else relies on.
+
+    Parameters
+    ----------
+    alone
+        Its questions, each prepared by itself; none: rows of the batch, their padding cut off.
 
     Raises
     ------
@@ -127,11 +134,11 @@ def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
     with entered(loaded, (), batch.spans):
         found = capture(loaded, batch)
     scale = max(1.0, float(found.logits.abs().max()))
-    alone = _alone(loaded, batch)
-    if not alone <= tolerated * scale:
+    apart = _apart(loaded, batch, alone or [batch.alone(row) for row in range(len(batch))])
+    if not apart <= tolerated * scale:
         raise NumericsError(
-            f"a row of a padded batch has other logits than the row alone, by {alone:.3g}; positions or masks of this "
-            "model do not leave padding out"
+            f"a row of a padded batch has other logits than the row alone, by {apart:.3g}; positions, masks or "
+            "pictures of this model do not leave padding out"
         )
     ids = found.logits.argmax(-1)
     own = found.logits.softmax(-1).gather(1, ids[:, None])[:, 0]
@@ -147,7 +154,7 @@ def check_model(loaded: LoadedModel, batch: Batch) -> ModelCheck:
         above=int(above.sum()),
         prefix=_prefix_stands(loaded, batch),
         earlier=earlier_states_stand(loaded, batch),
-        alone=alone,
+        alone=apart,
         lens=lens,
         row_error=knockout.row_error,
         moved=knockout.moved,
@@ -188,13 +195,12 @@ def _above(pairs: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(pairs[0]).triu(1)
 
 
-def _alone(loaded: LoadedModel, batch: Batch) -> float:
-    """Largest difference of logits between the rows of a batch and the same rows without their padding."""
+def _apart(loaded: LoadedModel, batch: Batch, alone: Sequence[Batch]) -> float:
+    """Largest difference of logits between the rows of a batch and the same questions alone."""
     worst = 0.0
     with torch.inference_mode(), entered(loaded, (), batch.spans):
         together = run(loaded, batch.inputs)[:, -1].float()
-    for row in range(len(batch)):
-        single = batch.alone(row)
+    for row, single in enumerate(alone):
         with torch.inference_mode(), entered(loaded, (), single.spans):
             logits = run(loaded, single.inputs)[:, -1].float()
         worst = max(worst, float((logits[0] - together[row]).abs().max()))

@@ -20,7 +20,7 @@ _POSITIONS = "position_ids"
 # What padding is, where that is not 0.
 _FILL = {"image_patches_indices": -1, "image_attention_mask": 1}
 # What has done its work once the picture and the prompt are in the cache.
-_OF_THE_PROMPT = ("token_type_ids", "mm_token_type_ids", "image_patches_indices")
+_OF_THE_PROMPT = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids", "image_patches_indices")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pidflow.models.families._family import Family
 from pidflow.models.layout import BASE, TILE, Layout
 from pidflow.models.processors import image_token_of, placeholder_of
 
-_PLAIN = Family(name="")  # families whose tokens are called otherwise know their own geometry
+_PLAIN = Family(name="generic")  # families whose tokens are called otherwise know their own geometry
 _LINEAR = 0.02  # of the picture: how far a tile's pixels may lie from a straight line
 _APART = 1e-3  # of the picture: what lies nearer is one row or column
 _WHOLE = 0.02  # of the picture: what a tile of the whole of it may leave out
@@ -36,7 +36,10 @@ def measured_layout(processor: Any, config: Any, size: tuple[int, int]) -> Layou
 @lru_cache(maxsize=2048)
 def _measured(processor: Any, image_token_id: int, size: tuple[int, int]) -> Layout | None:
     height, width = size
-    black, count = _seen(processor, np.zeros(size), image_token_id)
+    try:
+        black, count = _seen(processor, np.zeros(size), image_token_id)
+    except ValueError:  # some take no picture without the words that stand around it
+        return None
     white, _ = _seen(processor, np.full(size, 255.0), image_token_id)
     name = _brightened(black, white)
     if name is None or not count:
@@ -63,7 +66,8 @@ def _seen(processor: Any, grey: np.ndarray, image_token_id: int) -> tuple[dict[s
     picture = Image.fromarray(np.round(grey).astype(np.uint8)).convert("RGB")
     found = processor(images=[picture], text=[placeholder_of(_PLAIN, processor)], return_tensors="pt")
     count = int((found["input_ids"] == image_token_id).sum())
-    return {name: np.asarray(each, dtype=np.float64) for name, each in found.items() if hasattr(each, "shape")}, count
+    numbers = {name: each for name, each in found.items() if hasattr(each, "shape")}
+    return {name: np.asarray(each.double(), dtype=np.float64) for name, each in numbers.items()}, count
 
 
 def _brightened(black: dict[str, np.ndarray], white: dict[str, np.ndarray]) -> str | None:

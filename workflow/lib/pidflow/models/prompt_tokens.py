@@ -22,6 +22,7 @@ ALONG = (
     "attention_mask",
     "token_type_ids",
     "mm_token_type_ids",
+    "moe_mm_token_type_ids",
     "cross_attention_mask",
     "image_patches_indices",
     "image_token_mask",

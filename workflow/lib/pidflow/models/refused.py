@@ -24,11 +24,18 @@ REFUSED = {
     "internvl_chat": "its checkpoints bring code of their own, which is not run; take the conversion that ends in -hf",
     "shieldgemma2": "it answers with the probability that a picture breaks a rule, not in words",
     "pi0": "it answers with movements of a robot",
+    "git": "its picture is put before the text inside the model, so no position of the prompt stands for it",
     "evolla": "it reads proteins, not pictures",
     "diffusion_gemma": "it fills in its answer in any order, so no position chooses the next token",
     "cosmos3_omni": "it draws pictures with a tower of its own beside the text",
 }
 """By ``model_type``, why."""
+_BY_SETTING = {
+    "index_topk": "its attention chooses keys by an index of its own, with states that no prefix holds",
+    "indexer_": "its attention chooses keys by an index of its own, with states that no prefix holds",
+    "kv_lora_rank": "its cache keeps keys and values in fewer numbers than it attends with, so no prefix holds them",
+}
+"""By how a setting of the language model begins, why."""
 # Buffers that older versions of the library saved and that newer ones compute: in a checkpoint they do no harm.
 _COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
 
@@ -45,6 +52,11 @@ def check_type(path: str, config: Any, family: Family) -> None:
     for each in (kind, inner):
         if each in REFUSED:
             raise ConfigError(f"model '{path}' is of type '{each}', which is refused: {REFUSED[each]}")
+    text = config.get_text_config()
+    for begins, why in _BY_SETTING.items():
+        names = [name for name in vars(text) if name.startswith(begins) and getattr(text, name)]
+        if names:
+            raise ConfigError(f"model '{path}' is of type '{kind}', which is refused: {why} ({names[0]})")
     if any(getattr(each, "is_encoder_decoder", False) for each in (config, config.get_text_config())):
         raise ConfigError(
             f"model '{path}' is of type '{kind}' over '{inner}', which is refused: {_ENCODER_DECODER}; take a variant "

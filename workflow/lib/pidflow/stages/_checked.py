@@ -34,7 +34,8 @@ def checked(loaded: LoadedModel, *, kept: Mapping[str, str] | None = None) -> Mo
     path = None if kept is None else Path(kept["folder"], f"{_made_from(loaded, kept['code'])}.json")
     found = _read(path)
     if found is None:
-        found = check_model(loaded, own_questions(loaded))
+        together, *alone = own_questions(loaded)
+        found = check_model(loaded, together, alone)
         if path is not None:
             store.write_json(path, found)
     for line in found.lines():

@@ -69,9 +69,11 @@ def run(
             for file in image_files(table, Path(image_root) if image_root is not None else Path(items).parent)
         ]
         loaded, _ = load_model(model, instruction=instruction)
-        batch = encode(loaded, examples_of(table), pictures).to(loaded)
+        examples = examples_of(table)
+        parts = [slice(None), *(slice(row, row + 1) for row in range(len(examples)))]
+        batch, *alone = (encode(loaded, examples[part], pictures[part]).to(loaded) for part in parts)
         with own_attention(loaded, model):
-            found = check_model(loaded, batch)
+            found = check_model(loaded, batch, alone)
     except PidflowError as err:
         raise type(err)(f"{model_id}, {task}: {err}") from err
     for line in found.lines():

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def softcapped(logits: Any, config: Any) -> Any:
-    """Logits bounded where the language model's configuration states it (``final_logit_softcapping``)."""
+    """Logits scaled and bounded as the language model's configuration states it."""
+    scaling = getattr(config, "logits_scaling", None)
+    if scaling is not None:  # Granite divides by what HyperCLOVA X multiplies with
+        logits = logits * scaling if "hyperclova" in config.model_type else logits / scaling
+    logits = logits * (getattr(config, "output_multiplier", None) or 1)
     bound = getattr(config, "final_logit_softcapping", None)
     return logits if bound is None else bound * (logits / bound).tanh()
 

@@ -28,4 +28,4 @@ def _layout(processor: Any, config: Any, size: tuple[int, int]) -> Layout:
     return panel(height // side, width // side, box=(0, 0, size[1], size[0]))
 
 
-FAMILY = Family(name="gemma4", model_type="gemma4", layout=_layout, sees=_sees, storage="float32")
+FAMILY = Family(name="gemma4", model_type=("gemma4", "gemma4_unified"), layout=_layout, sees=_sees, storage="float32")
