@@ -54,7 +54,7 @@ def parts_of(model: nn.Module, family: Family) -> Parts:
     if text is None or absent:
         raise ConfigError(
             f"family '{family.name}': {type(model).__name__} has no {' or '.join(absent) or 'language model'} where "
-            "the library's models have them; add a file of its family that says where they are"
+            "the library's models have them; add a file of its family that states where they are"
         )
     return Parts(text, layers, norm, head)
 

@@ -1,4 +1,4 @@
-"""Chameleon: the picture as words of a vocabulary of its own, which the model never says."""
+"""Chameleon: the picture as words of a vocabulary of its own, none of which can be an answer."""
 
 from __future__ import annotations
 
