@@ -180,6 +180,17 @@ def test_states_that_changed_while_nobody_worked_are_never_taken_for_results(job
     assert job() == expected
 
 
+@pytest.mark.parametrize("content", [b"", b"no HDF5", "half"])
+def test_an_unfinished_file_that_is_cut_short_or_foreign_is_begun_anew(job, caplog, content):
+    expected = job.calm()
+    killed(job, lambda m: dying(m, _work.Work, "finish", calls=1))
+    unfinished = job.place / ".work" / "intact" / "cut.h5"
+    whole = unfinished.read_bytes()
+    unfinished.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    assert job() == expected
+    assert "cut.h5: no file of states that can be gone on with" in caplog.text
+
+
 @pytest.mark.parametrize("line", [0, 1, 3])
 def test_a_damaged_note_is_no_note(job, line):
     expected = job.calm()

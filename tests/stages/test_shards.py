@@ -82,6 +82,9 @@ def test_shards_of_something_else_are_refused(unit, tmp_path):
     flipped(states, max(place for place in range(len(content)) if content[place]))
     with pytest.raises(DataError, match=r"shards/1: states of condition 'intact', questions 8 to 10, changed since"):
         unit("joined", shards=shards)
+    states.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"shards/1/intact.h5: no file of states that can be gone on with"):
+        unit("joined", shards=shards)
     states.write_bytes(content)
     shutil.rmtree(shards[0])
     unit.ask(2, 0, key=1)

@@ -87,12 +87,22 @@ class StatesFile:
         Made by :func:`begin`.
     first
         Which of the task's questions its first row is about.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, cut short or another.
     """
 
     def __init__(self, path: str | Path, stored: Stored, *, first: int = 0) -> None:
         self.path, self.stored, self.first = Path(path), stored, first
-        self.places = store.places_in(path, stored.names)
-        self._file = os.open(path, os.O_RDWR)
+        try:
+            self.places = store.places_in(path, stored.names)
+            self._file = os.open(path, os.O_RDWR)
+        except (OSError, KeyError) as err:
+            raise DataError(
+                f"{path}: no file of states that can be gone on with ({err}); delete it and run again"
+            ) from err
 
     def write(self, first: int, states: np.ndarray, goals: np.ndarray) -> int:
         """Put states ``(layers, blocks, rows, width)`` and targets ``(rows, m)`` from a question on; they are on the

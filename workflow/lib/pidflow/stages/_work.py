@@ -75,11 +75,19 @@ class Work(AbstractContextManager):
                 self._start_afresh(wanted, stored)
             elif self.done:
                 log.info("%d of %d questions were done before, going on from there", self.done, len(self.rows))
-            self.files = {name: StatesFile(path, stored, first=self.rows.start) for name, path in wanted.items()}
+            try:
+                self.files = self._opened(wanted, stored)
+            except DataError as err:
+                log.warning("%s: starting afresh", err)
+                self._start_afresh(wanted, stored)
+                self.files = self._opened(wanted, stored)
         except BaseException:
             self.__exit__(DataError)
             raise
         return self
+
+    def _opened(self, wanted: Mapping[str, Path], stored: Stored) -> dict[str, StatesFile]:
+        return {name: StatesFile(path, stored, first=self.rows.start) for name, path in wanted.items()}
 
     def _with_states(self) -> list[str]:
         return [name for name, each in self.header["conditions"].items() if each["states"]]
