@@ -20,6 +20,8 @@ DIGITS = 5
 # rows within a kernel's width (a flat place of that height is as empty as a valley once in 100,000 times), and each
 # cluster holds this share of the rows.
 DEPTH, RIDGE, SHARE = 0.1, 15, 0.02
+# A target without deep valleys is divided at shallow ones where sources cluster: the chain rule holds for any labels.
+SHALLOW = 0.5
 # Widths of the kernel with which ridges and valleys are looked for, in standard deviations, the last where rows lie in
 # clumps; points they are looked at.
 WIDTHS, POINTS = (0.12, 0.06, 0.04), 160
@@ -60,7 +62,7 @@ class Labels:
         return int(self.index.max()) + 1
 
 
-def labels_of(block: np.ndarray, beside: Labels | None = None) -> Labels:
+def labels_of(block: np.ndarray, beside: Labels | None = None, *, depth: float = DEPTH) -> Labels:
     """The labels in a block ``(n, d)`` whose columns vary; clusters are told apart by valleys that no row lies in.
 
     Parameters
@@ -68,21 +70,23 @@ def labels_of(block: np.ndarray, beside: Labels | None = None) -> Labels:
     block : ndarray, shape (n, d)
     beside : Labels, optional
         Of another block: valleys are looked for along the directions that tell these apart, too.
+    depth : float
+        How deep a valley must be: what it may keep of the lower ridge beside it.
 
     Returns
     -------
     Labels
     """
     block = np.ascontiguousarray(block, dtype=np.float64)
-    found = _labels_of(block.tobytes(), block.shape)
+    found = _labels_of(block.tobytes(), block.shape, depth)
     if beside is None or beside.count == 1 or found.kind == CODES or not block.shape[1]:
         return found
-    clusters = _split_further(block, found.index, beside.index)
+    clusters = _split_further(block, found.index, beside.index, depth)
     return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
 
 
 @lru_cache(maxsize=8)  # layers share a target, and who chooses an estimator asks before the estimator does
-def _labels_of(buffer: bytes, shape: tuple[int, int]) -> Labels:
+def _labels_of(buffer: bytes, shape: tuple[int, int], depth: float) -> Labels:
     n, d = shape
     if not d:
         return Labels(CONTINUOUS, np.zeros(n, dtype=np.int64))
@@ -92,10 +96,26 @@ def _labels_of(buffer: bytes, shape: tuple[int, int]) -> Labels:
     _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
     if 1 < code.max() + 1 <= n // ROWS_PER_CODE:
         return Labels(CODES, code.ravel().astype(np.int64))
-    clusters = _clusters(n, lambda rows: _directions(block[rows]))
+    clusters = _clusters(n, lambda rows: _directions(block[rows]), depth=depth)
     if clusters.max():
-        clusters = _split_further(block, clusters, clusters)
+        clusters = _split_further(block, clusters, clusters, depth)
     return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
+
+
+def overlapping_labels(block: np.ndarray, sources: Sequence[Labels]) -> Labels:
+    """Labels of a target without deep valleys whose sources cluster: the chain rule of information holds for any.
+
+    Parts of the rows between shallow valleys, or, where there are none, the rows nearest to the mean of each
+    combination of the sources' labels.
+    """
+    found = labels_of(block, beside=max(sources, key=lambda each: each.count), depth=SHALLOW)
+    cells = np.unique(np.stack([each.index for each in sources]), axis=1, return_inverse=True)[1].ravel()
+    if found.kind != CONTINUOUS or not 1 <= cells.max() < MOST_PARTS:
+        return found
+    views = _discriminants(np.ascontiguousarray(block, dtype=np.float64), cells)
+    centres = np.stack([views[cells == cell].mean(axis=0) for cell in range(int(cells.max()) + 1)])
+    nearest = np.square(views[:, None] - centres).sum(axis=2).argmin(axis=1)
+    return Labels(CLUSTERS, np.unique(nearest, return_inverse=True)[1].ravel())
 
 
 def described(blocks: Sequence[np.ndarray]) -> str:
@@ -134,7 +154,13 @@ def any_discrete(blocks: Sequence[np.ndarray]) -> bool:
     return any(labels_of(block).kind != CONTINUOUS for block in reversed(blocks))
 
 
-def _clusters(n: int, views: Callable[[np.ndarray], np.ndarray], begun: np.ndarray | None = None) -> np.ndarray:
+def _clusters(
+    n: int,
+    views: Callable[[np.ndarray], np.ndarray],
+    begun: np.ndarray | None = None,
+    *,
+    depth: float = DEPTH,
+) -> np.ndarray:
     """Cluster of each row: the rows, or clusters that were `begun`, are split at valleys until none is left.
 
     `views` gives some rows as they are seen along directions.
@@ -144,7 +170,7 @@ def _clusters(n: int, views: Callable[[np.ndarray], np.ndarray], begun: np.ndarr
     whole, found = [np.flatnonzero(index == label) for label in range(int(index.max()) + 1)], []
     while whole:
         rows = whole.pop()
-        below = _split(views(rows), least) if len(rows) >= 2 * least else None
+        below = _split(views(rows), least, depth) if len(rows) >= 2 * least else None
         if below is None:
             found.append(rows)
         else:
@@ -157,14 +183,14 @@ def _clusters(n: int, views: Callable[[np.ndarray], np.ndarray], begun: np.ndarr
     return index
 
 
-def _split_further(block: np.ndarray, begun: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _split_further(block: np.ndarray, begun: np.ndarray, classes: np.ndarray, depth: float) -> np.ndarray:
     """Clusters that were `begun`, split at valleys along directions in which classes differ."""
     views = _discriminants(block, classes)
     views = _from_part_to_part(views, min(2 * (int(classes.max()) + 1), MOST_PARTS))
-    return _clusters(len(block), lambda rows: views[rows], begun)
+    return _clusters(len(block), lambda rows: views[rows], begun, depth=depth)
 
 
-def _split(views: np.ndarray, least: int) -> np.ndarray | None:
+def _split(views: np.ndarray, least: int, most: float) -> np.ndarray | None:
     """Which rows lie on one side of the deepest valley in any view; None where there is none."""
     # In few rows some direction shows a narrow valley by chance.
     for width in WIDTHS if len(views) >= MANY * least else WIDTHS[:1]:
@@ -174,7 +200,7 @@ def _split(views: np.ndarray, least: int) -> np.ndarray | None:
             break
         depth, border = _valleys(views, least, width)
         best = int(depth.argmin())
-        if depth[best] < DEPTH * width / WIDTHS[0]:
+        if depth[best] < most * width / WIDTHS[0]:
             return views[:, best] <= border[best]
     return None
 
