@@ -197,7 +197,7 @@ class SeveralWindows:
         active = torch.tensor([layer in probe.window.blocks for probe in self.chosen], device=self.valid.device)
         return torch.where(active[:, None, None, None], self.cut, self.open) if active.any() else base
 
-    def blinded(self, layer, queries):
+    def unseen(self, layer, queries):
         return None
 
     def observe(self, *_, **__):

@@ -89,7 +89,7 @@ class Answers:
         found, open_ones = Verdicts.empty(len(plans), len(self.own)), []
         for plan, best in self.heard.items():
             for row, own in enumerate(self.own):
-                text = self._settled(row, best[row, : len(own)].tolist())
+                text = self._settled(row, best[row, : len(own)].tolist(), at_most)
                 if text is None:
                     open_ones.append((plan, row))
                 elif text == self.intact.spoken[row]:
@@ -102,14 +102,14 @@ class Answers:
             found.put((plan, row), text, self.expected[row])
         return found
 
-    def _settled(self, row: int, best: list[int]) -> str | None:
-        """What is said, as far as it takes to judge it; None if that takes more tokens than the intact answer has."""
+    def _settled(self, row: int, best: list[int], at_most: int) -> str | None:
+        """What is said, as far as it takes to judge it; None if that takes more tokens, of which there may be some."""
         own = self.own[row]
         differs = next((place for place, index in enumerate(own) if best[place] != index), None)
         if differs is None:
             return self.intact.spoken[row]
         text = self._text(best[: differs + 1])
-        if best[differs] in self.ends or not self.expected[row].still_open(text):
+        if best[differs] in self.ends or differs + 1 >= at_most or not self.expected[row].still_open(text):
             return text
         return None
 
