@@ -200,3 +200,13 @@ def test_outcomes_join_and_reorder():
     again = Outcome.joined(halves).take(np.argsort([*range(20, 40), *range(20)]))
     for name in Outcome.__annotations__:
         assert np.array_equal(getattr(again, name), getattr(outcome, name)), name
+
+
+def test_an_answer_without_room_for_another_word_takes_no_pass(tiny_llava, asked, monkeypatch):
+    examples, pictures, _ = asked(3)
+    batch = encode(tiny_llava, examples, pictures)
+    wanted = probes([Edge("image", "last")], depth=tiny_llava.depth, window=1)
+    monkeypatch.setattr(Expected, "still_open", lambda *_: True)
+    monkeypatch.setattr("pidflow.interventions.heard.run", None)
+    found = measure(tiny_llava, batch, wanted, expected=[Expected("red")] * 3, names=list("abc"), answer_tokens=1)
+    assert found.spoken.shape == (3, 3)
