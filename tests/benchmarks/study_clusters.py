@@ -256,13 +256,11 @@ class Mixture:
         ]
 
 
-def others(study: Study) -> None:
+def others(cells: list[Cell], images: np.ndarray) -> None:
     """What estimators find that need no training."""
-    for cell in study.cells:
+    for cell in cells:
         for name in OTHERS:
-            found, _ = estimates_by(
-                name, scores=tuple(cell.blocks), latents=lambda: None, groups=study.images, **SETTINGS
-            )
+            found, _ = estimates_by(name, scores=tuple(cell.blocks), latents=lambda: None, groups=images, **SETTINGS)
             cell.ways[name] = seven(found["broja"])
             cell.intervals[name] = np.array([found["broja"].interval(quantity) for quantity in QUANTITIES])
 
@@ -272,7 +270,7 @@ def summary(title: str, cells: list[Cell]) -> None:
     truth = np.array([cell.truth for cell in cells])
     print(f"\n{title}: {len(cells)} cells, joint {np.mean(truth[:, JOINT]):.2f} bit in the mean")
     print(f"{'':14}{'joint, median (quartiles)':28}{'worst':>6}  mean error, {' '.join(QUANTITIES)}   coverage")
-    for way in ("uncorrected", *cells[0].ways):
+    for way in (*(("uncorrected",) if cells[0].estimate else ()), *cells[0].ways):
         bits = np.array([seven(cell.estimate) if way == "uncorrected" else cell.ways[way] for cell in cells])
         off = bits - truth
         low, middle, high = np.quantile(off[:, JOINT] / truth[:, JOINT], [0.25, 0.5, 0.75])
@@ -297,15 +295,15 @@ def summary(title: str, cells: list[Cell]) -> None:
 def each_line(cells: list[Cell]) -> None:
     """The joint information of every cell, all ways."""
     for cell in cells:
-        found = {"uncorrected": seven(cell.estimate), **cell.ways}
+        found = ({"uncorrected": seven(cell.estimate)} if cell.estimate else {}) | cell.ways
         words = "  ".join(f"{way} {bits[JOINT]:.2f}" for way, bits in found.items())
         print(f"{cell.name:64} truth {cell.truth[JOINT]:.2f}  {words}", flush=True)
 
 
-def judged(cells: list[Cell], folds: np.ndarray, images: np.ndarray) -> list[Cell]:
-    study = Study(cells, folds, images)
-    study.correct()
-    others(study)
+def judged(cells: list[Cell], folds: np.ndarray, images: np.ndarray, *, flows: bool) -> list[Cell]:
+    if flows:
+        Study(cells, folds, images).correct()
+    others(cells, images)
     each_line(cells)
     return cells
 
@@ -313,7 +311,9 @@ def judged(cells: list[Cell], folds: np.ndarray, images: np.ndarray) -> list[Cel
 def planted(asked: argparse.Namespace) -> None:
     images = np.arange(ROWS)
     folds = grouped_folds(ROWS, folds=3, groups=images, seed=0)
-    cells = [cell for seed in range(asked.sets) for cell in judged(planted_sets(seed), folds, images)]
+    cells = [
+        cell for seed in range(asked.sets) for cell in judged(planted_sets(seed), folds, images, flows=asked.flows)
+    ]
     for warp in ("straight", "bent"):
         summary(f"planted, {warp}", [cell for cell in cells if cell.name.endswith(warp)])
 
@@ -362,7 +362,7 @@ def copies(asked: argparse.Namespace) -> None:
     cells = []
     for path in sorted(asked.results.glob("pca/standin/*/intact.h5")):
         if asked.tasks is None or path.parent.name in asked.tasks:
-            cells += judged(*mixture_copies(path, asked.layers))
+            cells += judged(*mixture_copies(path, asked.layers), flows=asked.flows)
     summary("copies", cells)
 
 
@@ -402,6 +402,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[2, 5, 8])
     parser.add_argument("--sets", type=int, default=1)
     parser.add_argument("--rows", type=int, nargs="+", default=[300, 900, 2000])
+    parser.add_argument("--flows", action=argparse.BooleanOptionalAction, default=True, help="train flows as well")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--parts", type=int, nargs="+", default=[1, 4], help="Gaussians a label of the target")
     asked = parser.parse_args()

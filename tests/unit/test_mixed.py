@@ -89,6 +89,10 @@ class TestLabels:
         found = estimate_pid(*others, rows, estimator="copula")["broja"]
         (note,) = (word for word in found.warnings if "clumps" in word)
         assert note.startswith("y lies in clumps of few rows each, more clusters than 300 rows can tell apart")
+        some = self.in_a_row(12, n=300)
+        assert labels_of(some).kind == CLUSTERS
+        assert labels_of(some).count < 12
+        assert clumped(3 * [some])
         assert not clumped([np.random.default_rng(seed).uniform(size=(300, 5)) for seed in range(3)])
 
     def test_one_far_row_merges_no_clusters(self):

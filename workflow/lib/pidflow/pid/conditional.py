@@ -1,8 +1,7 @@
 """What sources tell of a target within each of its labels, the rows being Gaussian given all labels.
 
 With continuous sources normal scores are taken within the labels, and informations are those of a Gaussian in each
-(:mod:`pidflow.pid.within_labels`); the redundancy takes the share of the smaller information that it has in the
-Gaussian decomposition of all rows together. A source that is a code makes the target a mixture of Gaussians, of which
+(:mod:`pidflow.pid.within_labels`). A source that is a code makes the target a mixture of Gaussians, of which
 covariances see too much: two codes tell at most one bit, however far apart they put the target. Under the conditional
 Gaussian model (Lauritzen, Wermuth 1989) with one covariance,
 

@@ -38,6 +38,8 @@ MOST_CLUSTERS = 64
 # Difference of entropies, in nats, at which rows lie in clumps; normal, uniform, log-normal and Student-t columns stay
 # above -0.06 from 300 rows on.
 LUMPY = -0.12
+# The same within a cluster of few rows, of which there may be many; and how few may be looked at.
+LUMPY_CLUSTER, LEAST_LUMPED = -0.3, 25
 CONTINUOUS, CODES, CLUSTERS = "continuous", "codes", "clusters"
 
 
@@ -126,13 +128,24 @@ def described(blocks: Sequence[np.ndarray]) -> str:
 
 
 def clumped(blocks: Sequence[np.ndarray]) -> tuple[str, ...]:
-    """A word on each of x1, x2 and y whose rows lie in more clusters than can be told apart."""
+    """A word on each of x1, x2 and y whose rows, or those of a cluster, lie in more clusters than can be told apart."""
     return tuple(
         f"{name} lies in clumps of few rows each, more clusters than {len(block)} rows can tell apart: what is told of "
         "them is not seen"
         for name, block in zip(("x1", "x2", "y"), blocks, strict=True)
-        if block.shape[1] and labels_of(block).kind == CONTINUOUS and _lumps(_scaled(block)).min() < LUMPY
+        if block.shape[1] and _in_clumps(block, labels_of(block))
     )
+
+
+def _in_clumps(block: np.ndarray, labels: Labels) -> bool:
+    if labels.kind == CODES:
+        return False
+    lumps = [
+        float(_lumps(_scaled(rows)).min())
+        for rows in (block[labels.index == label] for label in range(labels.count))
+        if len(rows) >= RIDGE + LEAST_LUMPED
+    ]
+    return min(lumps, default=0.0) < (LUMPY if labels.kind == CONTINUOUS else LUMPY_CLUSTER)
 
 
 def _lumps(views: np.ndarray) -> np.ndarray:
