@@ -304,7 +304,7 @@ def wrap(
         prompting=prompt,
         revision=revision,
         devices=devices_of(model),
-        dtype=next(model.parameters()).dtype,
+        dtype=next(each.dtype for each in parts.text_model.parameters() if each.is_floating_point()),
         depth=len(parts.layers),
         width=text.hidden_size,
         image=image,
