@@ -138,12 +138,16 @@ def model_settings(wildcards):
     return model_entry(wildcards.model)
 
 
-def kept_check(wildcards):
-    """Where a model's self-check is kept for all its jobs, and the digest of its code; None where they share no folder."""
+def kept_check(wildcards, input):
+    """Where a model's self-check is kept for all its jobs, and the digest of its code; None where they share no folder.
+
+    It lies in the results that the job's own questions lie in, wherever another workflow or a storage has put them.
+    """
     if not BESIDE:
         return None
     code = modules_digest("pidflow.interventions.model_check", *design.plug_ins(config, model=wildcards.model))
-    return {"folder": f"results/models/{wildcards.model}/checks", "code": code}
+    results = Path(input.table).parents[1]
+    return {"folder": str(results / "models" / wildcards.model / "checks"), "code": code}
 
 
 def model_shape(wildcards):

@@ -33,7 +33,7 @@ rule extract_activations:
         part=unrecorded(lambda wildcards: [0, 1]),
         images=unrecorded(image_root),
         model=unrecorded(model_settings),
-        kept_check=unrecorded(kept_check),
+        kept_check=kept_check,
         key=unrecorded(lambda wildcards: extraction_key(wildcards, wildcards.condition)),
         along=unrecorded(run_along),
         shape=model_shape,

@@ -26,7 +26,7 @@ rule probe_statistics:
     params:
         images=unrecorded(image_root),
         model=unrecorded(model_settings),
-        kept_check=unrecorded(kept_check),
+        kept_check=kept_check,
         shape=model_shape,
         model_id="{model}",
         task="{task}",
@@ -58,7 +58,7 @@ rule extract_predictions:
     params:
         images=unrecorded(image_root),
         model=unrecorded(model_settings),
-        kept_check=unrecorded(kept_check),
+        kept_check=kept_check,
         shape=model_shape,
         model_id="{model}",
         task="{task}",

@@ -30,7 +30,7 @@ rule sweep_knockout:
     params:
         images=unrecorded(image_root),
         model=unrecorded(model_settings),
-        kept_check=unrecorded(kept_check),
+        kept_check=kept_check,
         shape=model_shape,
         model_id="{model}",
         task="{task}",
