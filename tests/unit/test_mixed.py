@@ -92,8 +92,8 @@ class TestLabels:
         some = self.in_a_row(12, n=300)
         assert labels_of(some).kind == CLUSTERS
         assert labels_of(some).count < 12
-        assert clumped(3 * [some])
-        assert not clumped([np.random.default_rng(seed).uniform(size=(300, 5)) for seed in range(3)])
+        assert clumped(some)
+        assert not any(clumped(np.random.default_rng(seed).uniform(size=(300, 5))) for seed in range(3))
 
     def test_one_far_row_merges_no_clusters(self):
         block = self.in_a_row(4)

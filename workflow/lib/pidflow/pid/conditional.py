@@ -22,7 +22,7 @@ from scipy.special import chdtrc, logsumexp
 
 from pidflow.groups import grouped_folds
 from pidflow.pid.bias import mi_bias
-from pidflow.pid.covariances import covariance, deleted_covariances
+from pidflow.pid.covariances import covariance, deleted_covariances, independent
 from pidflow.pid.discrete import discrete_pid
 from pidflow.pid.estimators._rows import Blocks
 from pidflow.pid.from_latents import TAILS, estimates_of_rows
@@ -30,7 +30,7 @@ from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
 from pidflow.pid.labels import CLUSTERS, CODES, Labels
 from pidflow.pid.parts import Part
-from pidflow.pid.within_labels import ROWS_PER_COLUMN, WORTH, Within, independent, told_within
+from pidflow.pid.within_labels import ROWS_PER_COLUMN, WORTH, Within, told_within
 from pidflow.stats import normal_scores
 
 FOLDS = 5

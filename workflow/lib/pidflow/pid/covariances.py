@@ -12,6 +12,8 @@ from pidflow.groups import MOST, grouped_folds, permuted_rows
 MIN_BLOCKS = 5
 # Part of its variance that a column must keep when rows are left out.
 VARIES = 1e-13
+# Directions that keep a smaller part of their variance in some of the rows cannot be told from none.
+LEAST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -201,3 +203,21 @@ def deleted_covariances(rows: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarra
     variance = np.einsum("gii->gi", scatter)
     variance[variance <= VARIES * np.einsum("gii->i", statistics.outer)] = 0.0
     return scatter / (sizes[:, None, None] - 1), sizes.astype(np.int64)
+
+
+def independent(block: np.ndarray, members: np.ndarray | None) -> np.ndarray:
+    """White columns that span the block, without directions that hardly vary when a jackknife block is left out."""
+    varies = block.std(axis=0) > 0
+    block = block[:, varies] / block[:, varies].std(axis=0)
+    if not block.shape[1]:
+        return block
+    values, vectors = np.linalg.eigh(covariance(block))
+    kept = values > LEAST_VARIANCE * values[-1]
+    white = (block - block.mean(axis=0)) @ (vectors[:, kept] / np.sqrt(values[kept]))
+    while members is not None and white.shape[1]:
+        values, vectors = np.linalg.eigh(deleted_covariances(white, members)[0])
+        worst = int(values[:, 0].argmin())
+        if values[worst, 0] > LEAST_VARIANCE:
+            break
+        white = white @ vectors[worst][:, 1:]
+    return white

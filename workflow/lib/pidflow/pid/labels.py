@@ -127,13 +127,16 @@ def described(blocks: Sequence[np.ndarray]) -> str:
     return ", ".join(words[each.kind].format(name, each.count) for name, each in found if each.kind != CONTINUOUS)
 
 
-def clumped(blocks: Sequence[np.ndarray]) -> tuple[str, ...]:
-    """A word on each of x1, x2 and y whose rows, or those of a cluster, lie in more clusters than can be told apart."""
-    return tuple(
-        f"{name} lies in clumps of few rows each, more clusters than {len(block)} rows can tell apart: what is told of "
-        "them is not seen"
-        for name, block in zip(("x1", "x2", "y"), blocks, strict=True)
-        if block.shape[1] and _in_clumps(block, labels_of(block))
+def clumped(target: np.ndarray) -> tuple[str, ...]:
+    """A word where rows of y, or those of a cluster, lie in more clusters than can be told apart.
+
+    Sources may: what they tell is looked for in functions of their columns. Of the target the label would be missed.
+    """
+    if not target.shape[1] or not _in_clumps(target, labels_of(target)):
+        return ()
+    return (
+        f"y lies in clumps of few rows each, more clusters than {len(target)} rows can tell apart: what is told of "
+        "them is not seen",
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import digamma
 
 from pidflow.errors import UnboundedError
-from pidflow.pid.covariances import covariance, deleted_covariances
+from pidflow.pid.covariances import LEAST_VARIANCE, independent
 from pidflow.pid.estimators._rows import Blocks
 from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2
@@ -23,8 +23,6 @@ ROWS_PER_COLUMN = 2.0
 # Clusters of a source divide a label where parts that are large enough hold this share of its rows, and where what is
 # told is more by so many standard errors.
 COVERED, CLEARLY = 0.5, 2.0
-# Directions that keep a smaller part of their variance in some of the rows cannot be told from none.
-LEAST_VARIANCE = 1e-4
 # Variance that directions without any are given; what a source leaves below this part is nothing.
 RIDGE, NOTHING = 1e-6, 1e-9
 # Canonical variates whose products bend the mean of the target.
@@ -77,8 +75,9 @@ def told_within(rows: Blocks, clusters: Sequence[np.ndarray], classes: np.ndarra
     target = _scored(rows[2], classes)
     choices = {"mi_1": clusters[:1], "mi_2": clusters[1:], "mi_12": (*clusters, _cells(*clusters))}
     chosen, unsure, pooled = {}, {}, 0.0
+    scored = _Scores()
     for name, used in zip(INFORMATIONS, (rows[:1], rows[1:2], rows[:2]), strict=True):
-        search = _Search(used, target, classes, members)
+        search = _Search(used, target, classes, members, scored)
         for parts in choices[name]:
             search.divide(parts)
         search.bend()
@@ -110,9 +109,14 @@ class _Search:
     """
 
     def __init__(
-        self, sources: Sequence[np.ndarray], target: np.ndarray, classes: np.ndarray, members: np.ndarray
+        self,
+        sources: Sequence[np.ndarray],
+        target: np.ndarray,
+        classes: np.ndarray,
+        members: np.ndarray,
+        scored: "_Scores",
     ) -> None:
-        self.sources, self.target, self.members = sources, target, members
+        self.sources, self.target, self.members, self.scored = sources, target, members, scored
         self.classes, self.columns = classes, sum(block.shape[1] for block in sources) + target.shape[1]
         small = np.bincount(classes)[classes] < self.least
         self.labels = _cells(np.where(small, -1, classes))  # labels with too few rows have one Gaussian in common
@@ -158,7 +162,7 @@ class _Search:
     def _told(self, cells: np.ndarray, *, bent: bool) -> "_Told":
         m, size = self.target.shape[1], np.bincount(cells)
         scored = _cells(self.classes, cells)
-        source = np.column_stack([_scored(block, scored) for block in self.sources])
+        source = np.column_stack([self.scored.of(block, scored) for block in self.sources])
         large = np.flatnonzero(size >= self.least)
         large = large if len(large) else np.array([size.argmax()])
         if bent:
@@ -185,6 +189,19 @@ class _Search:
             alone[used] / freedom[used][..., None, None],
             joined / over[..., None, None],
         )
+
+
+class _Scores:
+    """Normal scores of blocks within cells, each made once."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[int, bytes], np.ndarray] = {}
+
+    def of(self, block: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        key = id(block), cells.tobytes()
+        if key not in self.made:
+            self.made[key] = _scored(block, cells)
+        return self.made[key]
 
 
 @dataclass(frozen=True)
@@ -324,21 +341,3 @@ def _scored(block: np.ndarray, cells: np.ndarray) -> np.ndarray:
     for cell in np.unique(cells):
         out[cells == cell] = normal_scores(block[cells == cell])
     return out
-
-
-def independent(block: np.ndarray, members: np.ndarray | None) -> np.ndarray:
-    """White columns that span the block, without directions that hardly vary when a jackknife block is left out."""
-    varies = block.std(axis=0) > 0
-    block = block[:, varies] / block[:, varies].std(axis=0)
-    if not block.shape[1]:
-        return block
-    values, vectors = np.linalg.eigh(covariance(block))
-    kept = values > LEAST_VARIANCE * values[-1]
-    white = (block - block.mean(axis=0)) @ (vectors[:, kept] / np.sqrt(values[kept]))
-    while members is not None and white.shape[1]:
-        values, vectors = np.linalg.eigh(deleted_covariances(white, members)[0])
-        worst = int(values[:, 0].argmin())
-        if values[worst, 0] > LEAST_VARIANCE:
-            break
-        white = white @ vectors[worst][:, 1:]
-    return white

@@ -91,7 +91,7 @@ def estimates_by(
     rows = gaussian_rows(spoke, scores=scores, latents=latents)
     blocks, more = _varying(scores if rows is None else rows)
     decompose = load("pid.estimators", spoke).estimates if rows is None else estimates_of_rows
-    more += (() if rows is None else _discrete(spoke, scores)) + clumped(_varying(scores)[0])
+    more += (() if rows is None else _discrete(spoke, scores)) + clumped(_varying(scores)[0][2])
     exact = None if rows is None or rows is scores else _varying(scores)[0]
     found = or_unbounded(
         decompose if exact is None else _refused_where_exact(decompose, exact),
