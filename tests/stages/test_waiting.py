@@ -55,7 +55,8 @@ def test_what_was_made_along_is_taken_without_torch_and_equals_what_is_made_alon
         code = f"import sys; from pidflow.stages import {stage}; {stage}.run(**{arguments!r}, threads=1)"
         code += "; assert 'torch' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(PACKAGE.parent)})
-        assert not (folder / ("twins" if stage == "plant_twin" else "bounds") / ".waiting").exists()
+        waiting = folder / ("twins" if stage == "plant_twin" else "bounds") / ".waiting"
+        assert not list(waiting.iterdir())  # the folder stays: another job may be about to write into it
     found = content(along["bound_information"]["output"])
     bound_information.run(**along["bound_information"] | {"code": "edited"}, threads=1)
     alone = content(along["bound_information"]["output"])

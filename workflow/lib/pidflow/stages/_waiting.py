@@ -8,7 +8,6 @@ where nothing waits that was made from the same things by the same code.
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,16 @@ def place(output: str | Path, made_from: Any) -> Path:
 
 
 def take(results: Mapping[Path, str]) -> bool:
-    """Rename what waits to what is asked for, in the order given, if all of it waits."""
+    """Rename what waits to what is asked for, in the order given, if all of it waits.
+
+    Their folder stays until the run ends (:func:`pidflow.running.clear_unclaimed`): another job may be about to write
+    into it.
+    """
     if not all(waiting.is_file() for waiting in results):
         return False
     for waiting, output in results.items():
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         os.replace(waiting, output)
-    for folder in {waiting.parent for waiting in results}:
-        with suppress(OSError):  # others wait there
-            folder.rmdir()
     return True
 
 
