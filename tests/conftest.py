@@ -17,6 +17,8 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     reasons = {} if config.getoption("--slow") else {"slow": pytest.mark.skip(reason="minutes of simulation: --slow")}
+    if "slurm" not in config.getoption("-m"):
+        reasons["slurm"] = pytest.mark.skip(reason="seven minutes of a queue: make test-slurm")
     if not os.path.exists("/dev/nvidia0"):
         reasons["gpu"] = pytest.mark.skip(reason="no accelerator on this machine")
     for item in items:

@@ -14,8 +14,19 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "lib"
 HEAVY = ["torch", "transformers", "pandas", "h5py", "matplotlib", "snakemake", "zuko", "PIL"]
 
 
+# A module that is None in sys.modules is blocked too, but scipy takes it for one that is there.
+BLOCKING = """
+import sys
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
 def in_a_fresh_interpreter(code, *, blocked):
-    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n{code}"
+    code = BLOCKING.format(blocked=list(blocked)) + code
     environment = os.environ | {"PYTHONPATH": str(LIBRARY)}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 

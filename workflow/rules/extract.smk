@@ -44,8 +44,7 @@ rule extract_activations:
         intervention=lambda wildcards: design.intervention(config, wildcards.condition),
         target=config["extract"]["target"],
         stored={name: config["extract"][name] for name in ("storage", "layers", "blocks")},
-        rule=config["extract"]["rule"],
-        answer_tokens=config["extract"]["answer_tokens"],
+        judged={name: config["extract"][name] for name in ("rule", "answer_tokens")},
         seed=config["seed"],
         code=lambda wildcards: extraction_code(wildcards, wildcards.condition),
     script:
