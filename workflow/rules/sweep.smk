@@ -35,15 +35,13 @@ rule sweep_knockout:
         model_id="{model}",
         task="{task}",
         instruction=lambda wildcards: design.instruction(config, wildcards.task),
-        edges=config["sweep"]["edges"],
-        window=config["sweep"]["window"],
-        controls=config["sweep"]["controls"],
-        other_windows=config["sweep"]["other_windows"],
+        swept={
+            name: config["sweep"][name] for name in ("edges", "window", "controls", "other_windows", "answer_tokens")
+        },
         head_edges=config["sweep"].get("heads", []),
         spared=config["sweep"].get("spared"),
         moved=design.moved(config),
         rule=config["extract"]["rule"],
-        answer_tokens=config["sweep"]["answer_tokens"],
         seed=config["seed"],
         code=lambda wildcards: code_digest(
             "sweep_knockout",
