@@ -11,7 +11,7 @@ from pidflow.pid.discrete import discrete_pid, redundancy_beside
 from pidflow.pid.estimate import estimate_mi, estimate_pid
 from pidflow.pid.estimators._rows import estimates_by
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
-from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, clumped, labels_of
+from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, any_discrete, clumped, labels_of
 from pidflow.pid.mixed import _p_value
 from pidflow.pid.parts import patterns
 from pidflow.pid.results import QUANTITIES
@@ -312,3 +312,15 @@ def test_tables_hardly_different_follow_from_the_solution_of_the_whole(definitio
     assert whole == pytest.approx(float(discrete_pid(counts / 900, definition=definition).redundancy), abs=1e-6)
     assert abs(exact - whole) > 1e-3
     assert near[0] == pytest.approx(exact, abs=0.2 * abs(exact - whole))
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_a_block_that_does_not_vary_is_continuous_and_hides_no_codes_beside_it(width):
+    rng = np.random.default_rng(0)
+    still, codes = np.full((300, width), 2.5), rng.integers(0, 4, (300, 1)) * 0.1
+    free = rng.standard_normal((300, 2))
+    assert labels_of(still).kind == labels_of(np.column_stack([still, free])).kind == "continuous"
+    assert labels_of(still, labels_of(codes)).kind == "continuous"
+    assert labels_of(np.column_stack([still, codes])).count == 4
+    assert not any_discrete((still, free, free))
+    assert any_discrete((still, codes, free))

@@ -65,7 +65,9 @@ class Labels:
 
 
 def labels_of(block: np.ndarray, beside: Labels | None = None, *, depth: float = DEPTH) -> Labels:
-    """The labels in a block ``(n, d)`` whose columns vary; clusters are told apart by valleys that no row lies in.
+    """The labels in a block ``(n, d)``; clusters are told apart by valleys that no row lies in.
+
+    Columns that do not vary tell nothing: a block of nothing else is continuous, as one without columns.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def labels_of(block: np.ndarray, beside: Labels | None = None, *, depth: float =
     """
     block = np.ascontiguousarray(block, dtype=np.float64)
     found = _labels_of(block.tobytes(), block.shape, depth)
-    if beside is None or beside.count == 1 or found.kind == CODES or not block.shape[1]:
+    if beside is None or beside.count == 1 or found.kind == CODES or not (block.std(axis=0) > 0).any():
         return found
     clusters = _split_further(block, found.index, beside.index, depth)
     return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
@@ -89,10 +91,11 @@ def labels_of(block: np.ndarray, beside: Labels | None = None, *, depth: float =
 
 @lru_cache(maxsize=8)  # layers share a target, and who chooses an estimator asks before the estimator does
 def _labels_of(buffer: bytes, shape: tuple[int, int], depth: float) -> Labels:
-    n, d = shape
+    block = np.frombuffer(buffer).reshape(shape)
+    block = np.ascontiguousarray(block[:, block.std(axis=0) > 0])
+    n, d = block.shape
     if not d:
         return Labels(CONTINUOUS, np.zeros(n, dtype=np.int64))
-    block = np.frombuffer(buffer).reshape(shape)
     # Rows that are equal but for rounding are equal.
     rows = np.round((block - block.mean(axis=0)) / np.maximum(block.std(axis=0), np.finfo(float).tiny), DIGITS) + 0.0
     _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
