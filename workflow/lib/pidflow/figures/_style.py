@@ -182,7 +182,6 @@ def few_ticks(axis: Axis) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=5))
-    axis.set_major_formatter("{x:g}")  # all digits of a tick: rounded ones stand where they do not belong
 
 
 def ticks_between(low: float, high: float) -> list[float]:
