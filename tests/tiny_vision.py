@@ -5,6 +5,33 @@ from tests.tiny_families import Tiny
 
 MOLMO = ("<|image|>", "<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<im_end>", "<frame_start>")
 
+
+def _muse(kind, processor, more):
+    """A type of the Muse family; `more` are settings that its configuration has beside the common ones."""
+    return Tiny(
+        kind,
+        lambda made: _pictures(
+            processor, _image("MuseGlimmerImageProcessor", patch_size=8, merge_size=2, max_image_tokens=9), made
+        ),
+        (
+            *("<|patch|>", "<|image_start|>", "<|image_end|>", "<|video|>", "<|vid_frame_separator|>"),
+            *("<|vid_start|>", "<|vid_end|>"),
+        ),
+        {
+            "image_token_id": _id("<|patch|>"),
+            "video_token_id": _id("<|video|>"),
+            "out_hidden_size": 128,
+            "projector_hidden_size": 32,
+            "vision_config.patch_size": 8,
+            "vision_config.pos_emb_height": 8,
+            "vision_config.pos_emb_width": 8,
+            "vision_config.max_position_embeddings": 64,
+            "text_config.sliding_window": 16,
+        }
+        | more,
+    )
+
+
 VISION_TYPES = {
     "molmo2": Tiny(
         "molmo2",
@@ -105,54 +132,11 @@ VISION_TYPES = {
         },
         "USER: <image>\n{question} ASSISTANT:",
     ),
-    "muse_glimmer": Tiny(
-        "muse_glimmer",
-        lambda made: _pictures(
-            "MuseGlimmerProcessor",
-            _image("MuseGlimmerImageProcessor", patch_size=8, merge_size=2, max_image_tokens=9),
-            made,
-        ),
-        (
-            *("<|patch|>", "<|image_start|>", "<|image_end|>", "<|video|>", "<|vid_frame_separator|>"),
-            *("<|vid_start|>", "<|vid_end|>"),
-        ),
-        {
-            "image_token_id": _id("<|patch|>"),
-            "video_token_id": _id("<|video|>"),
-            "out_hidden_size": 128,
-            "projector_hidden_size": 32,
-            "vision_config.patch_size": 8,
-            "vision_config.pos_emb_height": 8,
-            "vision_config.pos_emb_width": 8,
-            "vision_config.max_position_embeddings": 64,
-            "text_config.sliding_window": 16,
-        },
-    ),
-    "muse_spark": Tiny(
+    "muse_glimmer": _muse("muse_glimmer", "MuseGlimmerProcessor", {}),
+    "muse_spark": _muse(
         "muse_spark",
-        lambda made: _pictures(
-            "MuseSparkProcessor",
-            _image("MuseGlimmerImageProcessor", patch_size=8, merge_size=2, max_image_tokens=9),
-            made,
-        ),
-        (
-            *("<|patch|>", "<|image_start|>", "<|image_end|>", "<|video|>", "<|vid_frame_separator|>"),
-            *("<|vid_start|>", "<|vid_end|>"),
-        ),
-        {
-            "image_token_id": _id("<|patch|>"),
-            "video_token_id": _id("<|video|>"),
-            "out_hidden_size": 128,
-            "projector_hidden_size": 32,
-            "vision_config.patch_size": 8,
-            "vision_config.pos_emb_height": 8,
-            "vision_config.pos_emb_width": 8,
-            "vision_config.max_position_embeddings": 64,
-            "text_config.sliding_window": 16,
-            "text_config.moe_hidden_size": 32,
-            "audio_config.out_hidden_size": 32,
-            "audio_config.num_hidden_layers": 4,
-        },
+        "MuseSparkProcessor",
+        {"text_config.moe_hidden_size": 32, "audio_config.out_hidden_size": 32, "audio_config.num_hidden_layers": 4},
     ),
     "gemma4_unified": Tiny(
         "gemma4_unified",
