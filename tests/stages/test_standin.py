@@ -35,7 +35,7 @@ SHORT = {name: {"steps": 4, "batch": 2, "learning_rate": 1e-3} for name in train
 
 @pytest.mark.parametrize("attention", [None, {"equation": "diffusion", "steps": 2, "size": 0.25}])
 def test_training_leaves_a_model_and_its_record(tmp_path, attention):
-    train_standin.run(output=str(tmp_path), attention=attention, phases=SHORT, held_out=3)
+    train_standin.run(output=str(tmp_path), attention=attention, width=32, blocks=2, phases=SHORT, held_out=3)
     record = json.loads((tmp_path / "training.json").read_text())
     assert [entry["name"] for entry in record["checkpoints"]] == [
         *("align-00000", "align-00004"),

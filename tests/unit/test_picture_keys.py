@@ -7,8 +7,9 @@ from tests.captured import captured_under, on_edge
 from tests.tiny_cases import CASES
 from tests.tiny_checks import asked_of, load_back
 
+from pidflow.errors import ConfigError
 from pidflow.interventions.draws import draw_patches
-from pidflow.interventions.intervention import reach_of
+from pidflow.interventions.intervention import intervention_of, reach_of
 from pidflow.interventions.pairs import unseen_of_picture
 from pidflow.interventions.prefix import read_prefix
 from pidflow.interventions.recompute import full_pass, recompute
@@ -114,3 +115,40 @@ def test_weights_of_lost_patches_are_zero():
     assert (weights[1, :, :3] == 0).all()
     torch.testing.assert_close(weights[1].sum(-1), torch.ones(2))
     assert (weights[2] == 0).all()
+
+
+def pathway(kept, kind="pathway", among=("image->question", "image->last")):
+    entry = {"kind": kind, "kept": [{"edge": kept, "blocks": "all"}], "among": among and list(among)}
+    return intervention_of(entry, depth=3)
+
+
+def test_a_pathway_keeps_the_whole_picture_in_cross_attention_too(loaded, batch):
+    found = captured_under(pathway("image->question").parts(), loaded, batch).logits
+    torch.testing.assert_close(found, captured_under([on_edge("image", "last")], loaded, batch).logits)
+    blind = captured_under([on_edge("image", "question"), on_edge("image", "last")], loaded, batch).logits
+    assert (found - blind).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pathway("object->last"),
+        pathway("object+question->last", "pathway-random"),
+        pathway("image->last", among=("image->last", "other->question")),
+        *(
+            intervention_of({"blocks": [0, 1], "span": span, **kind}, depth=3)
+            for span in ("image", "image+question", "object")
+            for kind in ({"kind": "swap"}, {"kind": "noise", "size": 1.0}, {"kind": "sublayer", "part": "mlp"})
+        ),
+    ],
+    ids=str,
+)
+def test_what_would_leave_the_picture_to_cross_attention_is_refused(batch, entry):
+    """One token stands in the text: a change of its states alone changes nothing of what is seen of the picture."""
+    with pytest.raises(ConfigError, match=r"of a model that reads it through cross-attention.*leave the condition out"):
+        reach_of(entry.parts(), batch.spans, NAMES)
+
+
+def test_states_of_the_text_are_swapped_as_elsewhere(batch):
+    swap = intervention_of({"kind": "swap", "span": "question", "blocks": [0, 1]}, depth=3)
+    assert all(each.changed for each in reach_of([swap], batch.spans, NAMES))

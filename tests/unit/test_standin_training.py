@@ -151,7 +151,7 @@ def test_patch_words_describe_what_is_drawn_there():
 def test_a_plain_image_moves_whole_and_its_patches_know_where_it_is():
     image = Image.new("RGB", (64, 64), (240, 240, 250))
     ImageDraw.Draw(image).rectangle((20, 30, 39, 49), fill=(255, 0, 0))
-    plain = PlainImage.of(image, shape="rectangle", color="red", questions=[])
+    plain = PlainImage.of(image, shape="rectangle", color="red", questions=())
     assert plain.box == (20, 30, 40, 50)
     places = set()
     for seed in range(20):

@@ -49,15 +49,20 @@ def image_path(split: str, image_index: int) -> Path:
     return root() / split / "images" / f"{image_index}.png"
 
 
+def background(image: Image.Image) -> np.ndarray:
+    """Colour ``(3,)`` of a picture's background, which is of one colour: that of most pixels on the rim."""
+    pixels = np.asarray(image.convert("RGB"))
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colours, counts = np.unique(rim, axis=0, return_counts=True)
+    return colours[counts.argmax()]
+
+
 def shape_box(image: Image.Image) -> tuple[int, int, int, int]:
     """Box ``(left, top, right, bottom)`` of the one shape of a picture: all pixels that are not of the background.
 
-    The package tells no places, but its backgrounds are of one colour, that of most pixels on the picture's rim.
+    The package tells no places.
     """
-    pixels = np.asarray(image.convert("RGB")).astype(np.int64) @ (65536, 256, 1)
-    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    colours, counts = np.unique(rim, return_counts=True)
-    rows, columns = np.nonzero(pixels != colours[counts.argmax()])
+    rows, columns = np.nonzero((np.asarray(image.convert("RGB")) != background(image)).any(axis=2))
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field
 
+from pidflow.errors import ConfigError
 from pidflow.interventions.draws import pair_hashes, row_seed
 from pidflow.interventions.edges import edge_of
 from pidflow.interventions.intervention import Intervention, blocks_of
 from pidflow.interventions.kinds._edges import EdgeIntervention
+from pidflow.names import span_parts
 from pidflow.plugins.settings import Blocks, EdgeName, Settings, Unique
 
 if TYPE_CHECKING:
@@ -66,6 +68,14 @@ class PathwayPart(EdgeIntervention):
 
         from pidflow.interventions.pairs import causal_pairs
 
+        for source, target in (*(self.among or ()), *self.kept):
+            if spans.patches_of(source) is not None and "image" not in map(str.strip, span_parts(source)):
+                raise ConfigError(
+                    f"pathway with the edge '{source}->{target}': expected '{source}' to be tokens, found a part of "
+                    "the picture of a model that reads it through cross-attention, where a pathway keeps or takes the "
+                    "whole picture alone; name image as the source, cut or keep the part by an intervention of its own "
+                    "(kinds cut, keep), or leave the condition out for this model"
+                )
         pairs = causal_pairs(spans, first=first)
         if self.among is not None:
             pairs = pairs & edges_of(self.among, spans, first=first)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pidflow.errors import ConfigError
 from pidflow.interventions.intervention import Intervention, Reach
 
 if TYPE_CHECKING:
@@ -34,7 +35,14 @@ class StateIntervention(Intervention):
         return (self.span,)
 
     def touched(self, spans: "Spans") -> "torch.Tensor":
-        """See :meth:`Intervention.touched`."""
+        """See :meth:`Intervention.touched`; refuses a picture that no position's states hold."""
+        if spans.patches_of(self.span) is not None:
+            raise ConfigError(
+                f"kind '{type(self).__module__.rpartition('.')[2]}' on span '{self.span}': expected positions whose "
+                "states are what the model knows of them, found the picture of a model that reads it through "
+                "cross-attention, of which one token stands in the text; name a span of the text, take the picture's "
+                "edges away with cut, keep or random, or leave the condition out for this model"
+            )
         return spans[self.span] & spans.valid
 
     def entered(

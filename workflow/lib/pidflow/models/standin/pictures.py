@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -62,11 +63,12 @@ class PlainImage:
     box: tuple[int, int, int, int]
 
     @classmethod
-    def of(cls, image: Image.Image, *, shape: str, color: str, questions: list[tuple[str, str, str]]) -> "PlainImage":
-        """Find the background (the commonest colour) and the box ``(left, top, right, bottom)`` of what is on it."""
-        pixels = np.asarray(image.convert("RGB"))
-        colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-        return cls(pixels, shape, color, tuple(questions), colours[counts.argmax()], easy_vqa.shape_box(image))
+    def of(
+        cls, image: Image.Image, *, shape: str, color: str, questions: tuple[tuple[str, str, str], ...]
+    ) -> "PlainImage":
+        """Find the background and the box ``(left, top, right, bottom)`` of what is on it."""
+        background, box = easy_vqa.background(image), easy_vqa.shape_box(image)
+        return cls(np.asarray(image.convert("RGB")), shape, color, questions, background, box)
 
     def moved(self, rng: np.random.Generator) -> Picture:
         """The same shape at a place drawn at random, mirrored by a coin; with the words of its patches.
@@ -90,6 +92,17 @@ class PlainImage:
             for column in range(_PATCHES)
         )
         return Picture(image, words, f"a {self.color} {self.shape}", self.questions)
+
+
+@dataclass(frozen=True)
+class EasyImage:
+    """One picture of easy-VQA, not opened yet: what is on it, and the questions asked about it."""
+
+    split: str
+    index: int
+    shape: str
+    color: str
+    questions: tuple[tuple[str, str, str], ...]
 
 
 class PictureSource:
@@ -145,22 +158,28 @@ class PictureSource:
         ]
 
     def _easy(self) -> Picture:
-        return self.easy[int(self.rng.integers(len(self.easy)))].moved(self.rng)
+        return _opened(self.easy[int(self.rng.integers(len(self.easy)))]).moved(self.rng)
 
     def _scene(self) -> Picture:
         rng = np.random.default_rng(int(self.rng.integers(scenes.FIRST_EVALUATION_SEED)))
         return scene_picture(rng, language_prior=self.language_prior, questions=self.questions)
 
 
-def easy_images(split: str) -> list[PlainImage]:
+def easy_images(split: str) -> list[EasyImage]:
     """The easy-VQA images of a split whose shape and colour their questions tell."""
     images = []
     for index, entries in _easy_questions(split).items():
         truth = {task: answer for task, _, answer in entries}
         if easy_vqa.TASKS["shape"] in truth and easy_vqa.TASKS["colour"] in truth:
             shape, color = truth[easy_vqa.TASKS["shape"]], truth[easy_vqa.TASKS["colour"]]
-            images.append(PlainImage.of(_load(split, index), shape=shape, color=color, questions=entries))
+            images.append(EasyImage(split, index, shape, color, tuple(entries)))
     return images
+
+
+@cache
+def _opened(easy: EasyImage) -> PlainImage:
+    image = _load(easy.split, easy.index)
+    return PlainImage.of(image, shape=easy.shape, color=easy.color, questions=easy.questions)
 
 
 def held_out_pictures(count: int, *, seed: int, shown: str = "own") -> list[Picture]:
