@@ -41,7 +41,10 @@ class CrossFit:
     Attributes
     ----------
     unique_1, unique_2 : ndarray, shape (1 + G,)
-        Cross-fitted uniques of the BROJA decomposition, in bits.
+        Cross-fitted uniques of the BROJA decomposition, in bits. Without a block they are the mean of the values by
+        bases chosen anew, whose jackknife counts several times what choosing adds to the error (it counts terms of
+        second order twice, and a choice between sources that tie is not smooth), and by the bases of all rows, whose
+        jackknife does not count it at all.
     independent_bias : ndarray, shape (1 + G,)
         Bias in bits of the joint information of sources that are independent given the target, for ``"dep"``. It is
         smooth in the covariance: how much it grows from all rows to half of them, in units of the exactly known growth
@@ -66,11 +69,14 @@ class CrossFit:
         plan = split_plan(count, repeats=REPEATS, seed=seed)
         try:
             without = np.concatenate([np.zeros((1, count), dtype=bool), np.eye(count, dtype=bool)])
-            unique_1, unique_2 = crossfit_uniques(statistics, dims, plan=plan, without=without)
+            anew, kept = (
+                crossfit_uniques(statistics, dims, plan=plan, without=without, anew=anew) for anew in (True, False)
+            )
             growth = _independent_growth(statistics, dims, seed=seed)
         except (np.linalg.LinAlgError, NumericsError):
             return None
         sizes = len(rows) - np.concatenate([[0], statistics.rows])
+        unique_1, unique_2 = 0.5 * (anew + kept)
         return cls(unique_1, unique_2, growth * np.array([mi_bias(int(n), dims[0] + dims[1], dims[2]) for n in sizes]))
 
 
@@ -114,8 +120,8 @@ def split_plan(blocks: int, *, repeats: int, seed: int) -> np.ndarray:
 
 
 def crossfit_uniques(
-    blocks: RowBlocks, dims: tuple[int, int, int], *, plan: np.ndarray, without: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    blocks: RowBlocks, dims: tuple[int, int, int], *, plan: np.ndarray, without: np.ndarray, anew: bool = True
+) -> np.ndarray:
     """Cross-fitted ``unique_1 = U* - I2`` and ``unique_2 = U* - I1`` of the BROJA decomposition, in bits.
 
     Unbiased for independent Gaussian rows up to second order in (dimension / rows); a small unique may come out
@@ -131,17 +137,22 @@ def crossfit_uniques(
         From :func:`split_plan`.
     without : ndarray of bool, shape (J, G)
         Blocks of rows to leave out, for each of `J` estimates.
+    anew : bool
+        Whether each of these estimates chooses its bases anew, or takes those of all rows.
 
     Returns
     -------
-    unique_1, unique_2 : ndarray, shape (J,)
+    ndarray, shape (2, J)
+        ``unique_1`` and ``unique_2``.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         When a column does not vary within some part.
     """
-    test, train, first, second = plan[:, None] & ~without[:, None]
+    remaining = ~without
+    test = plan[0] & remaining[:, None]
+    _, train, first, second = plan[:, None] & remaining[:, None] if anew else plan[:, None]
     conditional = _conditional_scatters(blocks, test, dims)
     # Parts count by their rows, or the jackknife would give too much weight to rows of the part that lost a block.
     weight = test @ blocks.rows / (test @ blocks.rows).sum(axis=1, keepdims=True)
@@ -156,10 +167,9 @@ def crossfit_uniques(
     value = full + (full - half) * x_full / (x_half - x_full)
     # Where half of the rows are far too few the loss grows faster and the step overshoots. Choosing and judging on the
     # same rows errs upwards, so the truth does not lie beyond it.
-    everything = (test | train)[:, 0]
-    optimistic = _uniques_given_basis(_conditional_scatters(blocks, everything, dims), _basis(blocks, everything, dims))
-    unique_1, unique_2 = np.minimum(value, optimistic) / LN2
-    return unique_1, unique_2
+    everything = _basis(blocks, remaining if anew else np.ones_like(remaining[:1]), dims)
+    optimistic = _uniques_given_basis(_conditional_scatters(blocks, remaining, dims), everything)
+    return np.minimum(value, optimistic) / LN2
 
 
 def _conditional_scatters(
