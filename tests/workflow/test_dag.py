@@ -142,14 +142,25 @@ def test_sweeps_have_the_jobs_their_configuration_says(snakemake, tmp_path):
     assert not {"fit_pca", "train_flow", "estimate_pid_standin"} & set(found)
 
 
-def test_the_report_takes_tables_that_were_made_and_asks_for_no_others(snakemake, tmp_path):
+def test_the_report_takes_tables_that_were_made_or_are_made_with_it_and_asks_for_no_others(snakemake, tmp_path):
     (tmp_path / "study.yaml").write_text("run: {tasks: [choose-attr]}")
-    asked = ("report", "--dry-run", "--quiet", "host", "--configfile", "study.yaml")
-    assert "collect_spectrum" not in snakemake(*asked, cwd=tmp_path).stdout
+
+    def plan(*targets):
+        return snakemake(
+            "report", *targets, "--dry-run", "--quiet", "host", "--configfile", "study.yaml", cwd=tmp_path
+        ).stdout
+
+    def tables(done):
+        report = re.search(r"^rule write_report:\n    input: (.*)", done, flags=re.MULTILINE)[1]
+        return set(re.findall(r"results/tables/([\w-]+)\.parquet", report))
+
+    always, of_spectrum = {"pid", "answers", "claims"}, {"spectrum", "training", "spectrum-claims"}
+    done = plan()
+    assert tables(done) == always
+    assert "collect_spectrum" not in done
+    assert tables(plan("sweeps", "systems")) == always | of_spectrum | {"sweeps"}
     (tmp_path / "results/tables").mkdir(parents=True)
     (tmp_path / "results/tables/spectrum.parquet").touch()
-    done = snakemake(*asked, cwd=tmp_path).stdout
-    report = done[done.index("rule write_report:") :].split("\n\n")[0]
-    for name in ("spectrum", "training", "spectrum-claims"):
-        assert f"results/tables/{name}.parquet" in report
+    done = plan()
+    assert tables(done) == always | of_spectrum
     assert "collect_sweeps" not in done

@@ -47,6 +47,9 @@ def test_the_rules_of_the_page_are_planned_below_its_prefix(other, tmp_path):
     found = jobs(output)
     assert found["pidflow_prepare_items"] == found["pidflow_train_flow"] == found["pidflow_estimate_pid_standin"] == 2
     assert all(rule.startswith("pidflow_") for rule in set(found) - {"summary"})
+    report = re.search(r"^rule pidflow_write_report:\n    input: (.*)", output, flags=re.MULTILINE)[1]
+    assert "vlm/results/tables/sweeps.parquet" in report  # made by the same call
+    assert "spectrum" not in report
     files = set(re.findall(r"[\w./-]*results/[\w./-]+", output)) - {"results/summary.csv"}
     assert files
     assert all(file.startswith("vlm/results/") for file in files)

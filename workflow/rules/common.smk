@@ -343,6 +343,21 @@ def predicted():
     return own + [f"results/predictions/{each['model']}/{each['task']}.h5" for each in SPECTRUM["imports"]]
 
 
+def reported(wildcards):
+    """Tables of the report by name; those of sweeps and of the spectrum where they were made or this call makes them.
+
+    A job knows no targets of the call; what these asked for has been made when it runs.
+    """
+    names, targets = ["pid", "answers", "claims"], set(workflow.dag_settings.targets)
+    for tables, collecting, asking in (
+        (["sweeps"], rules.collect_sweeps, [rules.sweeps]),
+        (["spectrum", "training", "spectrum-claims"], rules.collect_spectrum, [rules.spectrum, rules.systems]),
+    ):
+        asked = targets & {*collecting.output, *(each.rule.name for each in (collecting, *asking))}
+        names += tables * bool(asked or exists(collecting.output[0]))
+    return {name: f"results/tables/{name}.parquet" for name in names}
+
+
 def expected_orders():
     """The file of expected orders, a shipped one made absolute; nothing where the study has none."""
     path = config["breadth"]["expected"]

@@ -4,11 +4,6 @@ Inputs from elsewhere: tables of the run, items and answers.
 Outputs: results/questions/{model}/{task}.json, results/report.html
 """
 
-# Tables of the report; those of sweeps and of the spectrum where they have been made.
-REPORTED = ["pid", "answers", "claims"]
-REPORTED += ["sweeps"] * exists(rules.collect_sweeps.output.sweeps[0])
-REPORTED += ["spectrum", "training", "spectrum-claims"] * exists(rules.collect_spectrum.output.spectrum[0])
-
 
 rule show_questions:
     input:
@@ -41,7 +36,7 @@ rule show_questions:
 
 rule write_report:
     input:
-        **{name: f"results/tables/{name}.parquet" for name in REPORTED},
+        unpack(reported),
         questions=expand("results/questions/{model}/{task}.json", model=RUN["models"], task=RUN["tasks"]),
         provenance="results/provenance/figures.json",
         page=workflow.source_path("../report/page/page.html.j2"),
@@ -56,7 +51,7 @@ rule write_report:
     conda:
         "../../envs/figures.yaml"
     params:
-        tables=REPORTED,
+        tables=lambda wildcards: list(reported(wildcards)),
         configuration=config,
         titles=TITLES,
         code=code_digest("write_report"),
