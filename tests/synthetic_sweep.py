@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from pidflow.interventions.edges import edge_of
-from pidflow.interventions.sweep import Outcome, probes, summarise
+from pidflow.interventions.probes import probes
+from pidflow.interventions.sweep import Outcome, summarise
 from pidflow.stages.sweep_knockout import _details
 
 CUT, RANDOM = "cut", "random"

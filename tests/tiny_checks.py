@@ -8,8 +8,9 @@ from tests.tiny_families import QUESTIONS, save
 
 from pidflow.interventions.edges import Edge
 from pidflow.interventions.prefix import read_prefix
+from pidflow.interventions.probes import probes
 from pidflow.interventions.recompute import full_pass, recompute
-from pidflow.interventions.sweep import measure, probes
+from pidflow.interventions.sweep import measure
 from pidflow.models.answers import Expected
 from pidflow.models.capture import capture
 from pidflow.models.forward import run

@@ -32,7 +32,8 @@ from transformers import (
 
 from pidflow.interventions.conditions import language_inputs
 from pidflow.interventions.edges import DEFAULT_EDGES
-from pidflow.interventions.sweep import measure, probes
+from pidflow.interventions.probes import probes
+from pidflow.interventions.sweep import measure
 from pidflow.models import loading
 from pidflow.models.answers import Expected
 from pidflow.models.attention import edges_in_force

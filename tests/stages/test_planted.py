@@ -14,7 +14,8 @@ from pidflow.analysis.planted import open_blocks
 from pidflow.data import scenes
 from pidflow.interventions.conditions import passes
 from pidflow.interventions.edges import edge_of
-from pidflow.interventions.sweep import measure, probes
+from pidflow.interventions.probes import probes
+from pidflow.interventions.sweep import measure
 from pidflow.models.answers import Expected
 from pidflow.models.capture import BLOCKS
 from pidflow.models.inputs import Example, encode

@@ -11,8 +11,9 @@ from pidflow.errors import NumericsError
 from pidflow.interventions.conditions import earlier_states_stand, passes
 from pidflow.interventions.edges import Edge
 from pidflow.interventions.intervention import entered
+from pidflow.interventions.probes import probes
 from pidflow.interventions.self_check import self_check
-from pidflow.interventions.sweep import measure, probes
+from pidflow.interventions.sweep import measure
 from pidflow.models.answers import Expected
 from pidflow.models.capture import capture
 from pidflow.models.inputs import encode

@@ -8,8 +8,9 @@ from pidflow.errors import ConfigError, NumericsError
 from pidflow.interventions.edges import DEFAULT_EDGES, Edge
 from pidflow.interventions.intervention import entered
 from pidflow.interventions.prefix import _with_spoken, read_prefix
+from pidflow.interventions.probes import Probe, probes
 from pidflow.interventions.recompute import full_pass
-from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, measure, probes, summarise
+from pidflow.interventions.sweep import SUBSETS, Outcome, measure, summarise
 from pidflow.interventions.windows import Window
 from pidflow.models.answers import Expected
 from pidflow.models.inputs import encode

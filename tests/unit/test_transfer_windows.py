@@ -8,7 +8,8 @@ from pidflow.analysis import transfer_windows
 from pidflow.analysis.edge_changes import ALL, CUT, RANDOM, EdgeChanges, edge_changes, resample
 from pidflow.analysis.transfer_windows import NO, YES, locate, plateau, presence
 from pidflow.errors import ConfigError, DataError
-from pidflow.interventions import sweep as torch_side
+from pidflow.interventions.probes import EFFECT, kinds_on_edges
+from pidflow.interventions.sweep import SUBSETS
 from pidflow.interventions.windows import windows
 from pidflow.stats import UNDETERMINED, clustered_mean
 
@@ -43,9 +44,9 @@ def found_in(each, *, least=0.05, seed=0, resamples=400):
 
 
 def test_names_are_those_of_the_sweep():
-    assert {CUT, RANDOM} <= set(torch_side.kinds_on_edges())
-    assert torch_side.EFFECT == CUT
-    assert ALL in torch_side.SUBSETS
+    assert {CUT, RANDOM} <= set(kinds_on_edges())
+    assert EFFECT == CUT
+    assert ALL in SUBSETS
 
 
 # The best plateau, against all pairs of ends and the least squares written out.

@@ -41,7 +41,7 @@ _HOME = {
     "read_activations": "pidflow.files.store",
     "read_tables": "pidflow.files.store",
     "summarise_sweep": "pidflow.interventions.sweep",
-    "sweep_probes": "pidflow.interventions.sweep",
+    "sweep_probes": "pidflow.interventions.probes",
 }
 # What is called otherwise where it lives.
 _THERE = {

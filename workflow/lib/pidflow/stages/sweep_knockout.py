@@ -12,7 +12,8 @@ import pandas as pd
 from pidflow.errors import DataError
 from pidflow.files import store
 from pidflow.interventions.edges import DEFAULT_EDGES, edge_of
-from pidflow.interventions.sweep import SUBSETS, Outcome, Probe, head_probes, measure, probes, summarise
+from pidflow.interventions.probes import Probe, head_probes, probes
+from pidflow.interventions.sweep import SUBSETS, Outcome, measure, summarise
 from pidflow.models.answers import NORMALISED
 from pidflow.models.inputs import Batch
 from pidflow.names import INTACT
@@ -71,7 +72,7 @@ def run(
         ``"image->question"`` or ``{"source": "image", "target": "question"}`` each, any pair of spans; None: the six of
         :data:`pidflow.interventions.edges.DEFAULT_EDGES`.
     window, controls, other_windows
-        See :func:`pidflow.interventions.sweep.probes`: the windows, the controls run beside them (``"random"``,
+        See :func:`pidflow.interventions.probes.probes`: the windows, the controls run beside them (``"random"``,
         ``"keep"``), and further windows without controls.
     answers
         The intact model's answers table; says which questions count as answered rightly, so that subsets are those of
@@ -83,7 +84,7 @@ def run(
         Where to write what single heads do (parquet), and the edges that are cut in one head of one block at a time:
         the columns of the table with ``head``, and ``first`` as the block.
     spared, moved
-        See :func:`pidflow.interventions.sweep.probes`: a span that random controls spare, and interventions of the
+        See :func:`pidflow.interventions.probes.probes`: a span that random controls spare, and interventions of the
         configuration that are moved through the model; the table has their ids as edges.
     rule
         When what the model says counts as right (see :mod:`pidflow.models.answers`).
