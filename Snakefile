@@ -1,8 +1,9 @@
 """pidflow: what drives a vision-language model's answer, layer by layer.
 
-snakemake                    tables and figures of the run in the configuration
+snakemake                    what run.targets names: tables and figures of the run in the configuration
 snakemake activations        hidden states and answers only
 snakemake pid                up to the decomposition, no tables or figures
+snakemake tables             tables without figures
 snakemake figures            tables and figures
 snakemake report             results/report.html: everything on one page that opens without a network
 snakemake reproduction       a published study beside this run of its kit, for example config/2602.15580.yaml
@@ -46,4 +47,4 @@ onsuccess:
 
 rule all:
     input:
-        rules.figures.input,
+        *(getattr(rules, target).input for target in RUN["targets"]),

@@ -13,5 +13,6 @@ if __name__ == "__main__":
             seed=snakemake.params.seed,
             unit=snakemake.params.unit,
             threads=snakemake.threads,
+            everywhere=snakemake.params.everywhere,
             along=snakemake.params.along,
         )

@@ -170,6 +170,33 @@ def test_a_layer_of_clusters_has_no_twin_is_not_corrected_and_says_so(unit, laye
         assert not [each for each in found.values() if "knows nothing" in "".join(each.estimate.warnings)]
 
 
+def test_no_flow_is_trained_of_clusters_where_no_estimator_reads_it(unit, tmp_path):
+    """The decomposition is the same; the critic takes normal scores for latents."""
+    paths = {name: str(tmp_path / f"{name}.h5") for name in ("pca", "flow", "twin", "bound")}
+    with (
+        reading_h5(unit["pca"], kind="pca") as whole,
+        writing_h5(paths["pca"], kind="pca", identity=Identity("m", "t", "intact")) as alone,
+    ):
+        for name in ("image_id", "fold", "rows", "target"):
+            whole.copy(name, alone)
+        whole.copy("layer-02", alone, name="layer-00")
+        alone.attrs.update(dict(whole.attrs) | dict(alone.attrs) | {"layers": 0})
+    weights, same = str(tmp_path / "flow.safetensors"), {"seed": 0, "threads": 1}
+    before = torch.get_num_threads()
+    train_flow.run(pca=paths["pca"], output=paths["flow"], weights=weights, settings=FLOW, everywhere=False, **same)
+    plant_twin.run(pca=paths["pca"], flow=paths["flow"], weights=weights, output=paths["twin"], settings=FLOW, **same)
+    bound_information.run(pca=paths["pca"], flow=paths["flow"], output=paths["bound"], **same)
+    torch.set_num_threads(before)
+    with reading_h5(paths["flow"], kind="flow") as file:
+        assert not [name for name in file if name.startswith("layer")]
+    output = str(tmp_path / "layer-00.json")
+    decompose(paths, tmp_path, estimators=["auto"], outputs=[output])
+    both = [output, decompose(unit, tmp_path, estimators=["auto"])[CLUSTERED]]
+    alone, among = (from_json(json.loads(Path(path).read_text()), where=path)[0] for path in both)
+    assert alone.bits == among.bits
+    assert alone.missed.bound == pytest.approx(among.missed.bound, abs=0.15)
+
+
 def test_what_is_missed_is_missed_by_the_corrected_number(layers):
     """Flow and copula are compared with one bound; what the twin gave back is no longer missed."""
     flow = layers[XOR]["flow", "broja"]

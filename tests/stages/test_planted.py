@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tests.benchmarks.study_planted import components
 from tests.captured import on_edge
 
 from pidflow import estimate_pid
 from pidflow.analysis.planted import open_blocks
 from pidflow.data import scenes
+from pidflow.flows.pca import fit_pca
 from pidflow.interventions.conditions import passes
 from pidflow.interventions.edges import edge_of
 from pidflow.interventions.probes import probes
@@ -88,6 +88,11 @@ def test_closing_the_first_stage_traps_the_picture(loaded, batch):
     found = {each.condition: each.captured for each in passes(loaded, batch, [[], [three], [everywhere]], names=names)}
     torch.testing.assert_close(found[1].logits, found[2].logits, atol=1e-4, rtol=1e-4)
     assert (found[1].logits - found[0].logits).abs().amax(1).median() > 1
+
+
+def components(states, most):
+    """Principal scores as the workflow has them."""
+    return fit_pca(states, variance=0.95, max_components=most).scores(states)
 
 
 def test_the_decomposition_shows_both_stages_and_what_a_cut_traps(loaded, many):

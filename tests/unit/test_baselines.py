@@ -1,13 +1,12 @@
-"""Linear probes, accuracy lost, and what predicts the effect of cuts: known answers."""
+"""Linear probes and accuracy lost beside the atoms: known answers."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from tests import synthetic_run as run
 
 from pidflow import stats
 from pidflow.analysis import baselines
-from pidflow.names import INTACT, QUANTITIES
+from pidflow.names import QUANTITIES
 
 RNG = np.random.default_rng(0)
 FOLDS = np.arange(600) % 3
@@ -84,46 +83,3 @@ def test_atoms_and_baselines_stand_in_one_row(table):
     assert (first["lost_image"], first["lost_image_se"]) == (0.4, 0.02)
     assert np.isnan(first["lost_question"])
     assert first["probe_both_low"] < 0.9 < first["probe_both_high"]
-
-
-def test_what_makes_an_effect_predicts_it(table):
-    tasks = sorted(set(table["task"]))
-    effects = {
-        ("standin", task, run.CUT): {"accuracy": -0.5 * run.need_of_vision(task), "answer_probability": 0.1}
-        for task in tasks
-    }
-    found = baselines.prediction_table(table, effects).set_index(["effect", "predictor"])
-    assert tuple(found.reset_index().columns[:2]) == ("effect", "predictor")
-    assert found.loc[("accuracy", "probe_vision"), "correlation"] == pytest.approx(-1, abs=1e-6)
-    assert found.loc[("accuracy", "probe_vision"), "explained"] == pytest.approx(1, abs=1e-6)
-    assert found.loc[("accuracy", "probe_language"), "explained"] < 0.5
-    assert found.loc["answer_probability"]["correlation"].isna().all(), "an effect that does not vary is no effect"
-    assert found.loc[("accuracy", "probe_both")][["correlation", "explained"]].isna().all()
-    assert set(found["units"]) >= {len(tasks)}
-    few = baselines.prediction_table(table, dict(list(effects.items())[:3]))
-    assert few["correlation"].isna().all()
-
-
-def test_explained_is_what_a_line_through_the_others_predicts():
-    x, y = RNG.normal(size=(2, 12))
-    y += x
-    errors = []
-    for out in range(12):
-        rest = np.arange(12) != out
-        slope, height = np.polyfit(x[rest], y[rest], 1)
-        errors.append((y[out] - slope * x[out] - height, y[out] - y[rest].mean()))
-    line, mean = np.square(errors).sum(axis=0)
-    assert baselines._explained(x, y) == pytest.approx(1 - line / mean)
-
-
-def test_intact_is_what_predicts(table):
-    assert set(table["condition"]) > {INTACT}
-    shifted = table.copy()
-    shifted.loc[shifted["condition"] != INTACT, "redundancy"] += RNG.normal(size=(shifted["condition"] != INTACT).sum())
-    effects = {
-        ("standin", task, run.CUT): {"accuracy": float(i), "answer_probability": 0.0}
-        for i, task in enumerate(sorted(set(table["task"])))
-    }
-    pd.testing.assert_frame_equal(
-        baselines.prediction_table(table, effects), baselines.prediction_table(shifted, effects)
-    )

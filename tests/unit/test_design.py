@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from pidflow.config import design, stored
-from pidflow.config.configuration import keys
+from pidflow.config.configuration import ESTIMATORS, FLOWLESS, keys
 from pidflow.errors import ConfigError
 from pidflow.interventions.pairs import check_causality
 from pidflow.models.inputs import encode
 from pidflow.names import SPANS, extent
+from pidflow.pid.estimators._rows import LATENTS
+from pidflow.plugins.registry import load
 
 LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "lib"
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
@@ -243,6 +245,25 @@ def test_the_knockout_judged_is_one_of_the_run(config):
     assert design.judged_knockout(config) == "image-question"
     config["run"]["conditions"] = ["intact"]
     assert design.judged_knockout(config) is None
+
+
+def test_some_conditions_are_only_answered(config):
+    assert design.answers_only(config) == ["no-image", "no-question"]
+    config["run"]["answered"] = ["image-question", "image-question-early", "no-question"]
+    config["claims"]["unasked"] = None
+    assert design.answers_only(design.check(config)) == ["image-question-early", "no-question", "no-image"]
+    config["run"]["answered"] = ["image-last"]
+    with pytest.raises(ConfigError, match=r"run\.answered: 'image-last' is not defined under interventions"):
+        design.check(config)
+
+
+def test_estimators_that_read_no_flow_are_known(config):
+    """Of rows that are codes or clusters; a new estimator counts as one that does."""
+    known = [name for name in ESTIMATORS if getattr(load("pid.estimators", name), "NEEDS", None) != LATENTS]
+    assert sorted(FLOWLESS) == sorted(known)
+    assert design.flows_everywhere(config)
+    config["pid"]["estimators"] = ["auto", "gaussian"]
+    assert not design.flows_everywhere(config)
 
 
 def test_a_cut_has_the_control_with_its_edge_and_blocks(config):

@@ -314,6 +314,17 @@ def test_tables_hardly_different_follow_from_the_solution_of_the_whole(definitio
     assert near[0] == pytest.approx(exact, abs=0.2 * abs(exact - whole))
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-9])
+def test_a_cluster_of_equal_rows_is_a_cluster(rounding):
+    """As where one question template of some is asked again and again and the others differ a little."""
+    rng = np.random.default_rng(0)
+    template, centre = rng.integers(4, size=900), 20 * rng.standard_normal((4, 5))
+    spread = np.where(template == 0, rounding, 1.0)[:, None]
+    found = labels_of(centre[template] + spread * rng.standard_normal((900, 5)))
+    assert (found.kind, found.count) == (CLUSTERS, 4)
+    assert len(np.unique(np.stack([found.index, template]), axis=1).T) == 4
+
+
 @pytest.mark.parametrize("width", [0, 1, 3])
 def test_a_block_that_does_not_vary_is_continuous_and_hides_no_codes_beside_it(width):
     rng = np.random.default_rng(0)

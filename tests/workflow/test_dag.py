@@ -27,6 +27,7 @@ TARGETS = {
     "show_model",
     "spectrum",
     "systems",
+    "tables",
     "zoo",
 }
 JOBS = sorted(set(RULES) - TARGETS)
@@ -124,6 +125,17 @@ def test_conditions_are_also_decomposed_against_the_intact_target_where_that_is_
     assert jobs["fit_pca"] == jobs["train_flow"] == jobs["plant_twin"] == jobs["estimate_pid_standin"] == 9 * 3
     assert "results/pid/standin/choose-attr/image-question@intact/layer-00.json" in done.stdout
     assert "intact@intact" not in done.stdout
+
+
+def test_a_study_names_what_is_made_without_a_target(snakemake, tmp_path):
+    """The positive control: everything in one call, the report with the sweeps that the same call makes."""
+    done = snakemake("--dry-run", "--quiet", "host", "--configfile", str(ROOT / "config/planted.yaml"), cwd=tmp_path)
+    jobs = Counter(re.findall(r"^rule ([\w.-]+):", done.stdout, flags=re.MULTILINE))
+    assert jobs["plot_planted"] == jobs["plot_overview"] == jobs["write_report"] == 1
+    assert jobs["sweep_knockout"] == 3
+    report = done.stdout.split("rule write_report:")[1].split("output:")[0]
+    assert "results/tables/sweeps.parquet" in report
+    assert "results/pid/standin-routed/query-attr/stage-one@intact/layer-00.json" in done.stdout
 
 
 def test_several_models_are_drawn_side_by_side(snakemake, tmp_path):

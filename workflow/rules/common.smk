@@ -49,6 +49,8 @@ update_config(config, given)
 config = design.check(config)
 RUN = config["run"]
 FLOW_MAPS = module_of("flows.maps", FlowConfig(**config["flow"]).maps)
+# What tells which layers have codes or clusters, where flows are trained of the others alone.
+LABELS = [] if design.flows_everywhere(config) else ["pidflow.pid.labels"]
 FIGURES = all_figures()
 TITLES = design.titles(config)
 SHOWN = Run(
@@ -232,7 +234,7 @@ def units(pattern):
 
 
 def answers_only():
-    """Answers without the image and without the question, where the run does not include these as conditions."""
+    """Answers of the conditions that are only answered."""
     return expand(
         "results/answers/{model}/{task}/{condition}.parquet",
         model=RUN["models"],
@@ -349,6 +351,8 @@ def reported(wildcards):
     A job knows no targets of the call; what these asked for has been made when it runs.
     """
     names, targets = ["pid", "answers", "claims"], set(workflow.dag_settings.targets)
+    if rules.all.rule.name in targets or not (targets or IS_MODULE):
+        targets |= {getattr(rules, target).rule.name for target in RUN["targets"]}
     for tables, collecting, asking in (
         (["sweeps"], rules.collect_sweeps, [rules.sweeps]),
         (["spectrum", "training", "spectrum-claims"], rules.collect_spectrum, [rules.spectrum, rules.systems]),

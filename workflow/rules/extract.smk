@@ -6,7 +6,8 @@ waiting; their jobs, which come after it, take them. A condition added later is 
 With extract.shards: k the questions are asked in k jobs, and the job of the intact condition joins what they did.
 
 Outputs: results/activations/{model}/{task}/{condition}.h5, results/answers/{model}/{task}/{condition}.parquet; of the
-conditions without the image and without the question, where these are none of the run, answers only.
+conditions in run.answered, and of those without the image and without the question where these are none of the run,
+answers only.
 """
 
 

@@ -82,6 +82,11 @@ for figure in FIGURES:
             "../../scripts/plot.py"
 
 
+rule tables:
+    input:
+        rules.collect_pid.output,
+
+
 rule figures:
     input:
         rules.collect_pid.output,

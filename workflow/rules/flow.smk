@@ -24,10 +24,11 @@ rule train_flow:
     threads: 1
     params:
         along=along_with_flow,
+        everywhere=design.flows_everywhere(config),
         settings=config["flow"],
         seed=config["seed"],
         unit=unit_of,
-        code=code_digest("train_flow", FLOW_MAPS),
+        code=code_digest("train_flow", FLOW_MAPS, *LABELS),
     script:
         "../../scripts/train_flow.py"
 

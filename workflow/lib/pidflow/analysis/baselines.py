@@ -1,7 +1,7 @@
-"""What is simpler than a decomposition: accuracy lost without image or question, linear probes, and what each predicts.
+"""What is simpler than a decomposition: accuracy lost without image or question, and linear probes.
 
-An atom that says no more than a probe does is not needed. Both tables set them side by side: layer by layer, and as
-predictors of what cuts change over tasks and models.
+An atom that says no more than a probe does is not needed: the table sets them side by side, layer by layer, and
+:mod:`pidflow.analysis.predicted` asks which of them predicts what cuts change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 
 from pidflow import stats
 from pidflow.analysis.decompositions import UNKNOWN, estimate_columns
-from pidflow.names import INTACT, MIN_TASKS, QUANTITIES
+from pidflow.names import QUANTITIES
 from pidflow.pid.results import Decomposition
 
 SOURCES = ("vision", "language", "both")
@@ -21,20 +21,13 @@ LOST = ("lost_image", "lost_question")
 # Classes of the answer with fewer rows are not learnt; part of the mean variance added to every direction.
 FEWEST, SHRINKAGE = 5, 1e-3
 _SUFFIXES = ("", "_se", "_low", "_high")
-_PROBES = tuple(f"probe_{source}" for source in SOURCES)
+PROBES = tuple(f"probe_{source}" for source in SOURCES)
 BASELINE_COLUMNS = (
     *("model", "task", "condition", "layer", "estimator", "definition"),
     *QUANTITIES,
-    *(f"{name}{suffix}" for name in (*_PROBES, *LOST) for suffix in _SUFFIXES),
+    *(f"{name}{suffix}" for name in (*PROBES, *LOST) for suffix in _SUFFIXES),
     *("frequent", "n"),
 )
-PREDICTORS = (*QUANTITIES, *_PROBES, *LOST)
-EFFECTS = ("accuracy", "answer_probability")
-PREDICTION_COLUMNS = (
-    *("condition", "effect", "estimator", "definition", "predictor"),
-    *("correlation", "low", "high", "explained", "units", "models"),
-)
-
 Unit = tuple[str, str, str]
 
 
@@ -128,67 +121,3 @@ def baselines_table(
             row |= estimate_columns(lost.get(name, {}).get(unit[:2], UNKNOWN), name, f"{name}_")
         rows.append(row)
     return pd.DataFrame(rows, columns=BASELINE_COLUMNS)
-
-
-def prediction_table(baselines: pd.DataFrame, effects: Mapping[Unit, Mapping[str, float]]) -> pd.DataFrame:
-    """How far each number of the intact model predicts what a condition changes; columns `PREDICTION_COLUMNS`.
-
-    A unit is a task of a model. Numbers of layers are means over the layers after the input. ``correlation`` is
-    Pearson's over units with the interval of :func:`pidflow.stats.correlation_of_measured`; ``explained`` the share of
-    the variance of the effect that a line through the other units predicts, negative where the mean does better. With
-    so many predictors one may look good by chance.
-
-    Parameters
-    ----------
-    baselines
-        From :func:`baselines_table`.
-    effects
-        By unit, the change of each of `EFFECTS` against the intact model.
-    """
-    intact = baselines[(baselines["condition"] == INTACT) & (baselines["layer"] > 0)]
-    rows = []
-    for (estimator, definition), chosen in intact.groupby(["estimator", "definition"], sort=False):
-        means = chosen.groupby(["model", "task"], sort=False)[list(PREDICTORS)].mean()
-        for condition in dict.fromkeys(condition for _, _, condition in effects):
-            for effect in EFFECTS:
-                changes = {
-                    (model, task): values[effect]
-                    for (model, task, other), values in effects.items()
-                    if other == condition
-                }
-                place = {"condition": condition, "effect": effect, "estimator": estimator, "definition": definition}
-                rows += [place | _predicted(means[name], changes) | {"predictor": name} for name in PREDICTORS]
-    return pd.DataFrame(rows, columns=PREDICTION_COLUMNS)
-
-
-def _predicted(predictor: pd.Series, changes: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """Correlation over units that have both numbers, its interval, and the share of variance predicted."""
-    pairs = {
-        unit: (value, changes[unit])
-        for unit, value in predictor.items()
-        if unit in changes and np.isfinite([value, changes[unit]]).all()
-    }
-    out = {"units": len(pairs), "models": len({model for model, _ in pairs})}
-    out |= dict.fromkeys(("correlation", "low", "high", "explained"), np.nan)
-    if len(pairs) < MIN_TASKS:
-        return out
-    x, y = np.array(list(pairs.values()), dtype=float).T
-    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
-        return out
-    found = stats.correlation_of_measured(x, y, np.zeros(len(x)))
-    low, high = found.interval()
-    return out | {
-        "correlation": float(np.tanh(found.value)),
-        "low": float(np.tanh(low)),
-        "high": float(np.tanh(high)),
-        "explained": _explained(x, y),
-    }
-
-
-def _explained(x: np.ndarray, y: np.ndarray) -> float:
-    """``1 - (errors of a line through the others)^2 / (errors of the mean of the others)^2``."""
-    count, centred = len(x), x - x.mean()
-    leverage = 1 / count + centred**2 / np.square(centred).sum()
-    residual = y - y.mean() - centred * (centred @ y) / np.square(centred).sum()
-    by_line = np.divide(residual, 1 - leverage, out=np.full(count, np.inf), where=leverage < 1)
-    return float(1 - np.square(by_line).sum() / np.square((y - y.mean()) * count / (count - 1)).sum())

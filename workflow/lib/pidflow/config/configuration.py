@@ -23,6 +23,8 @@ from pidflow.spectrum.estimate_settings import Breadth, SpectrumPid
 from pidflow.spectrum.settings import Spectrum
 
 ESTIMATORS = registry.available("pid.estimators")
+# Those that read no flow where rows are codes or clusters.
+FLOWLESS = ("gaussian", "copula", "mixed", "auto")
 DEFINITIONS = ("broja", "mmi", "dep")
 # What figures and the report call them.
 TITLES = {
@@ -36,6 +38,8 @@ TITLES = {
     "definition": {"broja": "BROJA", "mmi": "MMI", "dep": "dependency lattice"},
 }
 CUT = "cut"
+# Targets that a study may name as its own.
+RUN_TARGETS = ("tables", "figures", "sweeps", "spectrum", "systems", "report")
 STUDIES = ("2602.15580", "2411.18620", "6WsBGk4Iag")
 # Kinds of intervention on an edge that can run beside its cut.
 CONTROLS = tuple(
@@ -78,11 +82,17 @@ def _prompt(value: str) -> str:
 
 
 class Run(Settings):
-    """What to run; the cross product of the three lists."""
+    """What to run; the cross product of models, tasks and conditions."""
 
     models: Ids = Field(description="Ids from models.")
     tasks: Ids = Field(description="Ids from tasks.")
     conditions: Ids = Field(description="intact and ids from interventions.")
+    answered: Annotated[list[Id], Unique] = Field(
+        description="Ids from interventions of which only answers are needed: nothing is decomposed under them."
+    )
+    targets: Annotated[list[Literal[RUN_TARGETS]], Field(min_length=1), Unique] = Field(
+        description="What is made where the command line names no target."
+    )
 
 
 class Model(Titled):

@@ -4,16 +4,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pidflow.config.configuration import CONTROLS, TITLES, configuration
+from pidflow.config.configuration import CONTROLS, FLOWLESS, TITLES, configuration
 from pidflow.config.stored import stored_layers
 from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
 from pidflow.names import INTACT, extent
 from pidflow.plugins import registry
 
-# What leaves nothing of the image to anything after it.
+# What leaves nothing of the image, and nothing of the question, to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
-# What leaves nothing of the question to anything after it.
 UNASKED = {"kind": "cut", "source": "question", "target": "text", "blocks": "all"}
 # Keys of a model's entry that results do not depend on; what lies at path and revision is digested instead.
 STUDIED = ("group", "size", "series", "step", "phase")  # where a model stands in a study of many
@@ -38,6 +37,7 @@ def check(config: dict) -> dict:
         raise ConfigError(f"config run.conditions: '{INTACT}' must be among them, the others are compared with it")
     conditions = [INTACT, *config["interventions"]]
     _defined(config["run"]["conditions"], conditions, "run.conditions", "interventions")
+    _defined(config["run"]["answered"], config["interventions"], "run.answered", "interventions")
     _claimed(config)
     _moved(config)
     for name in ("estimators", "definitions"):
@@ -46,7 +46,7 @@ def check(config: dict) -> dict:
     for task in config["run"]["tasks"]:
         _defined([config["tasks"][task]["dataset"]], config["datasets"], f"tasks.{task}.dataset", "datasets")
     for model in config["run"]["models"]:
-        for condition in config["run"]["conditions"]:
+        for condition in (*config["run"]["conditions"], *config["run"]["answered"]):
             _layers_fit(config, model, condition)
         _windows_fit(config, model)
         stored_layers(config, model)
@@ -116,9 +116,14 @@ def _titles(config: dict, section: str, names: dict[str, str]) -> dict[str, str]
 
 
 def answers_only(config: dict) -> list[str]:
-    """Conditions that are no part of the run but for their answers: without the image, without the question."""
-    named = (config["claims"]["blind"], config["claims"]["unasked"])
+    """Conditions of which only answers are needed: those named so, without the image, without the question."""
+    named = dict.fromkeys((*config["run"]["answered"], config["claims"]["blind"], config["claims"]["unasked"]))
     return [condition for condition in named if condition is not None and condition not in config["run"]["conditions"]]
+
+
+def flows_everywhere(config: dict) -> bool:
+    """Whether an estimator of the run reads flows of layers whose rows are codes or clusters, too."""
+    return not set(config["pid"]["estimators"]) <= set(FLOWLESS)
 
 
 def control_of(config: dict, condition: str | None) -> str | None:

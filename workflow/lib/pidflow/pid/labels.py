@@ -97,11 +97,12 @@ def _labels_of(buffer: bytes, shape: tuple[int, int], depth: float) -> Labels:
     if not d:
         return Labels(CONTINUOUS, np.zeros(n, dtype=np.int64))
     # Rows that are equal but for rounding are equal.
-    rows = np.round((block - block.mean(axis=0)) / np.maximum(block.std(axis=0), np.finfo(float).tiny), DIGITS) + 0.0
+    spread = np.maximum(block.std(axis=0), np.finfo(float).tiny)
+    rows = np.round((block - block.mean(axis=0)) / spread, DIGITS) + 0.0
     _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
     if 1 < code.max() + 1 <= n // ROWS_PER_CODE:
         return Labels(CODES, code.ravel().astype(np.int64))
-    clusters = _clusters(n, lambda rows: _directions(block[rows]), depth=depth)
+    clusters = _clusters(n, lambda part: _directions(_varying(block[part], spread)), depth=depth)
     if clusters.max():
         clusters = _split_further(block, clusters, clusters, depth)
     return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
@@ -147,7 +148,7 @@ def _in_clumps(block: np.ndarray, labels: Labels) -> bool:
     if labels.kind == CODES:
         return False
     lumps = [
-        float(_lumps(_scaled(rows)).min())
+        float(_lumps(_scaled(rows)).min(initial=0.0))
         for rows in (block[labels.index == label] for label in range(labels.count))
         if len(rows) >= RIDGE + LEAST_LUMPED
     ]
@@ -259,6 +260,11 @@ def _valleys(views: np.ndarray, least: int, width: float) -> tuple[np.ndarray, n
     return least_depth, grid[np.arange(count), middle]
 
 
+def _varying(part: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The columns that vary among some of the rows, by more than rounding; none among equal rows."""
+    return part[:, part.std(axis=0) > 10.0**-DIGITS * spread]
+
+
 def _directions(block: np.ndarray) -> np.ndarray:
     """The block seen along its columns, along directions of unusual kurtosis, and from cluster to cluster.
 
@@ -267,6 +273,8 @@ def _directions(block: np.ndarray) -> np.ndarray:
     moments. Single directions are pursued further (Hyvärinen, Oja 1997, *A fast fixed-point algorithm for independent
     component analysis*).
     """
+    if not block.shape[1]:
+        return block
     columns = _scaled(block)
     white = _white(block)
     pursued = np.eye(white.shape[1])

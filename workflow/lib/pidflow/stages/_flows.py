@@ -28,7 +28,7 @@ def trained(
     threads: int,
     what: str,
 ) -> list[Gaussianized]:
-    """Held-out latents of every layer; `what` is trained is said in the log.
+    """Held-out latents of every layer, if there is one; `what` is trained is said in the log.
 
     The other parameters are those of :func:`pidflow.flows.gaussianize.gaussianize_layers`.
 
@@ -38,6 +38,8 @@ def trained(
         If `settings` has an unknown field, or a value out of range.
     """
     torch.set_num_threads(threads)
+    if not vision:
+        return []
     return gaussianize_layers(
         vision,
         language,

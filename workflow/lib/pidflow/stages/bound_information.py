@@ -8,6 +8,7 @@ from pidflow.files.store import checksum_of, identity_of, put, reading_h5, take,
 from pidflow.names import layer_name
 from pidflow.stages._scores import made_from, read_scores
 from pidflow.stages._waiting import taken
+from pidflow.stats import normal_scores
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ def run(
     Parameters
     ----------
     pca, flow
-        Principal scores and latents, the two representations of the rows that critics are trained on.
+        Principal scores and latents, the two representations of the rows that critics are trained on; normal scores
+        take the place of latents where a layer has none.
     output
         HDF5 with the fields of :class:`pidflow.validation.critic.CriticBound` per layer.
     seed
@@ -55,12 +57,14 @@ def run(
     rows = (len(scores.images), None)
     with reading_h5(flow, kind="flow", expected=made_from(pca, unit)) as file:
         identity = replace(identity_of(file), made_from=checksum_of(flow))
-        latents = [
-            tuple(take(file, f"{layer_name(layer)}/{part}", shape=rows) for part in ("z1", "z2", "y"))
+        latents = {
+            layer: tuple(take(file, f"{layer_name(layer)}/{part}", shape=rows) for part in ("z1", "z2", "y"))
             for layer in scores.layers
-        ]
+            if layer_name(layer) in file
+        }
+    blocks = {layer: scores.of_layer(layer) for layer in scores.layers}
     bounds = critic_information_of_layers(
-        [(scores.of_layer(layer), found) for layer, found in zip(scores.layers, latents, strict=True)],
+        [(rows, latents.get(layer) or tuple(map(normal_scores, rows))) for layer, rows in blocks.items()],
         folds=scores.folds,
         groups=scores.images,
         seed=seed,

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pidflow.analysis import baselines, claims, dependence, tables
+from pidflow.analysis import baselines, claims, dependence, predicted, tables
 from pidflow.analysis.decompositions import warning
 from pidflow.analysis.reach import Reach
 from pidflow.errors import DataError
@@ -60,13 +60,13 @@ def run(
     answers, flows
         Answers (parquet) and latents (HDF5), one file per unit, named ``…/{model}/{task}/{condition}.…``.
     blind_answers
-        Answers without the image or without the question, of conditions of which nothing else was run.
+        Answers of conditions of which nothing else was run.
     pid_table, differences_table, answers_table, lens_table, gaussianity_table, dependence_table, claims_table
         Where each table goes, usually one parquet and one csv file; README says what the columns mean.
     pca
         Principal scores, one file a unit, which linear probes start from.
     baselines_table, predictions_table
-        Likewise; see :mod:`pidflow.analysis.baselines`.
+        Likewise; see :mod:`pidflow.analysis.baselines` and :mod:`pidflow.analysis.predicted`.
     knockout
         The condition in which the question cannot attend to the image; None if the run has none.
     blind
@@ -118,7 +118,9 @@ def run(
         taken = dict(zip(baselines.LOST, (lost, _lost(known, unasked)), strict=True))
         beside = _baselines(decomposed, pca, answered, taken, chosen)
         _write(baselines_table, beside)
-        _write(predictions_table, baselines.prediction_table(beside, _effects(answered)))
+        # What is lost without image or question is a baseline, and would predict itself.
+        cuts = {unit: frame for unit, frame in known.items() if unit[2] not in (blind, unasked)}
+        _write(predictions_table, predicted.prediction_table(beside, _effects(cuts)))
 
 
 def _lost(known: Mapping[Unit, pd.DataFrame], without: str | None) -> dict[tuple[str, str], Estimate]:

@@ -86,9 +86,9 @@ def run(
 
 @dataclass(frozen=True)
 class _Layer:
-    """What is known of one layer beside its scores: latents, the critic's bound, its twin if it has one."""
+    """What is known of one layer beside its scores: latents and its twin if it has them, the critic's bound."""
 
-    latents: Blocks
+    latents: Blocks | None
     bound: np.ndarray
     twin: "_Twin | None"
 
@@ -101,7 +101,7 @@ class _Layer:
 
         none = name in twin and "discrete" in twin[name].attrs
         return cls(
-            latents=blocks(flow, "z1", "z2", "y"),
+            latents=blocks(flow, "z1", "z2", "y") if name in flow else None,
             bound=take(bound, f"{name}/rows", shape=(rows,)),
             twin=None
             if none

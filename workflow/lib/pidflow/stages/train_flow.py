@@ -1,7 +1,9 @@
 """Stage ``train_flow``: cross-fitted Gaussian latents of every layer of one unit, trained as one stack."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from importlib import import_module
 
 import h5py
 
@@ -12,6 +14,8 @@ from pidflow.stages._flows import trained
 from pidflow.stages._scores import read_scores
 from pidflow.stages._waiting import run_along
 
+log = logging.getLogger(__name__)
+
 
 def run(
     *,
@@ -21,6 +25,7 @@ def run(
     settings: Mapping,
     seed: int,
     threads: int,
+    everywhere: bool = True,
     unit: Mapping[str, str] | None = None,
     along: Mapping[str, Mapping] | None = None,
 ) -> None:
@@ -40,6 +45,9 @@ def run(
         Random state.
     threads
         CPU threads.
+    everywhere
+        False: not of layers whose rows are codes or clusters, where no estimator of the run reads a flow. Of these the
+        files hold nothing.
     unit
         Model, task and condition that the scores must be about; None: any.
     along
@@ -53,10 +61,14 @@ def run(
         If the scores are about another unit.
     """
     scores = read_scores(pca, unit)
+    layers = list(scores.layers)
+    if not everywhere:  # by name, since what counts as a cluster is part of the digest of such runs alone
+        any_discrete = import_module("pidflow.pid.labels").any_discrete
+        layers = [layer for layer in layers if not any_discrete(scores.of_layer(layer))]
+    log.info("flows of %d of %d layers", len(layers), len(scores.layers))
+    blocks = [scores.of_layer(layer) for layer in layers]
     found = trained(
-        scores.vision,
-        scores.language,
-        scores.target,
+        *([each[part] for each in blocks] for part in range(3)),
         folds=scores.folds,
         images=scores.images,
         settings=settings,
@@ -66,7 +78,7 @@ def run(
     )
     tensors = {
         f"{layer_name(layer)}/{name}": tensor.clone()  # layers may share a tensor, safetensors may not
-        for layer, each in zip(scores.layers, found, strict=True)
+        for layer, each in zip(layers, found, strict=True)
         for name, tensor in each.weights.items()
     }
     made = digest_of([scores.identity.settings, dict(settings), seed])
@@ -76,7 +88,7 @@ def run(
     with writing_h5(output, kind="flow", identity=identity, attrs=attrs) as file:
         put(file, "image_id", scores.images)
         put(file, "fold", scores.folds)
-        for layer, each in zip(scores.layers, found, strict=True):
+        for layer, each in zip(layers, found, strict=True):
             name = layer_name(layer)
             for part in ("z1", "z2", "y"):
                 put(file, f"{name}/{part}", getattr(each, part))
