@@ -106,9 +106,17 @@ def test_pieces_that_do_not_fit_together(tmp_path, table, cells, message):
             "line 3: unexpected end of data",
         ),
         ("q.csv", "image,image,question,answer\n", "line 1: two columns are called 'image'"),
-        ("q.csv", "image;question;answer\n0.png;?;a\n", "has no column 'question', it has 'image;question;answer'"),
+        (
+            "q.csv",
+            "image;question;answer\n0.png;?;a\n",
+            "has no column 'question', it has 'image;question;answer'; cells of .csv are parted by commas",
+        ),
         ("q.csv", b"image,question,answer\n0.png,caf\xe9,a\n", "is not UTF-8 text (byte "),
-        ("q.tsv", "image,question,answer\n0.png,?,a\n", "has no column 'question'"),
+        (
+            "q.tsv",
+            "image,question,answer\n0.png,?,a\n",
+            "it has 'image,question,answer'; cells of .csv are parted by commas",
+        ),
         (
             "q.jsonl",
             '{"image": "0.png"}\n\n\n"text"\n',
@@ -157,7 +165,10 @@ def test_other_kinds_of_files(tmp_path, table):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"options": "opts"}, "has no column 'opts', it has 'image', 'question', 'answer', 'options', 'boxes'"),
+        (
+            {"options": "opts"},
+            "has no column 'opts', it has 'image', 'question', 'answer', 'options', 'boxes'; name the column of yours",
+        ),
         ({"boxes": ["x", "y", "w", "h"]}, "has no column 'x'"),
         ({"id": "question_id"}, "has no column 'question_id'"),
         ({"id": "answer"}, "line 3: 'answer' is 'red', as in line 2; ids must be unique"),

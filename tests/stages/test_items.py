@@ -307,7 +307,10 @@ def test_an_empty_table_is_called_empty(tmp_path, table, name):
         pd.DataFrame(ROWS)[:0].to_parquet(entry["table"])
     else:
         Path(entry["table"]).write_text("[]" if name == "q.json" else "\n")
-    with pytest.raises(DataError, match=r"task 'a-task': table .* holds no rows"):
+    with pytest.raises(
+        DataError,
+        match=r"task 'a-task': table .* holds no rows, expected one question a row; fill it, or correct table",
+    ):
         prepare(tmp_path, entry)
 
 

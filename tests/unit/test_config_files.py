@@ -1,10 +1,15 @@
 """A file of the configuration has one meaning and holds no code."""
 
+import subprocess
+import sys
+
 import pytest
 import yaml
 
+from pidflow.config import reading
 from pidflow.config.reading import check, read
 from pidflow.errors import ConfigError
+from pidflow.provenance import PACKAGE
 
 
 @pytest.mark.parametrize(
@@ -19,7 +24,11 @@ from pidflow.errors import ConfigError
         ("seed: [1\n", "is no plain YAML"),
         ("seed: !!python/tuple [1]\n", "could not determine a constructor"),
         ("seed: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
-        ("\tseed: 1\n", "is no plain YAML"),
+        ("\tseed: 1\n", "line 1: is no plain YAML"),
+        (
+            "run:\n\ttasks: []\n",
+            "line 2: is no plain YAML (found character '\\t' that cannot start any token); indent with ",
+        ),
         ("[" * 5000, "is no plain YAML"),
         ("- seed\n", "holds list, expected keys and values"),
         ("# nothing\n", "holds NoneType, expected keys and values"),
@@ -36,6 +45,16 @@ def test_refusals(tmp_path, text, message):
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_can_be_tried_by_itself(tmp_path):
+    """Snakemake reads files first, and names neither file nor line."""
+    path = tmp_path / "study.yaml"
+    for text, code, said in (("seed: 1\n", 0, ""), ("run:\n\ttasks: []\n", 1, f"{path} line 2: is no plain YAML")):
+        path.write_text(text)
+        command = [sys.executable, reading.__file__, str(path)]
+        done = subprocess.run(command, env={"PYTHONPATH": str(PACKAGE.parent)}, capture_output=True, text=True)
+        assert (done.returncode, done.stderr[: len(said)]) == (code, said)
 
 
 def test_bytes_and_missing_files(tmp_path):

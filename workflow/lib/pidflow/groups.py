@@ -48,7 +48,9 @@ def grouped_folds(n: int, *, folds: int, groups: np.ndarray | None = None, seed:
     sizes = np.bincount(member)
     if len(sizes) < folds:
         what = "rows" if groups is None else "groups"
-        raise NumericsError(f"{folds} folds need at least {folds} {what}, found {len(sizes)}; use fewer folds")
+        raise NumericsError(
+            f"{folds} folds need at least {folds} {what}, found {len(sizes)}; take more, or fewer folds"
+        )
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     smallest = [(0, fold) for fold in range(folds)]

@@ -10,6 +10,7 @@ from pidflow.errors import ConfigError
 from pidflow.interventions.windows import windows
 from pidflow.names import INTACT, extent
 from pidflow.plugins import registry
+from pidflow.plugins.refusals import did_you_mean
 
 # What leaves nothing of the image, and nothing of the question, to anything after it.
 BLIND = {"kind": "cut", "source": "image", "target": "text", "blocks": "all"}
@@ -238,7 +239,10 @@ def _entry(config: dict, section: str, name: str) -> dict:
     """An entry that a target's path names; the target may be mistyped."""
     if name not in config[section]:
         known = ", ".join(config[section])
-        raise ConfigError(f"'{name}' in the path of a target is not defined under {section}, which has: {known}")
+        raise ConfigError(
+            f"'{name}' in the path of a target is not defined under {section}, which has: {known}"
+            f"{did_you_mean(name, config[section])}"
+        )
     return config[section][name]
 
 
@@ -247,6 +251,7 @@ def _defined(chosen, defined, where: str, section: str) -> None:
         if name not in defined:
             raise ConfigError(
                 f"config {where}: '{name}' is not defined under {section}, which has: {', '.join(defined)}"
+                f"{did_you_mean(name, defined)}"
             )
 
 

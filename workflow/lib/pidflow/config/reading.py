@@ -1,5 +1,9 @@
-"""Files of the configuration, read more strictly than Snakemake reads them: one meaning each, and no code in them."""
+"""Files of the configuration, read more strictly than Snakemake reads them: one meaning each, and no code in them.
 
+``python -m pidflow.config.reading study.yaml`` states what is wrong with a file, and in which line.
+"""
+
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -49,7 +53,8 @@ def read(path: Path) -> dict[str, Any]:
         mark = getattr(err, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         why = getattr(err, "problem", None) or str(err).splitlines()[0]
-        raise ConfigError(f"{path}{line}: is no plain YAML ({why})") from None
+        tabs = "; indent with blanks, not with tabs" * ("'\\t'" in why)
+        raise ConfigError(f"{path}{line}: is no plain YAML ({why}){tabs}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: holds {type(found).__name__}, expected keys and values of the configuration")
     if TEMPLATE_KEY in found:
@@ -64,3 +69,10 @@ def check(paths: Iterable[str | Path]) -> None:
     """Refuse files that :func:`read` refuses."""
     for path in paths:
         read(Path(path))
+
+
+if __name__ == "__main__":
+    try:
+        check(sys.argv[1:])
+    except ConfigError as err:
+        sys.exit(str(err))

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -57,7 +57,7 @@ def sentence(settings: type[BaseModel], error: ValidationError, given: Any, *, w
         if tag not in value:
             return f"{_at(where, path)}: '{tag}' is missing, expected one of: {known}"
         found = value[tag]
-        return f"{_at(where, [*path, tag])}: found {shown(found)}, expected one of: {known}{_close(found, known)}"
+        return f"{_at(where, [*path, tag])}: found {shown(found)}, expected one of: {known}{did_you_mean(found, known)}"
     at = _at(where, path)
     if first["type"] == "value_error":
         return f"{at}: {first['ctx']['error']}"
@@ -117,11 +117,12 @@ def _unknown(key: str, schema: dict) -> str:
     renamed = schema.get("renamed", {})
     if key in renamed:
         return f"'{key}' is called '{renamed[key]}' now; rename it"
-    return f"unknown key {shown(key)}, expected one of: {', '.join(known)}{_close(key, known)}"
+    return f"unknown key {shown(key)}, expected one of: {', '.join(known)}{did_you_mean(key, known)}"
 
 
-def _close(found: Any, known: str | Sequence[str]) -> str:
-    known = known.split(", ") if isinstance(known, str) else known
+def did_you_mean(found: Any, known: str | Iterable[str]) -> str:
+    """The end of a sentence that names the known word nearest to what was found; nothing where none is near."""
+    known = known.split(", ") if isinstance(known, str) else list(known)
     close = difflib.get_close_matches(str(found), known, n=1)
     return f"; did you mean '{close[0]}'?" if close and close[0] != found else ""
 
@@ -133,7 +134,7 @@ def _hint(value: Any, schema: dict) -> str:
             return f"; '{value}' is called '{schema['renamed'][value]}' now, rename it"
         if schema.get("type") in ("integer", "number") and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", value, re.I):
             return "; numbers stand without quotes, and 1e-3 is written 1.0e-3 in YAML"
-        return _close(value, [each for each in schema.get("enum", ()) if isinstance(each, str)])
+        return did_you_mean(value, [each for each in schema.get("enum", ()) if isinstance(each, str)])
     return ""
 
 

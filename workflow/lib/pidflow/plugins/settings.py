@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from pidflow.errors import ConfigError, shown
 from pidflow.names import RENAMED_SPANS, SPANS, edge_parts, extent, pattern_of, span_parts
-from pidflow.plugins.refusals import sentence
+from pidflow.plugins.refusals import did_you_mean, sentence
 
 ID_PATTERN = r"[a-z0-9]+([.-][a-z0-9]+)*"
 ID_WORDS = "at most 100 lower-case letters, digits, and single dots or dashes between them"
@@ -170,7 +170,7 @@ def _span(value: Any) -> Any:
                 raise ValueError(f"span {shown(name)}{inside} is called '{RENAMED_SPANS[name]}' today")
             raise ValueError(
                 f"unknown span {shown(name)}{inside}, expected one of: {', '.join(SPANS)}; a regular expression "
-                "between slashes; or several joined by +"
+                f"between slashes; or several joined by +{did_you_mean(name, SPANS)}"
             )
     return value
 

@@ -110,7 +110,10 @@ def read(settings: Settings, *, select: str | None, count: int, seed: int) -> Re
     path = Path(settings.table).expanduser()
     columns, rows = _rows(settings, select=select)
     if not rows:
-        raise DataError(f"table {shown_path(path)} holds no rows")
+        raise DataError(
+            f"table {shown_path(path)} holds no rows, expected one question a row; fill it, or correct table in the "
+            "dataset's entry"
+        )
     if select is not None:
         rows = _selected(rows, settings.columns.task, select, path)
     items, places = [], {}
@@ -166,10 +169,13 @@ def _check_columns(settings: Settings, columns: list[str], *, select: str | None
         needed += _flat(getattr(names, field))
     absent = [name for name in needed if name not in columns]
     if absent:
-        raise DataError(
-            f"table {shown_path(path)} has no column {shown(absent[0])}, it has {_listed(columns)}; set columns in the "
-            "dataset's entry"
+        parted = len(columns) == 1 and any(mark in columns[0] for mark in ",;\t")
+        what = (
+            "cells of .csv are parted by commas, those of .tsv by tabs"
+            if parted
+            else "name the column of yours under columns in the dataset's entry"
         )
+        raise DataError(f"table {shown_path(path)} has no column {shown(absent[0])}, it has {_listed(columns)}; {what}")
 
 
 def _selected(rows: list[Row], column: str, select: str, path: Path) -> list[tuple[int, Row]]:
