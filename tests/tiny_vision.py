@@ -63,7 +63,7 @@ VISION_TYPES = {
         "phi4_multimodal",
         lambda made: _pictures(
             "Phi4MultimodalProcessor",
-            _image("Phi4MultimodalImageProcessor", size={"height": 64, "width": 64}, patch_size=2, dynamic_hd=4),
+            _image("Phi4MultimodalImageProcessor", size={"height": 64, "width": 64}, patch_size=2, dynamic_hd=2),
             made,
         ),
         {"image_token": "<|endoftext10|>", "audio_token": "<|endoftext11|>"},
