@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pidflow import stats
-from pidflow.analysis.decompositions import MISSED, NOT_CONVERGED, TWIN
+from pidflow.analysis.decompositions import MISSED, NOT_CONVERGED, TWIN, of_one_target
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _parts as parts
@@ -26,6 +26,15 @@ def test_select_says_what_is_there():
         parts.select(frame, model="b", estimator="flow")
     with pytest.raises(DataError, match="no rows at all"):
         parts.select(frame[:0], model="b")
+
+
+def test_where_there_are_two_targets_the_intact_one_is_shown():
+    rows = pd.DataFrame(
+        [("intact", "own", 1), ("cut", "own", 2), ("cut", "intact", 3)], columns=["condition", "target", "bits"]
+    )
+    assert list(of_one_target(rows)["bits"]) == [1, 3]
+    assert list(of_one_target(rows[:2])["bits"]) == [1, 2]
+    assert list(of_one_target(rows[1:])["bits"]) == [3]
 
 
 def test_order_of_appearance_with_intact_in_front():

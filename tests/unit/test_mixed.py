@@ -314,6 +314,20 @@ def test_tables_hardly_different_follow_from_the_solution_of_the_whole(definitio
     assert near[0] == pytest.approx(exact, abs=0.2 * abs(exact - whole))
 
 
+def test_a_target_of_more_codes_than_rows_tell_apart_has_no_number():
+    """What a model says that sees the question alone: as clusters the codes would be told beyond their entropy."""
+    rng = np.random.default_rng(0)
+    vision, code = rng.standard_normal((900, 4)), rng.integers(250, size=900)
+    words, answer = rng.standard_normal((250, 5))[code], rng.standard_normal((250, 3))[code]
+    found = estimate_pid(vision, words, answer, estimator="mixed")["broja"]
+    assert not found.bounded
+    assert any("y takes 238 distinct values in 900 rows" in word for word in found.warnings)
+    assert not estimate_pid(vision, words, answer)["broja"].bounded
+    asked_twice = np.repeat(rng.standard_normal((450, 9)), 2, axis=0)
+    twice = np.split(asked_twice, 3, axis=1)
+    assert estimate_pid(*twice, estimator="mixed", groups=np.repeat(np.arange(450), 2))["broja"].bounded
+
+
 @pytest.mark.parametrize("rounding", [0.0, 1e-9])
 def test_a_cluster_of_equal_rows_is_a_cluster(rounding):
     """As where one question template of some is asked again and again and the others differ a little."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pidflow import stats
-from pidflow.names import ATOMS, INTACT, OWN
+from pidflow.analysis.decompositions import of_one_target
+from pidflow.names import ATOMS, INTACT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def scorecard(
     """
     chosen = pid[(pid["estimator"] == estimator) & (pid["definition"] == definition)]
     if "target" in chosen:
-        chosen = chosen[chosen["target"] == OWN]
+        chosen = of_one_target(chosen)
     rows = []
     first = answers["condition"].ne(INTACT)
     ordered = answers.assign(first=first).sort_values(["model", "task", "first"], kind="stable")

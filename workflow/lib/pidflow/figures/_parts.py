@@ -13,7 +13,7 @@ import numpy as np
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _style as look
-from pidflow.names import ATOMS, OWN
+from pidflow.names import ATOMS
 
 if TYPE_CHECKING:  # figure files are read for what they declare, by processes that draw nothing
     import pandas as pd
@@ -51,8 +51,10 @@ def select(frame: pd.DataFrame, **wanted: str | Sequence[str]) -> pd.DataFrame:
 
 
 def estimated(frame: pd.DataFrame, *, estimator: str, definition: str, **wanted: str | Sequence[str]) -> pd.DataFrame:
-    """Rows of one estimate against the own target, as :func:`select`, with the level of their warning as ``level``."""
-    rows = select(frame, **wanted, target=OWN, estimator=estimator, definition=definition)
+    """Rows of one estimate and one target, as :func:`select`, with the level of their warning as ``level``."""
+    from pidflow.analysis.decompositions import of_one_target
+
+    rows = of_one_target(select(frame, **wanted, estimator=estimator, definition=definition))
     return rows.assign(level=levels.levels_of(rows["warning"]))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pidflow.figures import _levels as levels
 from pidflow.figures import _parts as parts
 from pidflow.figures import _style as look
-from pidflow.names import INTACT, MIN_TASKS, OWN
+from pidflow.names import ALL_TASKS, INTACT, MIN_TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,11 +45,12 @@ def applies(run: Run, *, model: str) -> bool:
 def draw(
     dependence: pd.DataFrame, claims: pd.DataFrame, *, model: str, knockout: str, estimator: str, definition: str
 ) -> Figure:
+    from pidflow.analysis.decompositions import of_one_target
     from pidflow.analysis.dependence import EFFECTS
 
     estimate = {"model": model, "estimator": estimator, "definition": definition}
     rows = parts.estimated(dependence, condition=knockout, **estimate)
-    judged = parts.select(claims, target=OWN, **estimate).set_index("id")
+    judged = of_one_target(parts.select(claims, task=ALL_TASKS, **estimate)).set_index("id")
     tasks = parts.in_order(rows["task"])
     figure = look.new_figure(look.PAGE, 4.4)
     panels = figure.subplots(2, len(EFFECTS), sharex="row", sharey="col", squeeze=False)

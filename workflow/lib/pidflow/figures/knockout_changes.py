@@ -25,7 +25,8 @@ definition *{{ called.definition }}*). Above zero, the intervention leaves more 
 Broken lines, where the run has them, are the control: other edges cut at random in the same blocks. What solid and
 broken lines share is damage; only what lies between them is the effect of this edge (columns ``net_…`` of table
 ``differences`` have its error). The target of the decomposition is what the model says *under the intervention*, so a
-rise does not mean that the model knows more: read it beside the change of accuracy that stands above each panel. A
+rise does not mean that the model knows more: read it beside the change of accuracy that stands above each panel. (A run
+with ``pid.target_from: intact`` shows the change against what the intact model says instead.) A
 small marker asks for caution about one of the two numbers, a hollow one says: do not use.
 """
 

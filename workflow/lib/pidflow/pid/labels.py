@@ -96,9 +96,7 @@ def _labels_of(buffer: bytes, shape: tuple[int, int], depth: float) -> Labels:
     n, d = block.shape
     if not d:
         return Labels(CONTINUOUS, np.zeros(n, dtype=np.int64))
-    # Rows that are equal but for rounding are equal.
-    spread = np.maximum(block.std(axis=0), np.finfo(float).tiny)
-    rows = np.round((block - block.mean(axis=0)) / spread, DIGITS) + 0.0
+    spread, rows = block.std(axis=0), rounded(block)
     _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
     if 1 < code.max() + 1 <= n // ROWS_PER_CODE:
         return Labels(CODES, code.ravel().astype(np.int64))
@@ -258,6 +256,12 @@ def _valleys(views: np.ndarray, least: int, width: float) -> tuple[np.ndarray, n
     deepest = depth <= least_depth[:, None] + 1e-9  # the middle of what is as empty
     middle = (deepest.cumsum(axis=1) > deepest.sum(axis=1, keepdims=True) // 2).argmax(axis=1)
     return least_depth, grid[np.arange(count), middle]
+
+
+def rounded(block: np.ndarray) -> np.ndarray:
+    """Rows in which those that are equal but for rounding are equal."""
+    spread = np.maximum(block.std(axis=0), np.finfo(float).tiny)
+    return np.round((block - block.mean(axis=0)) / spread, DIGITS) + 0.0
 
 
 def _varying(part: np.ndarray, spread: np.ndarray) -> np.ndarray:
