@@ -199,6 +199,11 @@ def test_synergy_emerges_between_two_checkpoints():
     assert (found["first"], found["last"], found["phase"]) == (200, 300, "tune")
     assert found["low"] <= 200
     assert found["high"] >= 300
+    assert (found["low"], found["high"]) != (0, 400)
+    cells = training([0.0, 0.0, 0.1, 0.7, 0.8])
+    cells[2].replicates["synergy"][0] = np.nan  # an error that is unknown is not an error of zero
+    unsure = emergence.emergence_table(cells).set_index("number").loc["synergy"]
+    assert (unsure["step"], unsure["low"], unsure["high"]) == (found["step"], 0, 400)
     never = emergence.emergence_table(training([0.0] * 4)).set_index("number").loc["synergy"]
     assert np.isnan(never["step"])
     assert emergence.training_table(zoo()).empty

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from string import ascii_uppercase
 
 import pandas as pd
 import pytest
@@ -390,6 +391,18 @@ def test_tables_of_vlmevalkit_with_files_and_without_options(tmp_path):
     assert reasons(found) == [("it shows several pictures", "")]
     with pytest.raises(DataError, match="line 2: the picture is a file"):
         read(reader="vlmevalkit", table=str(path))
+
+
+def test_every_letter_of_vlmevalkit_is_an_option(tmp_path):
+    path, offered = tmp_path / "Many.tsv", [f"word {letter}" for letter in ascii_uppercase[:17]]
+    table(
+        path,
+        ["index", "question", *ascii_uppercase[:17], "answer", "image"],
+        ["1", "Which?", *offered, "Q", picture("red")],
+        delimiter="\t",
+    )
+    (item,) = read(reader="vlmevalkit", table=str(path)).items
+    assert (item.answer, item.offered) == ("Q", tuple(offered))
 
 
 def test_damaged_pictures_of_vlmevalkit(tmp_path):

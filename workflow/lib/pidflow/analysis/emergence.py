@@ -53,7 +53,8 @@ def emergence_table(cells: Sequence[Cell]) -> pd.DataFrame:
 
     ``step`` is where the curve, straight between checkpoints, first passes half of its largest value; its interval is
     by jackknife over images and never narrower than the two checkpoints between which the curve passes (``first,
-    last``). NaN where a number never reaches :data:`LEAST_BITS`. ``phase`` is that of the checkpoint at the upper end.
+    last``), and all of the training where an error is unknown. NaN where a number never reaches :data:`LEAST_BITS`.
+    ``phase`` is that of the checkpoint at the upper end.
     """
     rows = []
     for (series, task), checkpoints in series_of(cells).items():
@@ -69,7 +70,7 @@ def emergence_table(cells: Sequence[Cell]) -> pd.DataFrame:
                 varied = np.tile(values, (len(cell.replicates[name]), 1))
                 varied[:, i] = cell.replicates[name]
                 again = np.array([crossing(steps, row) for row in varied])
-                variance += float(np.nan_to_num(stats.jackknife_se(again), nan=0.0)) ** 2
+                variance += float(np.nan_to_num(stats.jackknife_se(again), nan=np.inf)) ** 2
             last = int(np.searchsorted(steps, found))
             first, upper = steps[max(last - 1, 0)], steps[last]
             half = 1.96 * variance**0.5

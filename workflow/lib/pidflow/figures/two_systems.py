@@ -22,7 +22,7 @@ the state that becomes the answer (upper bar of each pair), and how predictions 
 words (lower bar), as shares of each system's own joint information. The first follows information that is *present*,
 wherever attention has moved it: what words have taken up from the picture counts as language-unique. The second
 follows what is *needed*: it takes an input away and cannot say in which layer or token it was used. Bits of the two
-are not comparable, one target being continuous and the other a label.
+are not comparable, one target being continuous and the other a label. Parts below zero are left out of the bars.
 """
 _NAMES = {"states": "states", "predictions": "predictions"}
 

@@ -25,7 +25,7 @@ from pidflow.plugins.settings import Text
 PLACES = ("table", "images")
 _LONGEST_INDEX = 64
 _CIRCULAR = 1_000_000
-_OPTIONS = tuple(ascii_uppercase[:15])
+_OPTIONS = tuple(ascii_uppercase)
 _OPTIONAL = ("hint", "answer", "image", "image_path")
 _MISSING = ("", "nan", "none")
 
