@@ -18,9 +18,8 @@ What the answer is made of at the last layer of *{{ called.model }}* (*{{ called
 estimator *{{ called.estimator }}*, definition *{{ called.definition }}*): shares of the joint
 information, whose size in bits stands beside each bar. A whisker is the 95 % interval of the share that ends at its
 middle, from top to bottom in the order of the legend. A dot beside a bar asks for caution about one of its parts, a
-ring says: do not use. Parts below zero are left out of the bars.
-Shares of a small total are unstable, and equal shares of different totals are not equal
-amounts.
+ring says: do not use. Parts below zero are left out of the bars. Shares of a small total are unstable, and equal
+shares of different totals are not equal amounts.
 """
 
 
