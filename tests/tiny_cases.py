@@ -49,11 +49,14 @@ def _image(name, **settings):
     return getattr(transformers, name)(**settings)
 
 
+def _grid(name, merge=2):
+    """Processor of pictures for models that see a grid of patches of eight pixels, as many as fit."""
+    return _image(name, patch_size=8, merge_size=merge, size={"shortest_edge": 256, "longest_edge": 2304})
+
+
 def _qwen(name):
     def build(made):
-        images = _image(
-            "Qwen2VLImageProcessorPil", patch_size=8, merge_size=2, size={"shortest_edge": 256, "longest_edge": 2304}
-        )
+        images = _grid("Qwen2VLImageProcessorPil")
         return _pictures(name, images, made)
 
     return build

@@ -9,6 +9,7 @@ from tests.tiny_cases import (
     QWEN_PROMPT,
     QWEN_SPECIAL,
     SQUARE,
+    _grid,
     _id,
     _image,
     _pictures,
@@ -70,12 +71,7 @@ RARE = {
         "cohere_compass",
         lambda made: _pictures(
             "CohereCompassProcessor",
-            _image(
-                "CohereCompassImageProcessorPil",
-                patch_size=8,
-                merge_size=2,
-                size={"shortest_edge": 256, "longest_edge": 2304},
-            ),
+            _grid("CohereCompassImageProcessorPil"),
             made,
         ),
         ("<|IMAGE_PAD|>", "<|VIDEO_PAD|>", "<|VISION_START|>", "<|VISION_END|>"),
@@ -97,12 +93,7 @@ RARE = {
         "cosmos3_edge",
         lambda made: _pictures(
             "Cosmos3EdgeProcessor",
-            _image(
-                "Cosmos3EdgeImageProcessorPil",
-                patch_size=8,
-                merge_size=2,
-                size={"shortest_edge": 256, "longest_edge": 2304},
-            ),
+            _grid("Cosmos3EdgeImageProcessorPil"),
             made,
         ),
         QWEN_SPECIAL,
@@ -132,12 +123,7 @@ RARE = {
         "hunyuan_vl",
         lambda made: _pictures(
             "HunYuanVLProcessor",
-            _image(
-                "HunYuanVLImageProcessorPil",
-                patch_size=8,
-                merge_size=2,
-                size={"shortest_edge": 256, "longest_edge": 2304},
-            ),
+            _grid("HunYuanVLImageProcessorPil"),
             made,
         ),
         {"image_token": "<|img|>", "image_start_token": "<|img_start|>", "image_end_token": "<|img_end|>", "n": "<nl>"},
@@ -159,12 +145,7 @@ RARE = {
         lambda made: _without_font(
             _pictures(
                 "Ernie4_5_VLMoeProcessor",
-                _image(
-                    "Ernie4_5_VLMoeImageProcessorPil",
-                    patch_size=8,
-                    merge_size=2,
-                    size={"shortest_edge": 256, "longest_edge": 2304},
-                ),
+                _grid("Ernie4_5_VLMoeImageProcessorPil"),
                 made,
             )
         ),

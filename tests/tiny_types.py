@@ -16,6 +16,7 @@ from tests.tiny_cases import (
     QWEN_SPECIAL,
     SQUARE,
     TOKEN,
+    _grid,
     _id,
     _image,
     _llava,
@@ -79,12 +80,7 @@ TYPES = {
         "video_llama_3",
         lambda made: _pictures(
             "VideoLlama3Processor",
-            _image(
-                "VideoLlama3ImageProcessorPil",
-                patch_size=8,
-                merge_size=1,
-                size={"shortest_edge": 256, "longest_edge": 2304},
-            ),
+            _grid("VideoLlama3ImageProcessorPil", merge=1),
             made,
         ),
         QWEN_SPECIAL,
@@ -203,12 +199,7 @@ TYPES = {
         "paddleocr_vl",
         lambda made: _pictures(
             "PaddleOCRVLProcessor",
-            _image(
-                "PaddleOCRVLImageProcessorPil",
-                patch_size=8,
-                merge_size=2,
-                size={"shortest_edge": 256, "longest_edge": 2304},
-            ),
+            _grid("PaddleOCRVLImageProcessorPil"),
             made,
         ),
         QWEN_SPECIAL,

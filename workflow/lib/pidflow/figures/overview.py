@@ -18,9 +18,9 @@ The run in one picture, model *{{ called.model }}*, estimator *{{ called.estimat
 definition *{{ called.definition }}*. **a** Information about the answer at each layer, mean over tasks;
 **b** what the last layer's information consists of, task by task, with the joint information in bits and
 parts below zero left out{% if called.knockout %}; **c** how the four parts change under *{{ called.knockout }}*, mean
-over tasks{% endif %}. Bands are 95 % intervals for the mean of these tasks, not for tasks in general. A small marker asks
-for caution, a hollow one says: do not use; a mean is so marked where at least half of its tasks are. Means hide that
-tasks differ: see the figures with one panel per task before drawing a conclusion.
+over tasks{% endif %}. Bands are 95 % intervals for the mean of these tasks, not for tasks in general. A small marker
+asks for caution, a hollow one says: do not use; a mean is so marked where at least half of its tasks are. Means hide
+that tasks differ: see the figures with one panel per task before drawing a conclusion.
 """
 
 
