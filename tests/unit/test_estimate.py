@@ -245,6 +245,17 @@ class TestWarnings:
         assert any("rows are too few to be divided" in w for w in result.warnings)
         assert any("was clipped to" in w for w in result.warnings)
 
+    @pytest.mark.parametrize(("d", "warned"), [(5, False), (7, True)])
+    def test_few_rows_to_choose_bases_by(self, d, warned):
+        """Twelve rows a dimension are enough, 8.6 are not; `mmi` needs no bases."""
+        rng = np.random.default_rng(0)
+        y = rng.normal(size=(180, d))
+        x1, x2 = (y + rng.normal(size=y.shape) for _ in range(2))
+        found = estimate_pid(x1, x2, y, estimator="gaussian", definitions=("broja", "mmi"))
+        told = {name: any("rows a dimension are few to divide" in w for w in r.warnings) for name, r in found.items()}
+        assert told == {"broja": warned, "mmi": False}
+        assert found["broja"].union_correction == "cross-fit"
+
     def test_clipped_noise_is_not_worth_a_warning(self):
         """One source knows nothing: half of the estimates fall outside by chance."""
         results = []

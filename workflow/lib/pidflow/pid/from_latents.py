@@ -33,6 +33,8 @@ MIN_PERMUTATIONS = 20
 # Kurtosis of a column, and distance of a row in standard deviations, beyond which rows are no normal ones.
 MOST_KURTOSIS, FARTHEST = 6.0, 6.5
 TAILS = "has heavy tails"
+# Rows for each dimension of sources and target, below which cross-fitting was seen to leave more than the errors hold.
+FEWEST_A_DIMENSION = 10
 
 
 def estimate_pid_from_latents(
@@ -213,7 +215,7 @@ def _estimate(
     n, ratio = int(sizes[0]), float(sizes[0] / max(1, sum(dims)))
     words = bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
     words += _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
-    words += _correction_warning(correction) + range_warning(mi, corrected, inside)
+    words += _correction_warning(correction, definition, ratio) + range_warning(mi, corrected, inside)
     return PIDEstimate(
         definition=definition,
         **{name: float(values[name][0]) for name in QUANTITIES},
@@ -307,10 +309,15 @@ def _dependence_warning(null_mi: np.ndarray, exact: float) -> tuple[str, ...]:
     )
 
 
-def _correction_warning(correction: str) -> tuple[str, ...]:
-    if correction != "permutation":
-        return ()
-    return (
-        "rows are too few to be divided, so the union information was corrected by permutations: too little where the "
-        "sources tie, too much where one dominates",
-    )
+def _correction_warning(correction: str, definition: str, ratio: float) -> tuple[str, ...]:
+    if correction == "permutation":
+        return (
+            "rows are too few to be divided, so the union information was corrected by permutations: too little where "
+            "the sources tie, too much where one dominates",
+        )
+    if correction == "cross-fit" and definition == "broja" and ratio < FEWEST_A_DIMENSION:
+        return (
+            f"{ratio:.1f} rows a dimension are few to divide the target between the sources by: below "
+            f"{FEWEST_A_DIMENSION}, atoms may be off by more than their intervals",
+        )
+    return ()
