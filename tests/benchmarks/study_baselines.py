@@ -3,9 +3,9 @@
     snakemake --cores 1 --configfile config/zoo.yaml config/baselines.yaml
     python tests/benchmarks/study_baselines.py results
 
-Of each cut and scope (over all units, and within tasks) a line a predictor: Spearman's correlation with the change,
-the share of variance it explains in models it was not fitted to, and what it adds to the baseline that correlates most;
-95 % intervals over models in brackets.
+First what models lose under each cut. Then, over all units and within tasks, two tables of all predictors: Spearman's
+correlation with the change and the share of it (R2) explained in models that were left out; and what is left beside the
+baseline that correlates most with it, a partial correlation and the share added. 95 % intervals over models.
 """
 
 import argparse
@@ -13,19 +13,28 @@ from pathlib import Path
 
 import pandas as pd
 
-NUMBERS = {
-    "correlation": ("correlation", "low", "high"),
-    "beside it": ("partial", "partial_low", "partial_high"),
-    "gain": ("gain", "gain_low", "gain_high"),
+PAIRS = {
+    "alone": (("correlation", "low", "high"), "explained", "R2"),
+    "beside the best baseline": (("partial", "partial_low", "partial_high"), "gain", "added"),
 }
 
 
 def with_interval(rows: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
     """The numbers with their intervals, a dash where there is none."""
     return [
-        "-" if pd.isna(each) else f"{each:z.2f}" if pd.isna(one) else f"{each:z.2f} [{one:z.2f}, {two:z.2f}]"
+        "-" if pd.isna(each) else f"{each:z.2f} [{one:z.2f}, {two:z.2f}]"
         for each, one, two in rows[[value, low, high]].itertuples(index=False)
     ]
+
+
+def beside(found: pd.DataFrame, interval: tuple[str, str, str], share: str, name: str) -> str:
+    """One table: predictors by cut."""
+    columns = {}
+    for condition, rows in found.groupby("condition", sort=False):
+        rows = rows.set_index("predictor")
+        columns[condition] = pd.Series(with_interval(rows, *interval), rows.index)
+        columns[f"{name}, {condition}"] = rows[share].map(lambda each: "-" if pd.isna(each) else f"{each:z.2f}")
+    return pd.DataFrame(columns).to_string()
 
 
 def main() -> None:
@@ -34,22 +43,18 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--effect", default="accuracy", choices=["accuracy", "answer_probability"])
     asked = parser.parse_args()
+    answers = pd.read_parquet(asked.results / "tables" / "answers.parquet")
+    print(answers.pivot(index=["task", "model"], columns="condition", values="accuracy").round(2).to_string())
     found = pd.read_parquet(asked.results / "tables" / "predictions.parquet")
     found = found[found["effect"] == asked.effect]
-    for (condition, scope), rows in found.groupby(["condition", "scope"], sort=False):
-        best = rows.loc[rows["predictor"] == "synergy", "given"].item()
-        print(
-            f"\n{condition}, change of {asked.effect}, {scope}: {rows['units'].max()} units of {rows['models'].max()} "
-            f"models; best baseline {best}"
-        )
-        shown = {name: with_interval(rows, *columns) for name, columns in NUMBERS.items()}
-        shown["explained"] = rows["explained"].map("{:z.2f}".format)
-        shown = pd.DataFrame({"predictor": rows["predictor"], **shown})
-        print(shown[["predictor", "correlation", "explained", "beside it", "gain"]].to_string(index=False))
-    judged = found.dropna(subset="low")
-    counted = {"correlation": ("low", "high"), "beside the best baseline": ("partial_low", "partial_high")}
-    for name, (low, high) in counted.items():
-        known = judged.dropna(subset=low)
+    for scope, rows in found.groupby("scope", sort=False):
+        print(f"\nchange of {asked.effect}, {scope}: {rows['units'].max()} units of {rows['models'].max()} models")
+        best = rows[rows["predictor"] == "synergy"].set_index("condition")["given"]
+        for name, columns in PAIRS.items():
+            named = f" ({', '.join(best)})" if columns[1] == "gain" else ""
+            print(f"\n{name}{named}\n{beside(rows, *columns)}")
+    for name, (low, high) in {"alone": ("low", "high"), "beside": ("partial_low", "partial_high")}.items():
+        known = found.dropna(subset=low)
         clear = int(((known[low] > 0) | (known[high] < 0)).sum())
         print(f"\n{name}: {clear} of {len(known)} intervals exclude zero, {len(known) / 20:.1f} would by chance")
 

@@ -26,8 +26,16 @@ BASELINES = (*PROBES, *LOST)
 PREDICTORS = (*QUANTITIES, *BASELINES)
 EFFECTS = ("accuracy", "answer_probability")
 OVERALL, WITHIN = "all", "within tasks"
-# Several numbers together, which only what they explain is asked of.
-TOGETHER = {"baselines": BASELINES, "atoms": ATOMS, "baselines and atoms": (*BASELINES, *ATOMS)}
+# Several numbers together, which only what they explain is asked of. Probes look on, as atoms do; what is lost without
+# image or question is the effect of a cut itself.
+TOGETHER = {
+    "probes": PROBES,
+    "baselines": BASELINES,
+    "atoms": ATOMS,
+    "probes and atoms": (*PROBES, *ATOMS),
+    "baselines and atoms": (*BASELINES, *ATOMS),
+}
+_ADDED = {"probes and atoms": "probes", "baselines and atoms": "baselines"}
 PREDICTION_COLUMNS = (
     *("condition", "effect", "estimator", "definition", "scope", "predictor"),
     *("correlation", "low", "high", "explained"),
@@ -45,7 +53,8 @@ def prediction_table(baselines: pd.DataFrame, effects: Mapping[Unit, Mapping[str
     - ``explained``: the share of the variance of the effect that a line through the other models predicts, beyond what
       their mean does (within tasks: their mean of each task); negative where the mean does better;
     - ``partial``: the correlation that is left beside ``given``, the baseline whose own is largest; ``gain``, what the
-      predictor adds to what a line in ``given`` explains. Of baselines and atoms together: what atoms add to baselines.
+      predictor adds to what a line in ``given`` explains. Of baselines (probes) and atoms together: what atoms add to
+      baselines (probes).
 
     Units of which a predictor has no number in a layer are left out, for all predictors alike. With so many predictors
     one may look good by chance.
@@ -159,9 +168,9 @@ def _predicted(known: pd.DataFrame, scope: str) -> list[dict[str, float | str]]:
         if set(members) <= set(values) and len(known) > len(members) + sample.tasks.max() + 2:
             errors[name] = sample.errors(np.column_stack([values[member] for member in members]))
             rows[name]["explained"] = _explained(errors[name], none)
-    if {"baselines", "baselines and atoms"} <= set(errors):
-        added = _gain(sample, errors["baselines and atoms"], errors["baselines"], none)
-        rows["baselines and atoms"] |= {"given": "baselines"} | added
+    for both, simple in _ADDED.items():
+        if both in errors and simple in errors:
+            rows[both] |= {"given": simple} | _gain(sample, errors[both], errors[simple], none)
     return list(rows.values())
 
 
