@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pidflow import arguments
-from pidflow.errors import DataError, NumericsError
+from pidflow.errors import DataError, NumericsError, first_line
 
 # Larger values overflow when they are squared.
 LARGEST = 1e150
@@ -215,7 +215,7 @@ def _array(values: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(values)
     except Exception as err:
-        raise DataError(f"{name} is no array: {_first_line(err)}; expected rows of equal length") from err
+        raise DataError(f"{name} is no array: {first_line(err)}; expected rows of equal length") from err
     return array
 
 
@@ -227,7 +227,7 @@ def _from_tensor(tensor: Any, name: str) -> np.ndarray:
         plain = tensor.detach().cpu()
         return (plain.double() if plain.is_floating_point() else plain).resolve_conj().numpy()
     except Exception as err:
-        raise DataError(f"{name} is a tensor that holds no plain numbers: {_first_line(err)}") from err
+        raise DataError(f"{name} is a tensor that holds no plain numbers: {first_line(err)}") from err
 
 
 def _dense(values: Any, name: str) -> np.ndarray:
@@ -248,8 +248,4 @@ def _unboxed(array: np.ndarray, values: Any, name: str) -> np.ndarray:
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as err:
-        raise DataError(f"{name} holds numbers that float64 cannot: {_first_line(err)}") from err
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).splitlines() or [type(err).__name__])[0][:160]
+        raise DataError(f"{name} holds numbers that float64 cannot: {first_line(err)}") from err

@@ -36,3 +36,8 @@ def shown(value: object, *, length: int = 80) -> str:
 def shown_path(path: object) -> str:
     """A path as a message spells it, cut in the middle only where it would fill the screen."""
     return shown(str(path), length=300)[1:-1]
+
+
+def first_line(error: BaseException, *, length: int = 200) -> str:
+    """What an exception of a library says first, cut; its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:length]

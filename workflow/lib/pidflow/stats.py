@@ -9,7 +9,8 @@ few degrees of freedom, so intervals use Student's t, not 1.96.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
@@ -20,6 +21,8 @@ from pidflow.errors import DataError
 LEVEL = 0.95
 ROUNDING = 1e-9
 SUPPORTED, NOT_SUPPORTED, UNDETERMINED = "supported", "not supported", "undetermined"
+
+_Claim = TypeVar("_Claim", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,18 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     order = made[np.argsort(given[made], kind="stable")]
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)))
     return adjusted
+
+
+def family_wise(claims: Sequence[_Claim]) -> list[_Claim]:
+    """The claims with ``p_holm`` and ``verdict_holm``: what stands when all are judged together, by :func:`holm`.
+
+    Dataclasses with the fields ``p_value`` and ``verdict``, and these two.
+    """
+    adjusted = holm([claim.p_value for claim in claims])
+    return [
+        replace(claim, p_holm=float(p), verdict_holm=claim.verdict if p < 1 - LEVEL else UNDETERMINED)
+        for claim, p in zip(claims, adjusted, strict=True)
+    ]
 
 
 def _combined(errors: Sequence[float], degrees: Sequence[float]) -> tuple[float, float]:

@@ -73,7 +73,7 @@ class Claim:
     p_value
         Two-sided, of the number lying at the threshold; NaN where there is no number or no error.
     p_holm, verdict_holm
-        The same after Holm's procedure over all rows that are judged together (:func:`family_wise`).
+        The same after Holm's procedure over all rows that are judged together (:func:`pidflow.stats.family_wise`).
     paper_value
         What the paper reports; NaN where it gives no number.
     reason
@@ -187,18 +187,9 @@ def judge(
     return [claim for claim in claims if target == OWN or claim.condition != INTACT]
 
 
-def family_wise(claims: Sequence[Claim]) -> list[Claim]:
-    """The claims with the verdicts that stand when all of them are judged together, by Holm's procedure."""
-    adjusted = stats.holm([claim.p_value for claim in claims])
-    return [
-        replace(claim, p_holm=float(p), verdict_holm=claim.verdict if p < 1 - stats.LEVEL else stats.UNDETERMINED)
-        for claim, p in zip(claims, adjusted, strict=True)
-    ]
-
-
 def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
     """Claims as rows, columns `COLUMNS`; together they are the family of Holm's procedure."""
-    return pd.DataFrame([asdict(claim) for claim in family_wise(claims)], columns=COLUMNS)
+    return pd.DataFrame([asdict(claim) for claim in stats.family_wise(claims)], columns=COLUMNS)
 
 
 def _measured(statement: Statement, profile: Profile) -> _Evidence:

@@ -62,14 +62,7 @@ def judge(
         *_training(cells),
         *_order(cells, expected, seed),
     ]
-    adjusted = stats.holm([claim.p_value for claim in claims])
-    return [
-        SpectrumClaim(
-            **asdict(claim)
-            | {"p_holm": float(p), "verdict_holm": claim.verdict if p < 1 - stats.LEVEL else stats.UNDETERMINED}
-        )
-        for claim, p in zip(claims, adjusted, strict=True)
-    ]
+    return stats.family_wise(claims)
 
 
 def spectrum_claims_table(claims: Sequence[SpectrumClaim]) -> pd.DataFrame:

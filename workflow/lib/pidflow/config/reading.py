@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pidflow.errors import ConfigError
+from pidflow.errors import ConfigError, first_line
 
 # A top-level key with which Snakemake runs expressions of a YAML file as Python.
 TEMPLATE_KEY = "__use_yte__"
@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as err:
         mark = getattr(err, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        why = getattr(err, "problem", None) or str(err).splitlines()[0]
+        why = getattr(err, "problem", None) or first_line(err)
         tabs = "; indent with blanks, not with tabs" * ("'\\t'" in why)
         raise ConfigError(f"{path}{line}: is no plain YAML ({why}){tabs}") from None
     if not isinstance(found, dict):

@@ -12,7 +12,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pidflow.errors import DataError
+from pidflow.errors import DataError, first_line
 from pidflow.files.activations import BLOCKS, Activations, reading_activations, stored_layers
 from pidflow.files.hdf5 import (
     SCHEMA_VERSION,
@@ -164,7 +164,7 @@ def read_table(path: str | Path, *, columns: Iterable[str] = (), expected: Ident
     try:
         frame = pd.read_parquet(path, page_checksum_verification=True)
     except (OSError, ValueError) as err:
-        raise DataError(f"{path}: not a readable parquet table ({_first_line(err)}); delete it and run again") from err
+        raise DataError(f"{path}: not a readable parquet table ({first_line(err)}); delete it and run again") from err
     missing = [name for name in columns if name not in frame]
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
@@ -207,11 +207,7 @@ def _metadata(path: Path, name: str) -> dict[str, Any]:
     try:
         return json.loads((pq.read_metadata(path).metadata or {})[f"pidflow.{name}".encode()])
     except (OSError, KeyError, ValueError) as err:
-        raise DataError(f"{path}: has no readable {name} ({_first_line(err)}); delete it and run again") from err
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).splitlines() or [type(err).__name__])[0][:200]
+        raise DataError(f"{path}: has no readable {name} ({first_line(err)}); delete it and run again") from err
 
 
 def write_json(path: str | Path, value: Any, *, identity: Identity | None = None) -> None:
@@ -262,7 +258,7 @@ def read_json(path: str | Path, *, expected: Identity | None = None) -> dict[str
         value = json.loads(path.read_text(encoding="utf-8"))
         del value[_CHECKSUM]
     except (ValueError, TypeError, KeyError, RecursionError) as err:
-        raise DataError(f"{path}: not a result in JSON ({_first_line(err)}); delete it and run again") from err
+        raise DataError(f"{path}: not a result in JSON ({first_line(err)}); delete it and run again") from err
     if expected is not None:
         Identity.from_mapping(value.get("identity", {}), where=str(path)).check(expected, where=str(path))
     return value

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pidflow.errors import DataError
+from pidflow.errors import DataError, first_line
 from pidflow.files.identity import Identity
 from pidflow.files.json_text import to_json
 from pidflow.files.writing import BLANK, check_seal, replacing, seal
@@ -45,7 +45,6 @@ def read_tensors(path: str | Path, *, expected: Identity | None = None) -> dict[
             about = json.loads((file.metadata() or {})["pidflow"])["identity"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, KeyError, ValueError) as err:
-        first = (str(err).splitlines() or [type(err).__name__])[0][:200]
-        raise DataError(f"{path}: not readable safetensors ({first}); delete it and run again") from err
+        raise DataError(f"{path}: not readable safetensors ({first_line(err)}); delete it and run again") from err
     Identity.from_mapping(about, where=str(path)).check(expected or Identity(), where=str(path))
     return tensors

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from pidflow.data.pictures import Picture, picture_file
-from pidflow.errors import ConfigError, DataError, PidflowError
+from pidflow.errors import ConfigError, DataError, PidflowError, first_line
 from pidflow.files import store
 from pidflow.interventions.intervention import intervention_of
 from pidflow.interventions.model_check import ModelCheck
@@ -277,7 +277,7 @@ class Questions:
     def _halve(self, size: int, err: Exception) -> None:
         if size == 1:
             raise ConfigError(
-                f"the GPU has no room for a single item ({str(err).splitlines()[0]}); set dtype to float16 or "
+                f"the GPU has no room for a single item ({first_line(err)}); set dtype to float16 or "
                 "bfloat16, or use another device"
             ) from err
         self.batch_size = size // 2

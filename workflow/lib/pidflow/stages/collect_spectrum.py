@@ -9,7 +9,7 @@ import pandas as pd
 
 from pidflow.analysis import breadth, emergence, spectrum_claims, spectrum_tables
 from pidflow.analysis.spectrum_cells import NUMBERS, Cell, ModelInfo, cells_of
-from pidflow.errors import DataError
+from pidflow.errors import DataError, first_line
 from pidflow.files.store import Identity, read_json, write_table
 from pidflow.spectrum.modes import REPAIRED, TUNED
 from pidflow.spectrum.records import from_json
@@ -106,7 +106,7 @@ def read_expected(path: str) -> list[breadth.Expected]:
     try:
         entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as err:
-        raise DataError(f"{path}: not a readable list of expected orders ({str(err).splitlines()[0]})") from err
+        raise DataError(f"{path}: not a readable list of expected orders ({first_line(err)})") from err
     keys = {"id", "why", "quantity", "task", "order"}
     found = []
     for place, entry in enumerate(entries or []):

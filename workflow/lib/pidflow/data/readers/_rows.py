@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pidflow.errors import ConfigError, DataError, shown, shown_path
+from pidflow.errors import ConfigError, DataError, first_line, shown, shown_path
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 # Cells may hold pictures; the library's own limit is 128 KiB, and one for the whole process.
@@ -64,7 +64,7 @@ def read_rows(path: Path, *, wanted: Collection[str]) -> tuple[list[str], list[R
     except UnicodeDecodeError as err:
         raise DataError(f"table {path} is not UTF-8 text (byte {err.start}: {err.reason}); save it as UTF-8") from None
     except (OSError, ValueError) as err:
-        reason = getattr(err, "strerror", None) or str(err).splitlines()[0]
+        reason = getattr(err, "strerror", None) or first_line(err)
         raise DataError(f"table {shown_path(path)} cannot be read as {kind}: {reason}") from err
     return columns, rows
 
@@ -158,6 +158,5 @@ def _parquet(path: Path, wanted: Collection[str]) -> tuple[list[str], list[Row]]
             raise DataError(f"table {path}: two columns are called {shown(twice[0])}; rename one")
         found = parquet.read_table(path, columns=[name for name in columns if name in wanted]).to_pylist()
     except (pyarrow.ArrowException, OSError) as err:
-        reason = str(err).splitlines()[0]
-        raise DataError(f"table {path} cannot be read as .parquet: {reason}") from err
+        raise DataError(f"table {path} cannot be read as .parquet: {first_line(err)}") from err
     return columns, [Row(f"row {index}", values) for index, values in enumerate(found, start=1)]
