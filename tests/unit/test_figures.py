@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from pidflow import stats
-from pidflow.analysis.decompositions import MISSED, NOT_CONVERGED, TWIN, of_one_target
+from pidflow.analysis.decompositions import MISSED, NOT_CONVERGED, TWIN
+from pidflow.analysis.targets import of_one_target
 from pidflow.errors import DataError
 from pidflow.figures import _levels as levels
 from pidflow.figures import _parts as parts

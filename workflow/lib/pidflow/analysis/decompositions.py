@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pandas as pd
 
 from pidflow import stats
 from pidflow.errors import DataError
-from pidflow.names import INTACT, OWN, QUANTITIES
+from pidflow.names import INTACT, QUANTITIES
 from pidflow.pid.results import Decomposition
 
 MISSED = "missed information"
@@ -62,12 +61,6 @@ def share(found: Decomposition, quantity: str) -> stats.Estimate:
 def against(found: Iterable[Decomposition], target: str) -> list[Decomposition]:
     """Those of conditions decomposed against a target of :data:`pidflow.names.TARGETS`, beside the intact ones."""
     return [each for each in found if each.target == target or each.condition == INTACT]
-
-
-def of_one_target(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a table that figures show: against what the intact model says where there are such, else the own ones."""
-    own = rows["target"] == OWN
-    return rows[own] if own.all() else rows[own == (rows["condition"] == INTACT)]
 
 
 def same_groups(a: Decomposition, b: Decomposition) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pidflow import stats
-from pidflow.analysis.decompositions import of_one_target
+from pidflow.analysis.targets import of_one_target
 from pidflow.names import ATOMS, INTACT
 
 if TYPE_CHECKING:

@@ -183,9 +183,8 @@ def trainings(config: dict) -> tuple[str, ...]:
 
 def task_settings(config: dict, task: str) -> dict:
     """A task with its dataset spelled out: all that ``prepare_items`` needs to know of the configuration."""
-    settings = {
-        key: value for key, value in _entry(config, "tasks", task).items() if key not in ("instruction", "title")
-    }
+    shown = ("instruction", "title")
+    settings = {key: value for key, value in _entry(config, "tasks", task).items() if key not in shown}
     settings["dataset"] = dict(_entry(config, "datasets", settings["dataset"]))
     return settings
 
@@ -230,29 +229,25 @@ def imported(config: dict, model: str, task: str) -> dict:
 
 def scored_answers(config: dict, task: str) -> str:
     """What predictions on a task are over."""
-    unknown = [each for each in config["spectrum"]["answers_of"] if each not in config["tasks"]]
-    _defined(unknown, config["tasks"], "spectrum.answers_of", "tasks")
+    _defined(config["spectrum"]["answers_of"], config["tasks"], "spectrum.answers_of", "tasks")
     return config["spectrum"]["answers_of"].get(task, config["spectrum"]["answers"])
 
 
 def _entry(config: dict, section: str, name: str) -> dict:
     """An entry that a target's path names; the target may be mistyped."""
     if name not in config[section]:
-        known = ", ".join(config[section])
-        raise ConfigError(
-            f"'{name}' in the path of a target is not defined under {section}, which has: {known}"
-            f"{did_you_mean(name, config[section])}"
-        )
+        raise ConfigError(f"'{name}' in the path of a target {_undefined(name, config[section], section)}")
     return config[section][name]
 
 
 def _defined(chosen, defined, where: str, section: str) -> None:
     for name in chosen:
         if name not in defined:
-            raise ConfigError(
-                f"config {where}: '{name}' is not defined under {section}, which has: {', '.join(defined)}"
-                f"{did_you_mean(name, defined)}"
-            )
+            raise ConfigError(f"config {where}: '{name}' {_undefined(name, defined, section)}")
+
+
+def _undefined(name: str, defined, section: str) -> str:
+    return f"is not defined under {section}, which has: {', '.join(defined)}{did_you_mean(name, defined)}"
 
 
 def moved(config: dict) -> dict[str, dict]:

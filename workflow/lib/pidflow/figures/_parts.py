@@ -52,7 +52,7 @@ def select(frame: pd.DataFrame, **wanted: str | Sequence[str]) -> pd.DataFrame:
 
 def estimated(frame: pd.DataFrame, *, estimator: str, definition: str, **wanted: str | Sequence[str]) -> pd.DataFrame:
     """Rows of one estimate and one target, as :func:`select`, with the level of their warning as ``level``."""
-    from pidflow.analysis.decompositions import of_one_target
+    from pidflow.analysis.targets import of_one_target
 
     rows = of_one_target(select(frame, **wanted, estimator=estimator, definition=definition))
     return rows.assign(level=levels.levels_of(rows["warning"]))

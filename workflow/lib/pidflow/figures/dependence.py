@@ -45,8 +45,8 @@ def applies(run: Run, *, model: str) -> bool:
 def draw(
     dependence: pd.DataFrame, claims: pd.DataFrame, *, model: str, knockout: str, estimator: str, definition: str
 ) -> Figure:
-    from pidflow.analysis.decompositions import of_one_target
     from pidflow.analysis.dependence import EFFECTS
+    from pidflow.analysis.targets import of_one_target
 
     estimate = {"model": model, "estimator": estimator, "definition": definition}
     rows = parts.estimated(dependence, condition=knockout, **estimate)
