@@ -7,6 +7,7 @@
     python tests/benchmarks/bench_flow.py critic [--rows 900] [--seeds 20]
     python tests/benchmarks/bench_flow.py flags  [--rows 900] [--seeds 4]
     python tests/benchmarks/bench_flow.py choices [--seeds 1]
+    python tests/benchmarks/bench_flow.py rounding [--rows 900] [--seeds 3]
 
 ``truth``: Gaussian sources and targets of known information, each block sent through a known diffeomorphism (after
 Czyż et al. 2023 and Butakov et al. 2024). Errors in nats, after the exact bias correction, of the sample before it
@@ -16,8 +17,9 @@ flow without pooling of folds. ``null``: independent blocks. ``unit``: nine laye
 ``flags``: the same on the planted cases of a calibration, by estimator, as in a run. ``choices``: the errors of
 ``truth`` and the worst of ``null`` for other architectures and schedules, each the default but for what its line
 says, and for two ways not to do it: conditioner networks (zuko's autoregressive spline flows, same loss, folds and
-early stop), and flows trained apart, each block alone towards a standard normal. Times are processor seconds of one
-thread.
+early stop), and flows trained apart, each block alone towards a standard normal. ``rounding``: how far the atoms of
+planted sets (those of study_correction.py) move when nothing but rounding changes, and with the seed. Times are
+processor seconds of one thread.
 """
 
 import argparse
@@ -39,11 +41,17 @@ from pidflow.flows.gaussianize import FlowConfig, Gaussianized, gaussianize, gau
 from pidflow.flows.training import train_stack
 from pidflow.groups import grouped_folds, held_out_split
 from pidflow.pid.bias import mi_bias
+from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
+from pidflow.pid.results import QUANTITIES
 from pidflow.stats import normal_scores
 from pidflow.validation.critic import critic_information
 from pidflow.validation.missed import missed_information
 from pidflow.validation.planted_cases import CASES, planted_cases
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from study_correction import JOINT, planted_sets
 
 Warp = Callable[[np.ndarray], np.ndarray]
 
@@ -404,7 +412,64 @@ def bench_choices(rows: int, seeds: int, folds: int, config: FlowConfig) -> None
         )
 
 
+def bench_rounding(rows: int, seeds: int, folds: int, config: FlowConfig) -> None:
+    """Largest move of an atom of each cell, bits, from one way to compute the same estimate to another."""
+    images = np.arange(rows) // 3
+    labels = grouped_folds(rows, folds=folds, groups=images, seed=0)
+    moved: dict[str, list[np.ndarray]] = {}
+    errors, shares, seconds = [], [], 0.0
+
+    def found(cells: list[list[np.ndarray]], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The four atoms and their stated errors, ``(cells, 4)`` each, and I12 beside them in the fifth column."""
+        columns = ([blocks[part] for blocks in cells] for part in range(3))
+        flows = gaussianize_layers(*columns, folds=labels, groups=images, seed=seed, config=config)
+        each = [
+            estimate_pid_from_latents(f.z1, f.z2, f.y, groups=images, definitions=("broja",))["broja"] for f in flows
+        ]
+        names = (*QUANTITIES[:4], "mi_12")
+        return tuple(np.array([[get(e, name) for name in names] for e in each]) for get in (getattr, _stated_error))
+
+    for draw in range(2):
+        sets = planted_sets(rows, draw)
+        cells, rng = [cell.blocks for cell in sets], np.random.default_rng(draw)
+        start = time.process_time()
+        base, stated = found(cells)
+        seconds += time.process_time() - start
+        near = [[x * (1 + 1e-8 * rng.standard_normal(x.shape)) for x in blocks] for blocks in cells]
+        wider = [np.hstack([cells[1][0], rng.standard_normal((rows, 3))]), *cells[1][1:]]
+        others = {"input times 1 + 1e-8 N(0, 1)": found(near)[0], "half of the layers and a wider one": None}
+        others["half of the layers and a wider one"] = found([*cells[::2], wider])[0][:-1]
+        torch.set_num_threads(2)
+        others["two threads"] = found(cells)[0]
+        torch.set_num_threads(1)
+        for name, atoms in others.items():
+            kept = base[::2] if len(atoms) < len(base) else base
+            moved.setdefault(name, []).append(np.abs(atoms - kept)[:, :4].max(axis=1))
+        starts = np.array([base, *(found(cells, seed)[0] for seed in range(1, seeds))])
+        if seeds > 1:
+            shares.append(starts.std(axis=0, ddof=1)[:, :4] / np.maximum(stated[:, :4], 1e-3))
+            moved.setdefault("standard deviation over seeds", []).append(starts.std(axis=0, ddof=1)[:, :4].max(axis=1))
+        truth = np.array([cell.truth for cell in sets])
+        known = truth[:, JOINT] > 0.1
+        errors.append((base[:, 4] / np.where(known, truth[:, JOINT], 1) - 1)[known])
+    for name, largest in moved.items():
+        values = np.concatenate(largest)
+        print(
+            f"{name:36} median {np.median(values):.4f}, largest {values.max():.4f} bit, "
+            f"within 0.02: {(values <= 0.02).sum()} of {len(values)}"
+        )
+    if shares:
+        ratio = np.concatenate(shares)
+        print(f"over seeds / stated error: median {np.median(ratio):.2f}, at most 1 in {(ratio <= 1).mean():.0%}")
+    print(f"joint information {np.median(np.concatenate(errors)):+.1%} in the median; {seconds:.1f} s for 66 flows")
+
+
+def _stated_error(estimate: object, name: str) -> float:
+    return estimate.se[name]
+
+
 BENCHES = {
+    "rounding": bench_rounding,
     "truth": bench_truth,
     "null": bench_null,
     "unit": bench_unit,

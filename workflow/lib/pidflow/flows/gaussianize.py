@@ -9,7 +9,7 @@ What is estimated from which rows:
 
 - the fixed map of each column (centre and scale, or normal scores) from **all** rows. It looks at one column at a time,
   so it cannot see, and cannot overfit, any dependence; being common to all folds it keeps their latents comparable.
-- the flow of fold ``k`` from the rows **outside** fold ``k``, a part of which is held out to stop the training. It is
+- the flow of fold ``k`` from the rows **outside** fold ``k``, a part of which is held out to judge the training. It is
   applied to the rows of fold ``k`` only. Without this, flows find information in noise.
 - the linear map that brings the latents of fold ``k`` into the common frame of the standardised input, likewise from
   the rows outside fold ``k``.
@@ -56,7 +56,8 @@ class FlowInfo:
         Negative profile log-likelihood in nats per row, relative to the untrained flow, shape ``(K, E)``; NaN once a
         flow has stopped.
     best_step, steps_run, stopped_early
-        Step whose weights were kept, steps made, and whether the held-out loss ended the training, shape ``(K,)``.
+        Step of the lowest held-out loss, steps made, and whether the held-out loss ended the training (maps that stop
+        early), shape ``(K,)``.
     epochs_run
         Passes over the training rows, shape ``(K,)``.
     input_gaussianity, latent_gaussianity
@@ -118,9 +119,9 @@ def gaussianize(
     folds
         Fold label of each row, shape ``(n,)``, at least two different ones.
     groups
-        Rows with the same group (image) stay on one side of the split made for early stopping, shape ``(n,)``.
+        Rows with the same group (image) stay on one side of the split of training rows, shape ``(n,)``.
     seed
-        Determines the starting point, the early-stopping split and the order of rows.
+        Determines the starting point, the split of training rows and the order of rows.
     device
         Where to train.
     config
@@ -154,7 +155,8 @@ def gaussianize_layers(
 ) -> list[Gaussianized]:
     """Held-out Gaussian latents of every layer, all layers and folds trained as one stack.
 
-    A layer's result is the same, up to rounding, whichever other layers are in the list.
+    A layer's result is the same, up to rounding (docs/flows.md has what that does), whichever other layers are in the
+    list.
 
     Parameters
     ----------

@@ -29,9 +29,9 @@ class FlowConfig(Settings):
         default=5.0, gt=0, le=100, description="Splines bend between minus and plus this, and are the identity outside."
     )
     held_out_fraction: float = Field(
-        default=0.15, gt=0, lt=1, description="Part of the training rows of a fold kept aside to stop on."
+        default=0.15, gt=0, lt=1, description="Part of the training rows of a fold kept aside to judge evaluations on."
     )
-    max_steps: Whole = Field(default=150, ge=1, le=100_000, description="Adam steps at most.")
+    max_steps: Whole = Field(default=100, ge=1, le=100_000, description="Adam steps.")
     batch_size: Whole = Field(
         default=128, ge=1, le=1_000_000, description="Rows in a step, never fewer than four times the columns."
     )
@@ -51,8 +51,18 @@ class FlowConfig(Settings):
     evaluate_every: Whole = Field(
         default=10, ge=1, le=100_000, description="Steps between two evaluations on the rows kept aside."
     )
-    patience: Whole = Field(
-        default=4, ge=1, le=100_000, description="Evaluations without improvement after which a flow stops."
+    temperature: float = Field(
+        default=0.02,
+        ge=0,
+        le=1000,
+        description="Nats of loss on the rows kept aside that divide the weight of an evaluation by e, in the mean of "
+        "weights that is kept; 0 keeps the best evaluation alone.",
+    )
+    gradient_floor: float = Field(
+        default=0.003,
+        gt=0,
+        le=1,
+        description="Adam divides no gradient by less, whole gradients having norm 1 at most.",
     )
     precision: Literal["float32", "float64"] = Field(
         default="float32", description="Precision of training; latents are always computed in float64."
@@ -61,8 +71,7 @@ class FlowConfig(Settings):
         default=20_000_000,
         ge=1000,
         le=10_000_000_000,
-        description="Largest number of values (flows x columns x rows) in one stack, to bound memory. Other stacks "
-        "round differently, which training can carry into the second decimal of a bit.",
+        description="Largest number of values (flows x columns x rows) in one stack, to bound memory.",
     )
 
     @model_validator(mode="after")

@@ -2,6 +2,9 @@
 
 A step is a handful of batched operations however many members there are. Each has its own loss, its own gradient clip
 and its own early stop, and leaves the stack when it has stopped. Flows and critics are trained so.
+
+What is kept of a member is its best parameters, or (flows) the mean over its evaluations, each weighted by how good it
+was. The best of nearly equal evaluations is decided by rounding errors, the mean is not.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class TrainedMembers:
-    """Outcome of `train_members`: parameters at the best last loss, and the record.
+    """Outcome of `train_members`: parameters at the best last loss or their weighted mean, and the record.
 
     Attributes
     ----------
@@ -81,7 +84,9 @@ def train_members(
     rates: Callable[[int], float | Mapping[str, float]],
     max_steps: int,
     evaluate_every: int,
-    patience: int,
+    patience: int | None = None,
+    temperature: float = 0.0,
+    floor: float = 1e-8,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedMembers:
     """Train all members of a stack side by side by Adam; one that has stopped improving leaves the stack.
@@ -95,7 +100,13 @@ def train_members(
     rates
         Step size, or one for each parameter, after so many steps.
     max_steps, evaluate_every, patience
-        Steps at most, steps between evaluations, and evaluations without improvement that end a member's training.
+        Steps at most, steps between evaluations, and evaluations without improvement that end a member's training
+        (None: it is not ended).
+    temperature
+        The start and every evaluation count ``exp(-loss / temperature)`` in the mean of parameters that is kept; 0
+        keeps the best alone.
+    floor
+        Of the root mean square that a gradient is divided by: directions whose gradient is far below it stay put.
     progress
         Called as ``progress(step, members_still_training)`` after each evaluation.
     """
@@ -108,6 +119,7 @@ def train_members(
     losses[:, :, 0] = 0
     steps = torch.zeros(evaluations, dtype=torch.long)
     best_loss = torch.zeros(S, device=device, dtype=start.dtype)
+    total = torch.ones_like(best_loss)
     best_step, stale = (torch.zeros(S, device=device, dtype=torch.long) for _ in range(2))
     steps_run = torch.full((S,), max_steps, device=device)
     live, done = torch.arange(S, device=device), 0
@@ -115,17 +127,18 @@ def train_members(
         while done < min(max_steps, evaluation * evaluate_every):
             gradients = torch.autograd.grad(objective.loss(current).sum(), list(current.values()))
             done += 1
-            adam_step(current, moments, gradients, rates=rates(done - 1), step=done)
+            adam_step(current, moments, gradients, rates=rates(done - 1), step=done, floor=floor)
         gained = _judged(objective, current) - start
         steps[evaluation] = done
         losses[:, live, evaluation] = gained.double()
         better = gained[-1] < best_loss[live]
+        share, total[live] = _share(gained[-1], best_loss[live], total[live], temperature)
         winners = live[better]
         best_loss[winners], best_step[winners] = gained[-1, better], done
         for name, value in current.items():
-            best[name][winners] = value.detach()[better]
+            best[name][live] = _moved(best[name][live], value.detach(), share)
         stale[live] = torch.where(better, 0, stale[live] + 1)
-        keep = stale[live] < patience
+        keep = stale[live] < (math.inf if patience is None else patience)
         if progress is not None:
             progress(done, int(keep.sum()))
         if keep.all():
@@ -140,6 +153,22 @@ def train_members(
     return TrainedMembers(best, first, steps[used], losses[:, :, used], best_step, steps_run)
 
 
+def _share(loss: Tensor, best: Tensor, total: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Share of an evaluation in the mean so far, and the sum of weights relative to that of the best, ``(S,)`` each."""
+    if not temperature:
+        return (loss < best).to(total), total
+    loss = torch.where(loss.isfinite(), loss, math.inf)
+    lowest = torch.minimum(loss, best)
+    weight, before = ((lowest - loss) / temperature).exp(), total * ((lowest - best) / temperature).exp()
+    return weight / (weight + before), weight + before
+
+
+def _moved(kept: Tensor, value: Tensor, share: Tensor) -> Tensor:
+    """The mean of parameters with one evaluation more; one without a share may hold anything."""
+    share = share.view(-1, *[1] * (value.dim() - 1))
+    return torch.where(share > 0, torch.lerp(kept, value, share), kept)
+
+
 def _judged(objective: Objective, parameters: Parameters) -> Tensor:
     with torch.no_grad():
         return objective.judged(parameters)
@@ -152,6 +181,7 @@ def adam_step(
     *,
     rates: float | Mapping[str, float],
     step: int,
+    floor: float = 1e-8,
 ) -> None:
     """One Adam step (Kingma, Ba 2015) in place, with the gradient of each member of the stack clipped to norm 1 alone.
 
@@ -166,6 +196,6 @@ def adam_step(
             mean, square = moments[name]
             mean.lerp_(gradient, 0.1)
             square.lerp_(gradient.square(), 0.001)
-            scale = (square / (1 - 0.999**step)).sqrt() + 1e-8
+            scale = (square / (1 - 0.999**step)).sqrt() + floor
             rate = rates[name] if isinstance(rates, Mapping) else rates
             value -= rate / (1 - 0.9**step) * mean / scale

@@ -2,8 +2,12 @@ r"""Training of stacked product flows on the profile likelihood of a full-covari
 
 The loss of one flow is ``1/2 logdet Cov(z) - mean log|det J|`` with the covariance of all blocks together: the latents
 are pushed towards one joint Gaussian, which keeps the dependence between blocks, instead of each block on its own
-towards ``N(0, I)``, which loses most of it. Flows in a stack do not see each other: each has its own loss, its own
-gradient clip and its own early stop, and leaves the stack when it has stopped.
+towards ``N(0, I)``, which loses most of it. Flows in a stack do not see each other: each has its own loss and its own
+gradient clip.
+
+Rounding errors must not decide what comes out. So all flows make all steps, and what is kept is the mean of the weights
+over evaluations, each weighted by its likelihood on the rows kept aside, instead of those of the best evaluation; and
+Adam divides no gradient by less than a floor: mixing matrices start where their gradient is rounding alone.
 """
 
 from __future__ import annotations
@@ -62,15 +66,15 @@ class TrainedStack:
     Attributes
     ----------
     parameters
-        Parameters of every flow at its best held-out loss.
+        Parameters of every flow, the mean over evaluations weighted by their held-out losses.
     steps
         Steps at which a loss was recorded, shape ``(E,)``.
     training_loss, held_out_loss
         Nats per sample relative to the untrained flow, shape ``(S, E)``; NaN after a flow has stopped.
     best_step, steps_run
-        Per flow, shape ``(S,)``.
+        Step of the lowest held-out loss and steps made, per flow, shape ``(S,)``.
     stopped_early
-        Flows whose held-out loss stopped falling before ``max_steps``, shape ``(S,)``.
+        Flows that maps with an early stop ended before their last step, shape ``(S,)``.
     batch_rows
         Rows used in one step.
     """
@@ -96,7 +100,7 @@ def train_stack(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedStack:
-    """Flows fitted to ``x`` and stopped on ``x_held``, all at once.
+    """Flows fitted to ``x`` and weighed on ``x_held``, all at once.
 
     Parameters
     ----------
@@ -123,7 +127,8 @@ def train_stack(
         rates=lambda done: config.learning_rate * 0.5 * (1 + math.cos(math.pi * done / config.max_steps)),
         max_steps=config.max_steps,
         evaluate_every=config.evaluate_every,
-        patience=config.patience,
+        temperature=config.temperature,
+        floor=config.gradient_floor,
         progress=progress,
     )
     if not (finite := trained.start.isfinite().all(dim=0)).all():
@@ -140,7 +145,7 @@ def train_stack(
         held_out_loss=trained.losses[1],
         best_step=trained.best_step,
         steps_run=trained.steps_run,
-        stopped_early=trained.steps_run < config.max_steps,
+        stopped_early=torch.zeros_like(trained.best_step, dtype=torch.bool),
         batch_rows=batch_rows,
     )
 

@@ -24,6 +24,9 @@ class Settings(settings.Settings):
     learning_rate: float = Field(default=0.003, gt=0, le=1, description="Step size of Adam.")
     max_steps: settings.Whole = Field(default=400, ge=1, le=100_000, description="Adam steps at most.")
     batch_size: settings.Whole = Field(default=256, ge=1, le=1_000_000, description="Rows in a step.")
+    patience: settings.Whole = Field(
+        default=4, ge=1, le=100_000, description="Evaluations without improvement after which a flow stops."
+    )
 
 
 def _flows(dims: Any, chosen: Settings, dtype: Any, device: Any = "cpu") -> Any:
@@ -139,7 +142,7 @@ def _train_one(x: Any, x_held: Any, *, dims: Any, chosen: Settings, config: Any,
             stale = 0 if held < best else stale + 1
             if held < best:
                 best, best_step, kept = held, done, state()
-            if stale == config.patience:
+            if stale == chosen.patience:
                 break
     return kept, curves, best_step, done
 
