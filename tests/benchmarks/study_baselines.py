@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from pidflow.analysis.predicted import prediction_table
+from pidflow.names import INTACT
+
 PAIRS = {
     "alone": (("correlation", "low", "high"), "explained", "R2"),
     "beside the best baseline": (("partial", "partial_low", "partial_high"), "gain", "added"),
@@ -37,15 +40,27 @@ def beside(found: pd.DataFrame, interval: tuple[str, str, str], share: str, name
     return pd.DataFrame(columns).to_string()
 
 
+def predictions(tables: Path, without: list[str]) -> pd.DataFrame:
+    """The table of the run, or the same made without some of its models, of accuracy alone."""
+    if not without:
+        return pd.read_parquet(tables / "predictions.parquet")
+    baselines, answers = (pd.read_parquet(tables / f"{name}.parquet") for name in ("baselines", "answers"))
+    right = answers.pivot(index=["model", "task"], columns="condition", values="accuracy").drop(index=without)
+    changes = right.drop(columns=[INTACT, "no-image", "no-question"]).sub(right[INTACT], axis=0).stack()
+    effects = {unit: {"accuracy": value, "answer_probability": 0.0} for unit, value in changes.items()}
+    return prediction_table(baselines[~baselines["model"].isin(without)], effects)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--effect", default="accuracy", choices=["accuracy", "answer_probability"])
+    parser.add_argument("--without", nargs="+", default=[], metavar="MODEL", help="leave models out; accuracy alone")
     asked = parser.parse_args()
     answers = pd.read_parquet(asked.results / "tables" / "answers.parquet")
     print(answers.pivot(index=["task", "model"], columns="condition", values="accuracy").round(2).to_string())
-    found = pd.read_parquet(asked.results / "tables" / "predictions.parquet")
+    found = predictions(asked.results / "tables", asked.without)
     found = found[found["effect"] == asked.effect]
     for scope, rows in found.groupby("scope", sort=False):
         print(f"\nchange of {asked.effect}, {scope}: {rows['units'].max()} units of {rows['models'].max()} models")
