@@ -5,7 +5,7 @@ import pytest
 
 from pidflow.errors import ConfigError, DataError, NumericsError
 from pidflow.groups import grouped_folds, permuted_rows
-from pidflow.pid.bias import consistent_union, mi_bias
+from pidflow.pid.bias import consistent_union, mi_bias, reported_union
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
 from pidflow.stats import jackknife_se
 
@@ -137,3 +137,14 @@ class TestJackknife:
         values = np.random.default_rng(0).normal(size=(20, 7))
         replicates = (values.sum(axis=0) - values) / 19
         np.testing.assert_allclose(jackknife_se(replicates), values.std(axis=0, ddof=1) / np.sqrt(20), rtol=1e-12)
+
+
+class TestReportedUnion:
+    def test_replicates_are_not_clipped(self):
+        mi = {"mi_1": np.array([1.0, 1.1]), "mi_2": np.array([0.5, 0.4]), "mi_12": np.array([1.2, 1.3])}
+        np.testing.assert_allclose(reported_union(np.array([1.4, 1.5]), mi), [1.2, 1.5])
+
+    def test_where_informations_contradict_each_other_replicates_are_the_same_function_as_the_estimate(self):
+        """I12 below I1: whatever the union is estimated at, the middle of its bounds is reported, and scatters so."""
+        mi = {"mi_1": np.array([0.02, 0.05]), "mi_2": np.array([0.01, -0.01]), "mi_12": np.array([0.01, 0.02])}
+        np.testing.assert_allclose(reported_union(np.array([0.3, 0.9]), mi), [0.015, 0.035])

@@ -13,6 +13,7 @@ from scipy.special import digamma
 from pidflow import arguments, arrays
 from pidflow.errors import DataError, NumericsError
 from pidflow.groups import MOST_ROWS
+from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2
 from pidflow.stats import jackknife_se
 
@@ -90,6 +91,19 @@ def consistent_union(
     return inside, np.abs(inside - union) > 1e-12
 
 
+def reported_union(union: np.ndarray, mi: dict[str, np.ndarray]) -> np.ndarray:
+    """The union of all rows in its consistent range, and the replicates beside it, ``(1 + G,)``.
+
+    Replicates are not clipped: clipped ones scatter less than the estimate errs, at a bound not at all. Only where the
+    informations of all rows contradict each other is the estimate no clipped number but a function of the informations,
+    and replicates are the same function of theirs.
+    """
+    one, two, both = (mi[name] for name in INFORMATIONS)
+    lower, upper = np.maximum(one, two), np.minimum(one + two, both)
+    replicates = 0.5 * (lower + upper) if lower[0] > upper[0] else union
+    return np.concatenate([consistent_union(union, one, two, both)[0][:1], replicates[1:]])
+
+
 def bias_warning(name: str, bias: float, corrected: float, ratio: float) -> tuple[str, ...]:
     """A word where the bias is more than half of what it leaves."""
     if bias <= 0.5 * corrected:
@@ -100,14 +114,15 @@ def bias_warning(name: str, bias: float, corrected: float, ratio: float) -> tupl
     )
 
 
-def range_warning(mi: dict[str, np.ndarray], corrected: np.ndarray, union: np.ndarray) -> tuple[str, ...]:
+def range_warning(union: np.ndarray, mi: dict[str, np.ndarray]) -> tuple[str, ...]:
     """Noise at a boundary clips by about its own standard error; more than twice that deserves a word."""
-    moved = union - corrected
+    inside = consistent_union(union, *(mi[name] for name in INFORMATIONS))[0]
+    moved = inside - union
     if abs(moved[0]) <= 2 * jackknife_se(moved[1:]):
         return ()
-    one, two, both = (float(mi[name][0]) for name in ("mi_1", "mi_2", "mi_12"))
+    one, two, both = (float(mi[name][0]) for name in INFORMATIONS)
     lower, upper = max(one, two), min(one + two, both)
     allowed = f"between {lower:.4g} and {upper:.4g}"
     if lower > upper:
         allowed = f"above {lower:.4g} and below {upper:.4g} (the informations contradict each other: they are noise)"
-    return (f"{RANGE} {corrected[0]:.4g} bit was clipped to {union[0]:.4g}: it must lie {allowed}",)
+    return (f"{RANGE} {union[0]:.4g} bit was clipped to {inside[0]:.4g}: it must lie {allowed}",)

@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 
 from pidflow.errors import DataError
-from pidflow.pid.bias import BIAS, RANGE, bias_warning, consistent_union, range_warning
+from pidflow.pid.bias import BIAS, RANGE, bias_warning, range_warning, reported_union
 from pidflow.pid.gaussian import INFORMATIONS, atoms_of
 from pidflow.pid.results import QUANTITIES, PIDEstimate, Uncorrected
 from pidflow.stats import TOLERANCE, jackknife_se
@@ -86,8 +86,9 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
         free = np.maximum(mi["mi_1"], mi["mi_2"])
     else:
         free = _given([_unions(each) for each in parts])
-    inside = _inside(free, mi)
-    union = np.concatenate([inside[:1], free[1:]])
+    # What a block of no columns leaves carries no contradiction.
+    both_tell = mi["mi_1"].any() and mi["mi_2"].any()
+    union = reported_union(free, mi) if both_tell else free
     values = atoms_of(mi, union)
     back = float(mi["mi_12"][0]) - estimate.mi_12
     return replace(
@@ -101,18 +102,11 @@ def corrected(estimate: PIDEstimate, *, perfect: PIDEstimate, found: PIDEstimate
         warnings=(
             *(text for text in estimate.warnings if not text.startswith((BIAS, RANGE))),
             *bias_warning("I12", estimate.mi_bias["mi_12"], float(mi["mi_12"][0]), estimate.ratio),
-            *range_warning(mi, free, inside),
+            *(range_warning(free, mi) if both_tell else ()),
             *_size_warning(back, estimate.mi_12),
         ),
         uncorrected=Uncorrected({name: getattr(estimate, name) for name in QUANTITIES}, dict(estimate.se)),
     )
-
-
-def _inside(free: np.ndarray, mi: dict[str, np.ndarray]) -> np.ndarray:
-    """The union in its consistent range; what a block of no columns leaves carries no contradiction."""
-    if not (mi["mi_1"].any() and mi["mi_2"].any()):
-        return free
-    return consistent_union(free, *mi.values())[0]
 
 
 def _size_warning(back: float, found: float) -> tuple[str, ...]:

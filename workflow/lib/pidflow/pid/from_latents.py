@@ -13,7 +13,7 @@ import numpy as np
 from pidflow import arguments
 from pidflow.errors import NumericsError, UnboundedError
 from pidflow.groups import MOST
-from pidflow.pid.bias import bias_warning, consistent_union, mi_bias, range_warning
+from pidflow.pid.bias import bias_warning, mi_bias, range_warning, reported_union
 from pidflow.pid.covariances import (
     covariance,
     deleted_covariances,
@@ -206,16 +206,12 @@ def _estimate(
         null=null,
         crossfit=crossfit,
     )
-    inside = corrected
-    if all(dims):
-        inside = consistent_union(corrected, mi["mi_1"], mi["mi_2"], mi["mi_12"])[0]
-    # Replicates are not clipped: clipped ones scatter less than the estimate errs, at a bound not at all.
-    union = np.concatenate([inside[:1], corrected[1:]])
+    union = reported_union(corrected, mi) if all(dims) else corrected
     values = atoms_of(mi, union)
     n, ratio = int(sizes[0]), float(sizes[0] / max(1, sum(dims)))
     words = bias_warning("I12", float(exact["mi_12"][0]), float(mi["mi_12"][0]), ratio)
     words += _dependence_warning(plug_in.mi_12[null], float(exact["mi_12"][0]))
-    words += _correction_warning(correction, definition, ratio) + range_warning(mi, corrected, inside)
+    words += _correction_warning(correction, definition, ratio) + (range_warning(corrected, mi) if all(dims) else ())
     return PIDEstimate(
         definition=definition,
         **{name: float(values[name][0]) for name in QUANTITIES},
