@@ -11,8 +11,8 @@ changes an information.
 
 **intervals**: the same and siblings: labels of unequal size, columns with heavy tails (an increasing map of each before
 the cluster is turned), blocks bent, targets whose clusters overlap so far that there is no valley; from few rows and
-from many. Coverage is the share of cells whose 95 % interval, as reported, holds the truth; beside it that of the cells
-without a warning.
+from many. Coverage is the share of cells whose 95 % interval, as reported, holds the truth. Beside it: how many cells
+carry a warning of those in which an interval misses an atom, and of the others; errors and coverage without warning.
 
 **copies**: a mixture of Gaussians, one a combination of clusters of the three blocks, is fitted to each cell of a run,
 and rows are drawn from it. Its informations follow from densities (60,000 draws); its atoms are not known.
@@ -321,7 +321,7 @@ def planted(asked: argparse.Namespace) -> None:
 def intervals(asked: argparse.Namespace) -> None:
     """Errors, coverage and warnings of estimator `mixed` on many kinds of planted clusters."""
     print(f"{'rows':>5} {'kind':13}{'cells':>5} {'joint':>6} {'worst':>6}  mean error R U1 U2 S I12", end="")
-    print("           coverage R U1 U2 S    warned  not warned: worst, coverage")
+    print("           coverage R U1 U2 S    warned  of missed, of held  not warned: worst, coverage")
     for rows in asked.rows:
         for kind in asked.kinds:
             cells, said = [], []
@@ -350,10 +350,12 @@ def _interval_line(rows: int, kind: str, cells: list[Cell], said: np.ndarray) ->
 
     everything = np.ones(len(cells), dtype=bool)
     errors = " ".join(f"{value:+.3f}" for value in off[:, [0, 1, 2, 3, JOINT]].mean(axis=0))
+    missed = ~held[:, ATOMS].all(axis=1)
+    caught = f"{(said & missed).sum():2} of {missed.sum():2}, {(said & ~missed).sum():2} of {(~missed).sum():2}"
     quiet = f"{worst[~said].mean():.3f} {shares(~said)}" if not said.all() else "none"
     print(
         f"{rows:5} {kind:13}{len(cells):5} {truth[:, JOINT].mean():6.2f} {worst.mean():6.3f}  "
-        f"{errors}  {shares(everything)}  {said.mean():4.0%}    {quiet}",
+        f"{errors}  {shares(everything)}  {said.mean():4.0%}    {caught}    {quiet}",
         flush=True,
     )
 

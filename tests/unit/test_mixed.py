@@ -13,8 +13,10 @@ from pidflow.pid.estimators._rows import estimates_by
 from pidflow.pid.gaussian import ATOMS, DEFINITIONS
 from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, any_discrete, clumped, labels_of
 from pidflow.pid.mixed import _p_value
+from pidflow.pid.overlapping import overlapping_labels
 from pidflow.pid.parts import patterns
 from pidflow.pid.results import QUANTITIES
+from pidflow.pid.tails_within import widened_by_tails
 from pidflow.stats import jackknife_se
 from pidflow.validation.planted_cases import planted_cases
 
@@ -272,6 +274,15 @@ class TestGaussiansOfLabels:
         assert found.mi_12 < truth["mi_12"] - 0.3
         assert any("is far from normal within its labels" in word for word in found.warnings)
 
+    def test_a_target_that_overlaps_is_divided_by_what_a_source_knows(self, planted):
+        """Eight labels a source, of which 64 combinations are too many; the clusters of x2 show in shallow valleys."""
+        rng = np.random.default_rng([10, 900, *map(ord, "8 labels, the text knowsnone")])
+        blocks = planted._planted(rng, "8 labels, the text knows", "none", "overlapping", 900).blocks
+        sources = [labels_of(block) for block in blocks[:2]]
+        assert labels_of(blocks[2]).kind == CONTINUOUS
+        assert sources[1].count == 8
+        assert overlapping_labels(blocks[2], sources).count == 8
+
     def test_labels_with_few_rows_are_said(self, planted):
         truth, found = self.found(planted, "8 labels, the text knows", "strong", "straight", rows=300)
         assert found.mi_12 < truth["mi_12"] - 0.3
@@ -285,6 +296,19 @@ class TestGaussiansOfLabels:
         x2[:, 1] = label + 0.1 * x2[:, 1]
         found = estimate_pid(x1, x2, y, estimator="mixed")["broja"]
         assert found.unique_1 > 0.5  # a straight mean leaves 0.2
+
+
+@pytest.mark.parametrize("excess", [False, True])
+def test_what_is_not_normal_widens_intervals_and_a_word_follows_where_that_is_most_of_them(excess):
+    rng = np.random.default_rng(0)
+    shared = np.exp(1.5 * rng.normal(size=(900, 1))) if excess else 1.0
+    rows = rng.normal(size=(900, 5)) * shared, *(rng.normal(size=(900, d)) for d in (5, 3))
+    mi = {name: np.full(21, bits) for name, bits in zip(("mi_1", "mi_2", "mi_12"), (1.0, 0.5, 1.2), strict=True)}
+    unsure = dict.fromkeys(mi, 0.05)
+    words = widened_by_tails(rows, [np.zeros(900, dtype=int)] * 3, mi, unsure)
+    assert [word[:2] for word in words] == (["x1"] if excess else [])
+    assert unsure["mi_2"] == 0.05
+    assert (unsure["mi_1"] > 0.1) == (unsure["mi_12"] > 0.1) == excess
 
 
 def test_patterns_have_the_size_that_is_unsure_and_do_not_go_together():

@@ -30,7 +30,8 @@ from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
 from pidflow.pid.labels import CLUSTERS, CODES, Labels
 from pidflow.pid.parts import Part
-from pidflow.pid.within_labels import ROWS_PER_COLUMN, WORTH, Within, told_within
+from pidflow.pid.tails_within import ROWS_PER_COLUMN, WORTH
+from pidflow.pid.within_labels import Within, told_within
 from pidflow.stats import normal_scores
 
 FOLDS = 5

@@ -21,7 +21,8 @@ DIGITS = 5
 # cluster holds this share of the rows.
 DEPTH, RIDGE, SHARE = 0.1, 15, 0.02
 # A target without deep valleys is divided at shallow ones where sources cluster: the chain rule holds for any labels.
-SHALLOW = 0.5
+# Elsewhere they show where deep ones may be, if they leave such a share of the rows outside the largest part.
+SHALLOW, APART = 0.5, 0.1
 # Widths of the kernel with which ridges and valleys are looked for, in standard deviations, the last where rows lie in
 # clumps; points they are looked at.
 WIDTHS, POINTS = (0.12, 0.06, 0.04), 160
@@ -100,26 +101,19 @@ def _labels_of(buffer: bytes, shape: tuple[int, int], depth: float) -> Labels:
     _, code = np.unique(rows.view(np.dtype((np.void, rows.itemsize * d)))[:, 0], return_inverse=True)
     if 1 < code.max() + 1 <= n // ROWS_PER_CODE:
         return Labels(CODES, code.ravel().astype(np.int64))
-    clusters = _clusters(n, lambda part: _directions(_varying(block[part], spread)), depth=depth)
+
+    def seen(part: np.ndarray) -> np.ndarray:
+        return _directions(_varying(block[part], spread))
+
+    clusters = _clusters(n, seen, depth=depth)
+    if not clusters.max() and depth < SHALLOW:
+        # What lies between shallow valleys may show in which directions deep ones are.
+        shallow = _clusters(n, seen, depth=SHALLOW)
+        if n - np.bincount(shallow).max() >= APART * n:
+            clusters = _split_further(block, clusters, shallow, depth)
     if clusters.max():
         clusters = _split_further(block, clusters, clusters, depth)
     return Labels(CLUSTERS if clusters.max() else CONTINUOUS, clusters)
-
-
-def overlapping_labels(block: np.ndarray, sources: Sequence[Labels]) -> Labels:
-    """Labels of a target without deep valleys whose sources cluster: the chain rule of information holds for any.
-
-    Parts of the rows between shallow valleys, or, where there are none, the rows nearest to the mean of each
-    combination of the sources' labels.
-    """
-    found = labels_of(block, beside=max(sources, key=lambda each: each.count), depth=SHALLOW)
-    cells = np.unique(np.stack([each.index for each in sources]), axis=1, return_inverse=True)[1].ravel()
-    if found.kind != CONTINUOUS or not 1 <= cells.max() < MOST_PARTS:
-        return found
-    views = _discriminants(np.ascontiguousarray(block, dtype=np.float64), cells)
-    centres = np.stack([views[cells == cell].mean(axis=0) for cell in range(int(cells.max()) + 1)])
-    nearest = np.square(views[:, None] - centres).sum(axis=2).argmin(axis=1)
-    return Labels(CLUSTERS, np.unique(nearest, return_inverse=True)[1].ravel())
 
 
 def described(blocks: Sequence[np.ndarray]) -> str:
@@ -203,7 +197,7 @@ def _clusters(
 
 def _split_further(block: np.ndarray, begun: np.ndarray, classes: np.ndarray, depth: float) -> np.ndarray:
     """Clusters that were `begun`, split at valleys along directions in which classes differ."""
-    views = _discriminants(block, classes)
+    views = discriminants(block, classes)
     views = _from_part_to_part(views, min(2 * (int(classes.max()) + 1), MOST_PARTS))
     return _clusters(len(block), lambda rows: views[rows], begun, depth=depth)
 
@@ -323,7 +317,7 @@ def _discriminant(white: np.ndarray, member: np.ndarray) -> np.ndarray:
     return white @ np.linalg.solve(within + 1e-9 * np.eye(len(within)), parts[1].mean(axis=0) - parts[0].mean(axis=0))
 
 
-def _discriminants(block: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def discriminants(block: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Rows along the directions in which classes differ most, beside what varies within them; at most `MOST_VIEWS`."""
     white = _white(block)
     hot = np.eye(int(classes.max()) + 1)[classes]

@@ -16,10 +16,9 @@ from pidflow.pid.covariances import LEAST_VARIANCE, independent
 from pidflow.pid.estimators._rows import Blocks
 from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2
+from pidflow.pid.tails_within import ROWS_PER_COLUMN, cells_of, widened_by_tails
 from pidflow.stats import jackknife_se, normal_scores
 
-# A part of the rows has a covariance of its own where it has so many rows a column.
-ROWS_PER_COLUMN = 2.0
 # Clusters of a source divide a label where parts that are large enough hold this share of its rows, and where what is
 # told is more by so many standard errors.
 COVERED, CLEARLY = 0.5, 2.0
@@ -27,9 +26,8 @@ COVERED, CLEARLY = 0.5, 2.0
 RIDGE, NOTHING = 1e-6, 1e-9
 # Canonical variates whose products bend the mean of the target.
 MOST_BENT = 4
-# Share of rows without a Gaussian of their label, and standard errors of Mardia's kurtosis, beyond which a word is due,
-# where more than so many bits are told within labels.
-MOST_POOLED, FAR_FROM_NORMAL, WORTH = 0.25, 4.0, 0.2
+# Share of rows without a Gaussian of their label beyond which a word is due.
+MOST_POOLED = 0.25
 # Standard deviation of what stays systematic: of what more than a Gaussian for each label added, of what it would have
 # added less clearly, and of the exact bias, where clusters could divide labels and where they have too few rows.
 OF_GAIN, OF_MISSED, OF_BIAS, OF_UNDIVIDED = 0.2, 0.7, 0.2, 0.4
@@ -73,7 +71,7 @@ def told_within(rows: Blocks, clusters: Sequence[np.ndarray], classes: np.ndarra
         Label of the target, and jackknife block, of each row.
     """
     target = _scored(rows[2], classes)
-    choices = {"mi_1": clusters[:1], "mi_2": clusters[1:], "mi_12": (*clusters, _cells(*clusters))}
+    choices = {"mi_1": clusters[:1], "mi_2": clusters[1:], "mi_12": (*clusters, cells_of(*clusters))}
     chosen, unsure, pooled = {}, {}, 0.0
     scored = _Scores()
     for name, used in zip(INFORMATIONS, (rows[:1], rows[1:2], rows[:2]), strict=True):
@@ -89,16 +87,11 @@ def told_within(rows: Blocks, clusters: Sequence[np.ndarray], classes: np.ndarra
         more = mi[name] - mi["mi_12"]
         if more[0] > CLEARLY * jackknife_se(more[1:]):
             mi["mi_12"], unsure["mi_12"] = mi[name], float(np.hypot(unsure[name], OF_GAIN * more[0]))
+    tails = widened_by_tails(rows, (*clusters, classes), mi, unsure)
     share = _share(chosen["mi_1"], chosen["mi_2"])
     smaller = min("mi_1", "mi_2", key=lambda name: mi[name][0])
     unsure["redundancy"] = unsure[smaller]
-    told = {"x1": mi["mi_1"][0], "x2": mi["mi_2"][0], "y": mi["mi_12"][0]}
-    tails = (
-        _tails(name, block, _cells(classes, part))
-        for (name, bits), block, part in zip(told.items(), rows, (*clusters, classes), strict=True)
-        if bits > WORTH
-    )
-    return Within(mi, mi[smaller] * share, unsure, _few_rows(pooled, told["y"]) + tuple(filter(None, tails)))
+    return Within(mi, mi[smaller] * share, unsure, _few_rows(pooled, mi["mi_12"][0]) + tails)
 
 
 class _Search:
@@ -119,7 +112,7 @@ class _Search:
         self.sources, self.target, self.members, self.scored = sources, target, members, scored
         self.classes, self.columns = classes, sum(block.shape[1] for block in sources) + target.shape[1]
         small = np.bincount(classes)[classes] < self.least
-        self.labels = _cells(np.where(small, -1, classes))  # labels with too few rows have one Gaussian in common
+        self.labels = cells_of(np.where(small, -1, classes))  # labels with too few rows have one Gaussian in common
         self.pooled = float(small.mean())
         self.cells = self.labels
         self.best = self._told(self.labels, bent=False)
@@ -137,7 +130,7 @@ class _Search:
 
     def divide(self, parts: np.ndarray) -> None:
         """Try parts of labels."""
-        cells = _cells(self.labels, parts)
+        cells = cells_of(self.labels, parts)
         size = np.bincount(cells)
         if cells.max() > self.labels.max():
             if size[size >= self.least].sum() >= COVERED * len(cells):
@@ -161,7 +154,7 @@ class _Search:
 
     def _told(self, cells: np.ndarray, *, bent: bool) -> "_Told":
         m, size = self.target.shape[1], np.bincount(cells)
-        scored = _cells(self.classes, cells)
+        scored = cells_of(self.classes, cells)
         source = np.column_stack([self.scored.of(block, scored) for block in self.sources])
         large = np.flatnonzero(size >= self.least)
         large = large if len(large) else np.array([size.argmax()])
@@ -250,28 +243,6 @@ def _few_rows(pooled: float, told: float) -> tuple[str, ...]:
     )
 
 
-def _tails(name: str, block: np.ndarray, cells: np.ndarray) -> str:
-    """A word on a block whose rows, column by column normal in each cell, are far from jointly normal there.
-
-    Mardia (1970), *Measures of multivariate skewness and kurtosis*: mean over cells, in standard errors.
-    """
-    excess, variance = 0.0, 0.0
-    for rows in (block[cells == cell] for cell in np.unique(cells)):
-        if len(rows) > ROWS_PER_COLUMN * block.shape[1]:
-            white = independent(normal_scores(rows), None)
-            n, d = white.shape
-            expected = d * (d + 2) * (n - 1) / (n + 1)
-            excess += n * (np.square(np.square(white).sum(axis=1)).mean() - expected)
-            variance += n * 8 * d * (d + 2)
-    score = excess / np.sqrt(variance) if variance else 0.0
-    if score <= FAR_FROM_NORMAL:
-        return ""
-    return (
-        f"{name} is far from normal within its labels (Mardia's kurtosis {score:.0f} standard errors too large: bends, "
-        "heavy tails, or clusters that were not told apart): what it tells there may be more"
-    )
-
-
 def _scatters(rows: np.ndarray, cells: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scatter about the mean in each cell and its degrees of freedom, of all rows and without each block.
 
@@ -328,11 +299,6 @@ def _share(one: _Told, two: _Told) -> np.ndarray:
         return np.zeros(1 + count)
     share = np.clip(redundancy / smaller, 0.0, 1.0)
     return np.concatenate([[share], share + (without[0] - total[0, 0]) / smaller])
-
-
-def _cells(*labels: np.ndarray) -> np.ndarray:
-    """Cell of each row under several labels, as consecutive integers."""
-    return np.unique(np.stack(labels), axis=1, return_inverse=True)[1].ravel()
 
 
 def _scored(block: np.ndarray, cells: np.ndarray) -> np.ndarray:

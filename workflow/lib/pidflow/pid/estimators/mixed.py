@@ -15,8 +15,9 @@ from pidflow.pid.results import PIDEstimate
 
 def estimates(blocks: Blocks, **settings: Any) -> dict[str, PIDEstimate]:
     """One result a definition; settings as in :func:`pidflow.pid.from_latents.estimates_of_rows`."""
-    from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, labels_of, overlapping_labels
+    from pidflow.pid.labels import CLUSTERS, CODES, CONTINUOUS, labels_of
     from pidflow.pid.mixed import mixed_estimates
+    from pidflow.pid.overlapping import overlapping_labels
 
     _refuse_many_codes(*blocks)
     of_target = labels_of(blocks[2])
