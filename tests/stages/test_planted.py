@@ -97,12 +97,12 @@ def components(states, most):
 
 def test_the_decomposition_shows_both_stages_and_what_a_cut_traps(loaded, many):
     """Vision-unique bits leave in blocks 1 to 3, or never; the last position learns nothing before block 5."""
-    intact, trapped, target = many
+    intact, trapped, target, own = many
 
-    def atoms(states, layer, language):
+    def atoms(states, layer, language, target=target):
         blocks = list(BLOCKS)
         vision, text = (components(states[layer, blocks.index(name)], 10) for name in ("vision", language))
-        return estimate_pid(vision, text, target, estimator="gaussian")["broja"]
+        return estimate_pid(vision, text, target)["broja"]
 
     early, late = atoms(intact, 1, "text"), atoms(intact, 4, "text")
     assert early.unique_1 > 0.1
@@ -112,6 +112,10 @@ def test_the_decomposition_shows_both_stages_and_what_a_cut_traps(loaded, many):
     kept = atoms(trapped, 4, "text")
     assert kept.unique_1 > 0.7 * early.unique_1
     assert kept.mi_2 < 0.1
+    # What the cut model says itself is which of the six questions was asked, and the picture tells nothing alone.
+    said = atoms(trapped, 4, "text", own)
+    assert said.mi_12 == pytest.approx(np.log2(6), abs=0.1)
+    assert abs(said.unique_1) < 0.05
     last = list(BLOCKS).index("last")
     assert all(np.ptp(intact[layer, last], axis=0).max() < 1e-4 for layer in range(6))  # nothing until block 5 ...
     assert atoms(intact, 6, "last").unique_2 > 1  # ... and then the answer
@@ -119,7 +123,7 @@ def test_the_decomposition_shows_both_stages_and_what_a_cut_traps(loaded, many):
 
 @pytest.fixture(scope="module")
 def many(loaded):
-    """Pooled states ``(L + 1, 4, n, width)`` of questions where an object is, intact and cut; the intact target."""
+    """Pooled states ``(L + 1, 4, n, width)`` of questions where an object is, intact and cut; then the two targets."""
     examples, pictures = [], []
     for seed in range(scenes.FIRST_EVALUATION_SEED + 2 * 10**6, scenes.FIRST_EVALUATION_SEED + 2 * 10**6 + 400):
         rng = np.random.default_rng(seed)
@@ -137,4 +141,4 @@ def many(loaded):
         for each in passes(loaded, batch, conditions, names=names):
             parts[each.condition].append(each.captured)
     states = [torch.cat([each.states for each in parts[place]], 2).numpy() for place in (0, 1)]
-    return *states, components(torch.cat([each.final for each in parts[0]]).numpy(), 4)
+    return *states, *(components(torch.cat([each.final for each in parts[place]]).numpy(), 4) for place in (0, 1))
