@@ -386,7 +386,7 @@ def bench_choices(rows: int, seeds: int, folds: int, config: FlowConfig) -> None
 
     changes = [{}, {"stages": 1}, {"stages": 2}, {"stages": 5}, {"bins": 4}, {"bins": 12}, {"marginals": "standardise"}]
     changes += [{"bend_penalty": 0.0, "mix_penalty": 0.0}, {"learning_rate": 0.01}, {"max_steps": 60}]
-    changes += [{"max_steps": 400}, {"max_steps": 400, "patience": 999}]
+    changes += [{"max_steps": 200}, {"max_steps": 400}, {"temperature": 0.0}, {"gradient_floor": 1e-8}]
     entries = {
         ", ".join(f"{name}={value}" for name, value in change.items()) or "default": ours(
             config.model_copy(update=change)

@@ -31,7 +31,12 @@ class FlowConfig(Settings):
     held_out_fraction: float = Field(
         default=0.15, gt=0, lt=1, description="Part of the training rows of a fold kept aside to judge evaluations on."
     )
-    max_steps: Whole = Field(default=100, ge=1, le=100_000, description="Adam steps.")
+    max_steps: Whole = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Adam steps on up to 600 training rows; more take up to twice as many.",
+    )
     batch_size: Whole = Field(
         default=128, ge=1, le=1_000_000, description="Rows in a step, never fewer than four times the columns."
     )

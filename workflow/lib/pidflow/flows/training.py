@@ -27,6 +27,10 @@ from pidflow.flows.stack import train_members
 _JITTER = 1e-6  # relative ridge on a covariance: lets an exact copy of a column read as a few nats, not infinity
 
 
+# Training rows up to which `max_steps` is meant; more of them show more and take up to twice as many steps.
+_ROWS_OF_STEPS = 600
+
+
 def profile_loss(z: Tensor, log_det: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
     """Negative profile log-likelihood per sample of each flow, nats up to a constant, ``(S,)``."""
     _, _, log_volume = _moments(z, weight, valid)
@@ -120,12 +124,13 @@ def train_stack(
     parameters = initial_parameters(layout, config, seed=seed, dtype=x.dtype)
     rows = x.shape[2]
     batch_rows = min(rows, max(config.batch_size, 4 * x.shape[1]))
+    steps = round(config.max_steps * min(max(rows / _ROWS_OF_STEPS, 1), 2))
     batches = _batches(rows, batch_rows, torch.Generator().manual_seed(seed))
     trained = train_members(
         _FlowObjective(ProductFlows(layout, config), (x, weight, x_held, weight_held), parameters, config, batches),
         parameters,
-        rates=lambda done: config.learning_rate * 0.5 * (1 + math.cos(math.pi * done / config.max_steps)),
-        max_steps=config.max_steps,
+        rates=lambda done: config.learning_rate * 0.5 * (1 + math.cos(math.pi * done / steps)),
+        max_steps=steps,
         evaluate_every=config.evaluate_every,
         temperature=config.temperature,
         floor=config.gradient_floor,
