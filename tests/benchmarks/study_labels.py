@@ -98,6 +98,8 @@ def main() -> None:
                 print(f"{task:<12} {layer:>5} {labels:<40} {estimator:<9} {bits}", flush=True)
             flow = table[(table["task"] == task) & (table["layer"] == layer) & (table["estimator"] == "flow")]
             stated = flow.set_index("atom")["bits"]
+            if not len(stated):  # a run without this estimator
+                continue
             bits = " ".join(f"{stated[name]:6.2f}" for name in SHOWN)
             print(f"{task:<12} {layer:>5} {labels:<40} {'flow':<9} {bits}", flush=True)
 
