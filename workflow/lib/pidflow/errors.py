@@ -39,5 +39,5 @@ def shown_path(path: object) -> str:
 
 
 def first_line(error: BaseException, *, length: int = 200) -> str:
-    """What an exception of a library says first, cut; its type where it says nothing."""
+    """The first line of an exception of a library, cut; its type where it has no words."""
     return (str(error).splitlines() or [type(error).__name__])[0][:length]
