@@ -53,9 +53,8 @@ def warned(results: Path, estimators: list[str]) -> None:
                     cells += 1
                     marked[path.parent.name] += bool(words)
                     # Without numbers a word says the reason.
-                    reasons.update(
-                        {" ".join(w for w in word.split()[:6] if not any(map(str.isdigit, w))) for word in words}
-                    )
+                    # A reason is a word's beginning, without what it counts.
+                    reasons.update({" ".join(w for w in word.split()[:7] if not w[0].isdigit()) for word in words})
         seconds = perf_counter() - begun
         print(f"{estimator}: {sum(marked.values())} of {cells} cells carry a warning; {seconds:.0f} s", flush=True)
         for title, counts in (("task", marked), ("reason", reasons)):

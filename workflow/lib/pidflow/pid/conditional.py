@@ -77,7 +77,7 @@ def conditional_parts(
     classes = labels[2].index
     codes = [_codes(block, own, blocks[2], classes) for block, own in zip(blocks[:2], labels[:2], strict=True)]
     cells = _cells(classes, *(code for code in codes if code is not None))
-    coded = any(code is not None for code in codes)
+    coded = tuple(f"x{k}" for k, code in enumerate(codes, 1) if code is not None)
     target = _within(blocks[2], classes, cells, scored=not coded)
     sources = [
         _within(block, classes, cells, scored=not coded) if code is None else _centred(_indicators(code), classes)
@@ -93,7 +93,7 @@ def conditional_parts(
         seed=seed,
         definitions=definitions,
     )
-    gaussian = {name: Part.of_estimate(estimate) for name, estimate in found.items()}
+    gaussian = {name: _without_tails(Part.of_estimate(estimate), coded) for name, estimate in found.items()}
     if all(part.mi["mi_12"][0] < WORTH for part in gaussian.values()):
         gaussian = {name: _without_tails(part) for name, part in gaussian.items()}
     if not coded and classes.max() and all(block.shape[1] for block in rows):
@@ -111,9 +111,9 @@ def conditional_parts(
     return {name: _rescaled(part, mi, name, table) for name, part in gaussian.items()}
 
 
-def _without_tails(part: Part) -> Part:
-    """The part without a word on tails, where little is told or where columns are normal scores in each label."""
-    return replace(part, warnings=tuple(word for word in part.warnings if TAILS not in word))
+def _without_tails(part: Part, blocks: tuple[str, ...] = ("x1", "x2", "y")) -> Part:
+    """The part without a word on tails: little is told, scores are normal in each label, or they are codes."""
+    return replace(part, warnings=tuple(w for w in part.warnings if not (TAILS in w and w.startswith(blocks))))
 
 
 def _by_label(part: Part, within: Within, definition: str) -> Part:
