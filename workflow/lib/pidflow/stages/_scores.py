@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import h5py
 import numpy as np
 
 from pidflow.files.store import Identity, checksum_of, identity_of, reading_h5, stored_layers, take
@@ -55,6 +56,16 @@ class Scores:
 def place_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes of a file that say which unit it is about and which layers it has, for files made from it."""
     return {name: attrs[name] for name in _PLACE} | {name: attrs[name] for name in ("stored_layers",) if name in attrs}
+
+
+def leave_out(file: h5py.File, layer: str) -> None:
+    """Mark in a file of flows or twins that it has none of a layer, whose rows are codes or clusters."""
+    file.create_group(layer).attrs["discrete"] = True
+
+
+def left_out(file: h5py.File, layer: str) -> bool:
+    """Whether :func:`leave_out` marked the layer."""
+    return layer in file and "discrete" in file[layer].attrs
 
 
 def made_from(path: str, unit: Mapping[str, str] | None = None) -> Identity:

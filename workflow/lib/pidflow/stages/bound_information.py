@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 from pidflow.files.store import checksum_of, identity_of, put, reading_h5, take, writing_h5
 from pidflow.names import layer_name
-from pidflow.stages._scores import made_from, read_scores
+from pidflow.stages._scores import left_out, made_from, read_scores
 from pidflow.stages._waiting import taken
 from pidflow.stats import normal_scores
 
@@ -60,7 +60,7 @@ def run(
         latents = {
             layer: tuple(take(file, f"{layer_name(layer)}/{part}", shape=rows) for part in ("z1", "z2", "y"))
             for layer in scores.layers
-            if layer_name(layer) in file
+            if not left_out(file, layer_name(layer))
         }
     blocks = {layer: scores.of_layer(layer) for layer in scores.layers}
     bounds = critic_information_of_layers(

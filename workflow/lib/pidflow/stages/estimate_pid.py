@@ -17,7 +17,7 @@ from pidflow.pid.from_latents import estimate_pid_from_latents
 from pidflow.pid.gaussian import gaussian_pid
 from pidflow.pid.records import to_json
 from pidflow.pid.results import QUANTITIES, Decomposition, TwinEstimate
-from pidflow.stages._scores import Scores, made_from, read_scores
+from pidflow.stages._scores import Scores, left_out, made_from, read_scores
 from pidflow.validation.missed import missed_after, missed_beside, missed_information
 
 log = logging.getLogger(__name__)
@@ -99,12 +99,11 @@ class _Layer:
         def blocks(file: h5py.File, *parts: str) -> Blocks:
             return tuple(take(file, f"{name}/{part}", shape=(rows, None)) for part in parts)
 
-        none = name in twin and "discrete" in twin[name].attrs
         return cls(
-            latents=blocks(flow, "z1", "z2", "y") if name in flow else None,
+            latents=None if left_out(flow, name) else blocks(flow, "z1", "z2", "y"),
             bound=take(bound, f"{name}/rows", shape=(rows,)),
             twin=None
-            if none
+            if left_out(twin, name)
             else _Twin(
                 scores=blocks(twin, "x1", "x2", "y"),
                 drawn=blocks(twin, "drawn/z1", "drawn/z2", "drawn/zy"),

@@ -53,7 +53,7 @@ def run(
     if taken(output=output, flow=flow, code=code, seed=seed, settings=settings):
         return
     from pidflow.pid.labels import any_discrete
-    from pidflow.stages._scores import made_from, read_scores
+    from pidflow.stages._scores import leave_out, made_from, read_scores
 
     scores = read_scores(pca, unit)
     rows = (len(scores.images), None)
@@ -74,7 +74,7 @@ def run(
         for layer in scores.layers:
             name = layer_name(layer)
             if discrete[layer]:
-                file.create_group(name).attrs["discrete"] = True
+                leave_out(file, name)
                 log.debug("%s has no twin: its rows have codes or clusters", name)
                 continue
             twin, each = found[layer]

@@ -11,7 +11,7 @@ from pidflow.files.store import checksum_of, digest_of, put, write_tensors, writ
 from pidflow.flows.gaussianize import FlowInfo
 from pidflow.names import layer_name
 from pidflow.stages._flows import trained
-from pidflow.stages._scores import read_scores
+from pidflow.stages._scores import leave_out, read_scores
 from pidflow.stages._waiting import run_along
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ def run(
     threads
         CPU threads.
     everywhere
-        False: not of layers whose rows are codes or clusters, where no estimator of the run reads a flow. Of these the
-        files hold nothing.
+        False: not of layers whose rows are codes or clusters, where no estimator of the run reads a flow. Their groups
+        are empty and marked.
     unit
         Model, task and condition that the scores must be about; None: any.
     along
@@ -81,13 +81,15 @@ def run(
         for layer, each in zip(layers, found, strict=True)
         for name, tensor in each.weights.items()
     }
-    made = digest_of([scores.identity.settings, dict(settings), seed])
+    made = digest_of([scores.identity.settings, dict(settings), seed, everywhere])
     identity = replace(scores.identity, settings=made, made_from=checksum_of(pca))
     write_tensors(weights, tensors, identity=identity)
     attrs = scores.place | {"seed": seed, "settings": dict(settings)}
     with writing_h5(output, kind="flow", identity=identity, attrs=attrs) as file:
         put(file, "image_id", scores.images)
         put(file, "fold", scores.folds)
+        for layer in sorted({*scores.layers} - {*layers}):
+            leave_out(file, layer_name(layer))
         for layer, each in zip(layers, found, strict=True):
             name = layer_name(layer)
             for part in ("z1", "z2", "y"):
