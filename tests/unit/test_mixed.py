@@ -373,3 +373,19 @@ def test_a_block_that_does_not_vary_is_continuous_and_hides_no_codes_beside_it(w
     assert labels_of(np.column_stack([still, codes])).count == 4
     assert not any_discrete((still, free, free))
     assert any_discrete((still, codes, free))
+
+
+@pytest.mark.parametrize("distance", [0.0, 3.0])
+def test_a_value_that_many_rows_take_is_a_label(distance):
+    """Two fifths of the target are one point, with nothing to see it by in the sources: 0.6 · log2 5 = 1.39 bits.
+
+    Three standard deviations away no valley shows: as continuous rows they gave 0.64 bit, without a warning.
+    """
+    rng = np.random.default_rng(5)
+    x1, x2 = rng.normal(size=(2, 900, 4))
+    at = rng.random(900) < 0.4
+    y = np.stack([x[:, 0] + 0.5 * rng.normal(size=900) for x in (x1, x2)], axis=1)
+    y[at] = [-distance, 0]
+    found = estimate_pid(x1, x2, y, definitions=["broja"])["broja"]
+    assert found.spoke == "mixed"
+    assert found.mi_12 == pytest.approx(0.6 * np.log2(5), abs=0.15)

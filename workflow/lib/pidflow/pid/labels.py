@@ -34,6 +34,8 @@ MANY = 6
 PURSUIT = 20
 # Directions that tell the labels of another block apart along which clusters are looked for.
 MOST_VIEWS, MOST_PARTS = 6, 12
+# One value that this share of the rows takes, among others that vary, is a label of its own.
+MASS = 0.05
 # More clusters than this are a continuum.
 MOST_CLUSTERS = 64
 # Difference of entropies, in nats, at which rows lie in clumps; normal, uniform, log-normal and Student-t columns stay
@@ -105,7 +107,7 @@ def _labels_of(buffer: bytes, shape: tuple[int, int], depth: float) -> Labels:
     def seen(part: np.ndarray) -> np.ndarray:
         return _directions(_varying(block[part], spread))
 
-    clusters = _clusters(n, seen, depth=depth)
+    clusters = _clusters(n, seen, _point_masses(code.ravel()), depth=depth)
     if not clusters.max() and depth < SHALLOW:
         # What lies between shallow valleys may show in which directions deep ones are.
         shallow = _clusters(n, seen, depth=SHALLOW)
@@ -164,6 +166,13 @@ def _lumps(views: np.ndarray) -> np.ndarray:
 def any_discrete(blocks: Sequence[np.ndarray]) -> bool:
     """Whether anything is discrete about x1, x2 and y; the target, which layers share, is looked at first."""
     return any(labels_of(block).kind != CONTINUOUS for block in reversed(blocks))
+
+
+def _point_masses(code: np.ndarray) -> np.ndarray:
+    """Each value that so many rows take that it is no chance, apart from all the others, as a ReLU has its zeros."""
+    masses = np.bincount(code) >= MASS * len(code)
+    label = np.where(masses, np.cumsum(masses), 0)
+    return np.unique(label[code], return_inverse=True)[1].ravel()
 
 
 def _clusters(
