@@ -28,7 +28,7 @@ from pidflow.pid.estimators._rows import Blocks
 from pidflow.pid.from_latents import TAILS, estimates_of_rows
 from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2, gaussian_mi
-from pidflow.pid.labels import CLUSTERS, CODES, Labels
+from pidflow.pid.labels import CLUSTERS, CODES, Labels, cells_of
 from pidflow.pid.parts import Part
 from pidflow.pid.tails_within import ROWS_PER_COLUMN, WORTH
 from pidflow.pid.within_labels import Within, told_within
@@ -76,7 +76,7 @@ def conditional_parts(
     """
     classes = labels[2].index
     codes = [_codes(block, own, blocks[2], classes) for block, own in zip(blocks[:2], labels[:2], strict=True)]
-    cells = _cells(classes, *(code for code in codes if code is not None))
+    cells = cells_of(classes, *(code for code in codes if code is not None))
     coded = tuple(f"x{k}" for k, code in enumerate(codes, 1) if code is not None)
     target = _within(blocks[2], classes, cells, scored=not coded)
     sources = [
@@ -196,11 +196,6 @@ def _told(x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
     return float(chdtrc(freedom, ratio)) if freedom else 1.0
 
 
-def _cells(*codes: np.ndarray) -> np.ndarray:
-    """Cell of each row under several codes, as consecutive integers."""
-    return np.unique(np.stack(codes), axis=1, return_inverse=True)[1].ravel()
-
-
 def _indicators(codes: np.ndarray) -> np.ndarray:
     return np.eye(int(codes.max()) + 1)[codes]
 
@@ -235,7 +230,7 @@ def _mixture_informations(
     """Informations of the conditional Gaussian model, of all rows and without each block; None beyond memory."""
     target = rows[2]
     if all(code is not None for code in codes):
-        cells = _cells(*codes)
+        cells = cells_of(*codes)
         if len(target) * (int(cells.max()) + 1) > MOST_DENSITIES:
             return None
         scores = _both_ways(lambda train: _two_codes(target, codes, cells, classes, train), folds)
@@ -244,7 +239,7 @@ def _mixture_informations(
     code, other = codes[coded], rows[1 - coded]
     scores = _both_ways(lambda train: _one_code(target, other, code, classes, train), folds)
     of_code, given_other = (_means_without(scores[name], members) for name in ("code", "given"))
-    joint = of_code + _given_code(other, target, _cells(classes, code), members)
+    joint = of_code + _given_code(other, target, cells_of(classes, code), members)
     names = ("mi_1", "mi_2") if coded == 0 else ("mi_2", "mi_1")
     return dict(zip((*names, "mi_12"), (of_code, joint - given_other, joint), strict=True))
 

@@ -163,6 +163,11 @@ def _lumps(views: np.ndarray) -> np.ndarray:
     return near - farther
 
 
+def cells_of(*labels: np.ndarray) -> np.ndarray:
+    """Cell of each row under several labels, as consecutive integers."""
+    return np.unique(np.stack(labels), axis=1, return_inverse=True)[1].ravel()
+
+
 def any_discrete(blocks: Sequence[np.ndarray]) -> bool:
     """Whether anything is discrete about x1, x2 and y; the target, which layers share, is looked at first."""
     return any(labels_of(block).kind != CONTINUOUS for block in reversed(blocks))

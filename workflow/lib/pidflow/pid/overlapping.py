@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pidflow.pid.labels import CLUSTERS, CONTINUOUS, MOST_PARTS, SHALLOW, Labels, discriminants, labels_of
+from pidflow.pid.labels import CLUSTERS, CONTINUOUS, MOST_PARTS, SHALLOW, Labels, cells_of, discriminants, labels_of
 
 
 def overlapping_labels(block: np.ndarray, sources: Sequence[Labels]) -> Labels:
@@ -13,7 +13,7 @@ def overlapping_labels(block: np.ndarray, sources: Sequence[Labels]) -> Labels:
     Parts of the rows between shallow valleys, or the rows nearest to the mean of each label of a source or of each
     combination of them: what is told most of.
     """
-    both = np.unique(np.stack([each.index for each in sources]), axis=1, return_inverse=True)[1].ravel()
+    both = cells_of(*(each.index for each in sources))
     tried = [labels_of(block, beside=max(sources, key=lambda each: each.count), depth=SHALLOW).index]
     for cells in (*(each.index for each in sources), both):
         if 1 <= cells.max() < MOST_PARTS:

@@ -11,6 +11,7 @@ import numpy as np
 from pidflow.pid.covariances import independent
 from pidflow.pid.estimators._rows import Blocks
 from pidflow.pid.gaussian import INFORMATIONS
+from pidflow.pid.labels import cells_of
 from pidflow.stats import jackknife_se, normal_scores
 
 # A part of the rows has a covariance of its own where it has so many rows a column.
@@ -56,8 +57,3 @@ def _excess(block: np.ndarray, cells: np.ndarray) -> float:
             expected += normal
             variance += n * 8 * d * (d + 2)
     return float(min(excess / expected, 1.0)) if excess > FAR_FROM_NORMAL * np.sqrt(variance) else 0.0
-
-
-def cells_of(*labels: np.ndarray) -> np.ndarray:
-    """Cell of each row under several labels, as consecutive integers."""
-    return np.unique(np.stack(labels), axis=1, return_inverse=True)[1].ravel()

@@ -16,7 +16,8 @@ from pidflow.pid.covariances import LEAST_VARIANCE, independent
 from pidflow.pid.estimators._rows import Blocks
 from pidflow.pid.gaussian import INFORMATIONS
 from pidflow.pid.gaussian_system import LN2
-from pidflow.pid.tails_within import ROWS_PER_COLUMN, cells_of, widened_by_tails
+from pidflow.pid.labels import cells_of
+from pidflow.pid.tails_within import ROWS_PER_COLUMN, widened_by_tails
 from pidflow.stats import jackknife_se, normal_scores
 
 # Clusters of a source divide a label where parts that are large enough hold this share of its rows, and where what is
